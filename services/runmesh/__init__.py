@@ -1,0 +1,39 @@
+"""Runmesh: pipelines on whichever compute fits, over NATS JetStream.
+
+The map of this package, from the outside in:
+
+======================  =====================================================================
+``cli/``                the command line
+``client.py``           `Mesh`: submit, watch, logs, cancel and retry for Python programs
+``resolver/``           requests into plans (pure: choice, config, plan), and the service
+``worker/``             the one loop that runs tasks for every executor
+``executors/``          one file per executor type: dumb backends that return facts about jobs
+``executor.py``         the contract between the two
+``bus/``                the only package that imports nats
+``service.py``          what every service does alike: settings, signals, drain, health
+``projects/``           reading a Mage project: YAML, templates, files of blocks
+``runtime/``            what runs inside a job
+``events.py``           every event on the wire
+``subjects.py``         every name on the wire
+``errors.py``           every error that is raised on purpose
+``settings.py``         the environment, read once
+``embedded.py``         a nats-server of one's own, for one machine and for tests
+======================  =====================================================================
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runmesh.client import Mesh
+
+__all__ = ["Mesh"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    # Lazily, because the runtime inside a job imports this package and must start fast.
+    if name == "Mesh":
+        from runmesh.client import Mesh  # noqa: PLC0415
+
+        return Mesh
+    raise AttributeError(name)

@@ -1,0 +1,210 @@
+"""The contract between the worker and an executor: data in, facts out.
+
+An executor is a dumb backend in one file, ``executors/<type>.py``, that exports ``Executor`` and
+``Config``. It knows one platform and nothing of NATS: it never publishes, acknowledges, retries, sleeps
+in a loop or reads the environment. The worker owns all of that, once for every executor.
+
+Two errors have a meaning. `Rejected`: never going to work. `Unavailable`: an explicit refusal for now, so
+nothing was started. Any other exception from `submit` is ambiguous (a job may exist: the worker asks
+`find`); from `observe` and `cancel` it never ends a task, it is logged and backed off.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, NewType, Protocol, TypeVar, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from runmesh.events import Cause
+from runmesh.subjects import ExecutorType
+
+Handle = NewType("Handle", str)
+"""The whole address of a job on its platform: whoever holds it needs nothing else to find the job."""
+
+
+class ExecutorConfig(BaseModel):
+    """What every executor's configuration has in common: the keys that the mesh itself acts upon."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pool: str = "default"
+    """The workers that take the task: a named group, such as one cluster or one region."""
+    project_path: str | None = None
+    """Where the project is inside the job; the resolver's own path if absent."""
+    start_timeout: float = 1800.0
+    """Seconds in which the platform must start the job, else `capacity`."""
+    shared: bool = False
+    """The variables directory is the same for every executor, although its path is a local one."""
+
+
+ConfigT = TypeVar("ConfigT", bound=ExecutorConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Task(Generic[ConfigT]):
+    """One task, ready to run: the executor's own view of an execute event."""
+
+    key: str
+    run: str
+    block: str
+    attempt: int
+    resubmission: int
+    project: str
+    pipeline: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    config: ConfigT
+    timeout: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a worker stands: all that an executor may know of its surroundings."""
+
+    mesh: str
+    """The mesh's id: part of the labels by which a platform's jobs are known as ours."""
+    pool: str
+    worker: str
+    environment: Mapping[str, str]
+    directory: Path
+    """A private directory of this worker process, for whatever must be on disk."""
+
+
+class Phase(StrEnum):
+    """What a job is doing, as far as the mesh is concerned."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """The platform did not answer, or not in a way that says anything: keep what was known."""
+    GONE = "gone"
+    """The platform says that there is no such job (any more)."""
+
+
+ENDED: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a platform says of one job at one moment."""
+
+    phase: Phase
+    exit_code: int | None = None
+    cause: Cause | None = None
+    reason: str | None = None
+    url: str | None = None
+    log_tail: tuple[str, ...] = ()
+
+
+UNKNOWN: Final = Observation(Phase.UNKNOWN)
+GONE: Final = Observation(Phase.GONE)
+
+
+class Executor(Protocol[ConfigT]):
+    """One platform. Entering imports its SDK and opens its clients, exiting closes them."""
+
+    def __init__(self, site: Site) -> None: ...
+
+    poll_interval: ClassVar[float]
+    """Seconds between two observations of the same job."""
+    batch: ClassVar[int]
+    """How many handles one `observe` takes."""
+    gone_window: ClassVar[float]
+    """Seconds for which a job must be GONE before it counts as lost (eventual consistency)."""
+    find_window: ClassVar[float]
+    """Seconds after a submit before `find`'s no can be believed; longer than any call of ours lasts."""
+
+    async def __aenter__(self) -> "Executor[ConfigT]": ...
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def submit(self, task: Task[ConfigT]) -> Handle:
+        """Start the task's job, or return the one that this key has already; idempotent on `task.key`."""
+        ...
+
+    async def find(self, task: Task[ConfigT]) -> Handle | None:
+        """Return the job of this task's key, if there is one."""
+        ...
+
+    async def observe(self, handles: Collection[Handle]) -> Mapping[Handle, Observation]:
+        """Return a value for every handle: UNKNOWN where the platform did not answer."""
+        ...
+
+    async def cancel(self, handle: Handle) -> None:
+        """Ask the job to stop; idempotent. `observe` says when it is gone."""
+        ...
+
+    async def remove(self, handle: Handle) -> None:
+        """Delete what is left of an ended job; idempotent. Called after its terminal fact is stored."""
+        ...
+
+    def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
+        """Yield key and handle of every job of ours on the platform, by label: for the reaper."""
+        ...
+
+
+class Position(NamedTuple):
+    """How far a job's log was read: bytes and lines per stream."""
+
+    stdout: tuple[int, int] = (0, 0)
+    stderr: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a job's output, numbered from 1 in its stream, and the position behind it."""
+
+    stream: Literal["stdout", "stderr"]
+    number: int
+    text: str
+    position: Position
+
+
+@runtime_checkable
+class StreamsLogs(Protocol):
+    """An executor that can follow its jobs' output (an optional power, found at run time)."""
+
+    def logs(self, handle: Handle, *, since: Position) -> AsyncIterator[LogLine]:
+        """Yield the lines from a position on, live, until the job has ended and all is read."""
+        ...
+
+
+@runtime_checkable
+class SeesChanges(Protocol):
+    """An executor that is told of changes (an optional power): the worker then observes at once."""
+
+    def changes(self) -> AsyncIterator[Handle]:
+        """Yield every handle whose observation may have changed. A hint: polling goes on beside it."""
+        ...
+
+
+class Backend(NamedTuple):
+    """What an executor's file exports."""
+
+    Executor: Any
+    Config: type[ExecutorConfig]
+
+
+def load(executor_type: str) -> Backend | None:
+    """Return an executor type's file, ours or a third party's (entry-point group ``runmesh.executors``).
+
+    None if there is none (yet). No SDK is imported: that happens on entering the executor.
+    """
+    if executor_type in tuple(ExecutorType):
+        try:
+            module: Any = import_module(f"runmesh.executors.{executor_type}")
+        except ModuleNotFoundError as error:
+            if error.name != f"runmesh.executors.{executor_type}":
+                raise
+            return None
+        return Backend(module.Executor, module.Config)
+    for point in entry_points(group="runmesh.executors", name=executor_type):
+        module = point.load()
+        return Backend(module.Executor, module.Config)
+    return None

@@ -1,0 +1,75 @@
+"""The environment, read once into one frozen object: ``RUNMESH_<NAME>`` for every field here."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from runmesh.errors import Invalid, Problem
+from runmesh.subjects import DEFAULT_POOL
+
+PREFIX: Final = "RUNMESH_"
+
+
+class Settings(BaseSettings):
+    """What may differ between two installations. Durations are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    nats_url: str = Field("nats://127.0.0.1:4222", description="Server, or several separated by commas.")
+    nats_token: str | None = Field(None, description="Token to connect with.", repr=False)
+    nats_credentials: Path | None = Field(None, description="A .creds file (user JWT and key).")
+
+    mesh: str = Field("runmesh", pattern=r"^[a-z0-9-]{1,20}$", description="Labels the jobs of this mesh on platforms.")
+    projects_dir: Path = Field(Path(), description="The folder that holds the projects, one folder each.")
+    state_dir: Path = Field(Path(".runmesh"), description="For the embedded server's store and the workers' files.")
+    pool: str = Field(DEFAULT_POOL, description="The pool that an executor service works for.")
+    pools: Annotated[tuple[str, ...], NoDecode] = Field(
+        (DEFAULT_POOL,), description="All pools, separated by commas: each gets its consumers."
+    )
+    slots: int | None = Field(None, ge=1, description="Jobs at once (local_python) or submissions at once (others).")
+
+    allow_inline: bool = Field(False, description="Accept requests that bring a whole pipeline document.")
+    allow_overrides: bool = Field(False, description="Accept requests that bring executor configuration.")
+    max_in_flight: int = Field(256, ge=1, description="Tasks of one run that are out at once.")
+    queue_timeout: float = Field(3600, gt=0, description="How long a task may wait for a worker.")
+    infrastructure_retries: int = Field(3, ge=0, description="How often lost work is run again, per task.")
+
+    ack_wait: float = Field(60, gt=0, description="A worker's lease: how soon another takes over a dead one's work.")
+    sweep_interval: float = Field(10, gt=0, description="How often the resolver looks for what is owed or due.")
+    cancel_timeout: float = Field(600, gt=0, description="How long a stopped job may take to be gone.")
+    grace: float = Field(30, ge=0, description="How long a draining worker lets local jobs end by themselves.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON.")
+    health_port: int | None = Field(None, ge=0, le=65535, description="Serves /healthz, /readyz and /metrics.")
+
+    @field_validator("pools", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        return tuple(filter(None, value.replace(" ", "").split(","))) if isinstance(value, str) else value
+
+    @property
+    def servers(self) -> list[str]:
+        """The NATS servers, one by one."""
+        return [url.strip() for url in self.nats_url.split(",")]
+
+
+def load(**overrides: object) -> Settings:
+    """Read the environment; what is given here wins. Raises `Invalid` with the variable's name."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise Invalid(
+            *(
+                Problem(f"{PREFIX}{str(detail['loc'][0]).upper()}", f"{detail['msg']}, not {detail['input']!r}")
+                for detail in error.errors()
+            )
+        ) from None
+
+
+def environment() -> dict[str, str]:
+    """Return a copy of the process's environment: what templates and executors are given to read."""
+    return dict(os.environ)

@@ -1,0 +1,110 @@
+"""What travels on the bus, as plain values: messages, confirmations, entries of a bucket."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+
+class Stored(NamedTuple):
+    """The server's word that a message is stored; `duplicate` says that its id was stored before."""
+
+    stream: str
+    sequence: int
+    duplicate: bool
+
+
+class Entry(NamedTuple):
+    """One key of a bucket. `revision` is what a compare-and-swap expects."""
+
+    key: str
+    value: bytes
+    revision: int
+    at: datetime
+
+
+class Deleted(NamedTuple):
+    """A key that a watch saw vanish."""
+
+    key: str
+
+
+class StreamInfo(NamedTuple):
+    """How much a stream holds: messages, bytes, and the first and last sequence."""
+
+    messages: int
+    bytes: int
+    first: int
+    last: int
+
+
+class ConsumerInfo(NamedTuple):
+    """How far a durable consumer is: not delivered yet, and delivered but not acknowledged."""
+
+    pending: int
+    ack_pending: int
+
+
+class Headers(Mapping[str, str]):
+    """Headers as they were written, found whatever their case: servers and libraries disagree on it."""
+
+    __slots__ = ("_exact",)
+
+    def __init__(self, exact: Mapping[str, str] | None = None) -> None:
+        self._exact = exact or {}
+
+    def __getitem__(self, name: str) -> str:
+        if (value := self._exact.get(name)) is not None:
+            return value
+        folded = name.lower()
+        for key, value in self._exact.items():
+            if key.lower() == folded:
+                return value
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._exact)
+
+    def __len__(self) -> int:
+        return len(self._exact)
+
+    def __repr__(self) -> str:
+        return f"Headers({dict(self._exact)!r})"
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """One message. What a `Pump` delivers holds one of its slots until `ack`, `nak`, `term` or `release`.
+
+    `sequence` and `deliveries` are 0 and 1 for what no stream has stored (a request). `at` is when it was stored.
+    """
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str]
+    sequence: int = 0
+    deliveries: int = 1
+    at: datetime = datetime.fromtimestamp(0, UTC)
+
+    async def ack(self, *, confirmed: bool = False) -> None:
+        """Acknowledge; `confirmed` waits until the server has noted it, and raises `Unreachable` if it doesn't say so."""
+        raise NotImplementedError
+
+    async def nak(self, delay: float | None = None) -> None:
+        """Hand the message back, to be delivered again at once or in `delay` seconds."""
+        raise NotImplementedError
+
+    async def term(self, reason: str) -> None:
+        """Say that the message must never be delivered again, and why."""
+        raise NotImplementedError
+
+    async def in_progress(self) -> None:
+        """Start the ack wait anew."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Give the slot back without answering the server. Calling it again does nothing."""
+        raise NotImplementedError
+
+
+Handler = Callable[[Message], Awaitable[bytes]]

@@ -31,8 +31,8 @@ class Settings(BaseSettings):
     )
     slots: int | None = Field(None, ge=1, description="Jobs at once (local_python) or submissions at once (others).")
 
-    allow_inline: bool = Field(False, description="Accept requests that bring a whole pipeline document.")
-    allow_overrides: bool = Field(False, description="Accept requests that bring executor configuration.")
+    allow_inline: bool = Field(default=False, description="Accept requests that bring a whole pipeline document.")
+    allow_overrides: bool = Field(default=False, description="Accept requests that bring executor configuration.")
     max_in_flight: int = Field(256, ge=1, description="Tasks of one run that are out at once.")
     queue_timeout: float = Field(3600, gt=0, description="How long a task may wait for a worker.")
     infrastructure_retries: int = Field(3, ge=0, description="How often lost work is run again, per task.")

@@ -252,6 +252,8 @@ class BlockStatus(BaseModel):
 
     state: TaskState | Literal["pending"]
     attempts: int = 0
+    executor_type: str | None = Field(None, description="Only in `accepted`, as is `upstream`: they never change.")
+    upstream: tuple[str, ...] | None = None
 
 
 class RequestProblem(BaseModel):

@@ -1,0 +1,198 @@
+"""What a Mage project says, as typed values: project, pipeline, block.
+
+Nothing here is rendered or decided: an `executor_type` is the text that the document holds. The keys are those that
+Mage reads, the defaults are Mage's. Keys that Mage doesn't know are kept in `extra` and reported in a pipeline's
+`warnings`, never as errors. Values are shared between readers: don't change them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runmesh.errors import Problem
+from runmesh.projects import files
+from runmesh.projects.templates import Templates
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block as its pipeline's document describes it."""
+
+    uuid: str
+    type: str
+    name: str = ""
+    language: str = "python"
+    executor_type: str | None = None
+    """Raw: it may be a template."""
+    executor_config: Config | None = None
+    upstream_blocks: tuple[str, ...] = ()
+    """In the order of the document, which is the order of the block function's arguments."""
+    downstream_blocks: tuple[str, ...] = ()
+    configuration: Config = field(default_factory=dict)
+    """Handed to the block as it is: dates stay dates here."""
+    retry_config: Config | None = None
+    timeout: float | None = None
+    """Seconds."""
+    content: str | None = None
+    """The source, where it is embedded in the document."""
+    has_callback: bool = False
+    replicated_block: str | None = None
+    original: "Block | None" = None
+    """The block that a replica replicates: its file is the replica's."""
+    extension_uuid: str | None = None
+    groups: tuple[str, ...] = ()
+    color: str | None = None
+    status: str | None = None
+    all_upstream_blocks_executed: bool | None = None
+    callback_blocks: tuple[str, ...] = ()
+    conditional_blocks: tuple[str, ...] = ()
+    extra: Config = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One pipeline as its document describes it; blocks are in the order of the document."""
+
+    uuid: str
+    name: str = ""
+    description: str | None = None
+    type: str = "python"
+    blocks: Mapping[str, Block] = field(default_factory=dict)
+    callbacks: Mapping[str, Block] = field(default_factory=dict)
+    conditionals: Mapping[str, Block] = field(default_factory=dict)
+    widgets: Mapping[str, Block] = field(default_factory=dict)
+    extensions: Mapping[str, Mapping[str, Block]] = field(default_factory=dict)
+    """By extension (`great_expectations`), then by block."""
+    executor_type: str | None = None
+    """Raw: it may be a template."""
+    executor_config: Config = field(default_factory=dict)
+    executor_count: int = 1
+    run_pipeline_in_one_process: bool | None = None
+    """None: the document doesn't say, and the environment decides."""
+    cache_block_output_in_memory: bool = False
+    concurrency_config: Config = field(default_factory=dict)
+    retry_config: Config = field(default_factory=dict)
+    notification_config: Config = field(default_factory=dict)
+    variables: Config = field(default_factory=dict)
+    """Handed to the blocks as they are: dates stay dates here."""
+    settings: Config = field(default_factory=dict)
+    spark_config: Config = field(default_factory=dict)
+    data_integration: Config = field(default_factory=dict)
+    execution_framework: str | None = None
+    remote_variables_dir: str | None = None
+    variables_dir: str | None = None
+    tags: tuple[str, ...] = ()
+    created_at: str | None = None
+    extra: Config = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A folder with a `metadata.yaml`, rendered and checked."""
+
+    name: str
+    path: Path
+    """Absolute, without symbolic links."""
+    document: Config
+    templates: Templates
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def executor_type(self) -> str | None:
+        """Ours: Mage has no executor type at this level."""
+        return self.document.get("executor_type")
+
+    @property
+    def project_type(self) -> str | None:
+        return self.document.get("project_type")
+
+    @property
+    def project_uuid(self) -> str | None:
+        return self.document.get("project_uuid")
+
+    @property
+    def variables_dir(self) -> str | None:
+        return self.document.get("variables_dir")
+
+    @property
+    def remote_variables_dir(self) -> str | None:
+        return self.document.get("remote_variables_dir")
+
+    @property
+    def variables_retention_period(self) -> str | None:
+        return self.document.get("variables_retention_period")
+
+    @property
+    def k8s_executor_config(self) -> Config:
+        return self._config("k8s_executor_config")
+
+    @property
+    def ecs_config(self) -> Config:
+        return self._config("ecs_config")
+
+    @property
+    def gcp_cloud_run_config(self) -> Config:
+        return self._config("gcp_cloud_run_config")
+
+    @property
+    def azure_container_instance_config(self) -> Config:
+        return self._config("azure_container_instance_config")
+
+    @property
+    def emr_config(self) -> Config:
+        return self._config("emr_config")
+
+    @property
+    def spark_config(self) -> Config:
+        return self._config("spark_config")
+
+    @property
+    def retry_config(self) -> Config:
+        return self._config("retry_config")
+
+    @property
+    def queue_config(self) -> Config:
+        return self._config("queue_config")
+
+    @property
+    def logging_config(self) -> Config:
+        return self._config("logging_config")
+
+    @property
+    def notification_config(self) -> Config:
+        return self._config("notification_config")
+
+    @property
+    def concurrency_config(self) -> Config:
+        return self._config("concurrency_config")
+
+    @property
+    def features(self) -> Config:
+        return self._config("features")
+
+    def block_path(self, block: Block) -> Path | None:
+        """Say where the block's file belongs, whether it exists or not; None if its source is embedded.
+
+        Raises `UnsafePath` for a file outside the project.
+        """
+        return None if block.content is not None else files.path_of(block, self.path)
+
+    def block_file(self, block: Block) -> Path | None:
+        """Return the block's file, or None if its source is embedded or no such file exists (raises as `block_path`)."""
+        path = self.block_path(block)
+        return path if path and path.is_file() else None
+
+    def block_source(self, block: Block) -> str | None:
+        """Return the block's source, embedded or from its file; None if there is none. Raises `Invalid` over 1 MB."""
+        return files.source_of(block, self.block_file(block))
+
+    def pipeline_names(self) -> list[str]:
+        """List the pipelines that have a document, sorted."""
+        return files.folders_with_metadata(self.path / "pipelines")
+
+    def _config(self, key: str) -> Config:
+        return self.document.get(key) or {}

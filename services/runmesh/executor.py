@@ -184,6 +184,18 @@ class SeesChanges(Protocol):
         ...
 
 
+@runtime_checkable
+class NeedsBeats(Protocol):
+    """An executor whose jobs must not outlive their worker (an optional power)."""
+
+    async def beat(self, lease: float) -> None:
+        """The worker is alive for `lease` more seconds; without the next beat, all jobs stop by themselves.
+
+        No lease holds before the first beat.
+        """
+        ...
+
+
 class Backend(NamedTuple):
     """What an executor's file exports."""
 

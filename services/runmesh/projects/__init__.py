@@ -3,7 +3,27 @@
 Everything here is bounded, since documents and names come from outside, and whatever is wrong with them is `Invalid`.
 """
 
+from runmesh.projects.cache import ProjectCache
+from runmesh.projects.graph import check_graph, topological_order
 from runmesh.projects.model import Block, Pipeline, Project
+from runmesh.projects.reading import find_project, load_pipeline, load_project
+from runmesh.projects.retries import RetryPolicy
+from runmesh.projects.revisions import revision
 from runmesh.projects.templates import Templates, holds_secret, render
 
-__all__ = ["Block", "Pipeline", "Project", "Templates", "holds_secret", "render"]
+__all__ = [
+    "Block",
+    "Pipeline",
+    "Project",
+    "ProjectCache",
+    "RetryPolicy",
+    "Templates",
+    "check_graph",
+    "find_project",
+    "holds_secret",
+    "load_pipeline",
+    "load_project",
+    "render",
+    "revision",
+    "topological_order",
+]

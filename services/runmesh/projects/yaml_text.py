@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
 import yaml
-from yaml.events import AliasEvent, CollectionEndEvent, Event, ScalarEvent, SequenceStartEvent
+from yaml.events import AliasEvent, CollectionEndEvent, ScalarEvent, SequenceStartEvent
 
 from runmesh.errors import Invalid, Problem
 
@@ -22,7 +22,7 @@ LARGEST: Final = 1_000_000
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE: Final = "tag:yaml.org,2002:"
 _SCALARS: Final = yaml.constructor.SafeConstructor()
-_CONSTRUCT: Final = {
+_CONSTRUCT: Final[dict[str | None, Any]] = {
     f"{_CORE}null": _SCALARS.construct_yaml_null,
     f"{_CORE}bool": _SCALARS.construct_yaml_bool,
     f"{_CORE}int": _SCALARS.construct_yaml_int,
@@ -42,7 +42,7 @@ def parse(text: str, where: str, largest: int = LARGEST) -> Any:
     return _Builder(_events(text, where), where, heaviest=2 * largest).document()
 
 
-def _events(text: str, where: str) -> Iterator[Event]:
+def _events(text: str, where: str) -> Iterator[Any]:
     try:
         yield from yaml.parse(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
@@ -62,7 +62,7 @@ class _Anchored(NamedTuple):
 class _Builder:
     """Builds one document. `_node` and what it calls return a value and its height, the levels below it."""
 
-    def __init__(self, events: Iterator[Event], where: str, heaviest: int) -> None:
+    def __init__(self, events: Iterator[Any], where: str, heaviest: int) -> None:
         self._events, self._where, self._heaviest = events, where, heaviest
         self._weight = 0
         self._anchors: dict[str, _Anchored] = {}
@@ -136,7 +136,7 @@ class _Builder:
             self._refuse(event, "a key must be plain text")
         return self._text(event)
 
-    def _merged(self, event: Event, value: Any) -> list[Mapping[str, Any]]:
+    def _merged(self, event: Any, value: Any) -> list[Mapping[str, Any]]:
         sources = value if isinstance(value, list) else [value]
         if not all(isinstance(source, dict) for source in sources):
             self._refuse(event, "only mappings can be merged with <<")
@@ -159,12 +159,12 @@ class _Builder:
             self._refuse(event, "text holds NUL or half a character")
         return text
 
-    def _weigh(self, event: Event, amount: int) -> None:
+    def _weigh(self, event: Any, amount: int) -> None:
         self._weight += amount
         if self._weight > self._heaviest:
             self._refuse(event, f"larger than {self._heaviest:,} characters once its aliases are written out")
 
-    def _refuse(self, event: Event, message: str) -> NoReturn:
+    def _refuse(self, event: Any, message: str) -> NoReturn:
         raise Invalid(Problem(f"{self._where}:{event.start_mark.line + 1}", message))
 
 

@@ -1,49 +1,133 @@
-"""A NATS key-value bucket with compare-and-swap."""
+"""A NATS key-value bucket: a stream `KV_<bucket>` that keeps the last message of every subject `$KV.<bucket>.<key>`.
+
+The revision of a key is the sequence of its last message, so compare-and-swap is an expected last sequence. Deleting
+writes a marker, which vanishes after a minute; until then the key has a history, and `create` goes by the marker.
+"""
 
 import asyncio
+import json
+from base64 import b64decode
 from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Final
 
-from runmesh.bus.message import Deleted, Entry
+from nats.aio.msg import Msg
+
+from runmesh.bus.exchange import Exchange, decode_json, decode_revision
+from runmesh.bus.link import Link
+from runmesh.bus.message import Deleted, Entry, Headers, Message
+from runmesh.bus.refusals import NO_MESSAGE, Refused
+from runmesh.bus.replaying import after, beginning, replay
+from runmesh.errors import Conflict
+
+_EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+_DELETE: Final = {"KV-Operation": "DEL", "Nats-TTL": "1m"}
 
 
 class Bucket:
-    """One KV bucket, compatible with any NATS KV client. Reads go to the leader: what was just written is seen."""
+    """One KV bucket, compatible with any NATS KV client. Reads go to the leader: what was just written is seen.
+
+    Everything raises `NotProvisioned` if there is no such bucket, and `Unreachable`: a write may then have happened.
+    """
+
+    def __init__(self, link: Link, exchange: Exchange, name: str) -> None:
+        self._link, self._exchange = link, exchange
+        self._stream = f"KV_{name}"
+        self._prefix = f"$KV.{name}."
 
     async def get(self, key: str) -> Entry | None:
         """Read one key."""
-        raise NotImplementedError
+        message = await self._last(key)
+        return None if message is None or _deletes(message) else self._entry(message)
 
     def post(self, key: str, value: bytes, *, revision: int | None = None) -> asyncio.Future[int]:
         """Send a write now, in the order of the calls; the future holds its revision.
 
-        `revision` is the expected one, 0 if the key must never have existed, None for any.
+        `revision` is the expected one (else `Conflict`), 0 if the key must have no history, None for any.
         """
-        raise NotImplementedError
+        return self._write(key, value, {}, revision)
 
     async def put(self, key: str, value: bytes) -> int:
-        """Write, whatever is there."""
-        raise NotImplementedError
+        """Write, whatever is there; return the revision."""
+        return await self.post(key, value)
 
     async def create(self, key: str, value: bytes) -> int:
         """Write a key that isn't there (or was deleted). Raises `Conflict` if it is."""
-        raise NotImplementedError
+        try:
+            return await self.post(key, value, revision=0)
+        except Conflict:
+            last = await self._last(key)
+            if last is not None and not _deletes(last):
+                raise
+            return await self.post(key, value, revision=last.sequence if last else 0)
 
     async def update(self, key: str, value: bytes, revision: int) -> int:
         """Write if the key still is at `revision`. Raises `Conflict` otherwise."""
-        raise NotImplementedError
+        return await self.post(key, value, revision=revision)
 
     async def delete(self, key: str, revision: int | None = None) -> None:
-        """Delete, if still at `revision` when one is given. The marker vanishes after a minute."""
-        raise NotImplementedError
+        """Delete, if still at `revision` when one is given (else `Conflict`)."""
+        await self._write(key, b"", _DELETE, revision)
 
     async def entries(self, pattern: str = ">") -> list[Entry]:
-        """List what is there now."""
-        raise NotImplementedError
+        """List what is there now. What was written while it was read may be missing."""
+        found = {message.subject: message async for message in self._stored(pattern, headers_only=False)}
+        return [self._entry(message) for message in found.values() if not _deletes(message)]
 
     async def keys(self, pattern: str = ">") -> list[str]:
         """List the keys that are there now."""
-        raise NotImplementedError
+        found = {message.subject: message async for message in self._stored(pattern, headers_only=True)}
+        return [subject.removeprefix(self._prefix) for subject, message in found.items() if not _deletes(message)]
 
-    def watch(self, pattern: str = ">") -> AsyncIterator[Entry | Deleted]:
-        """Yield changes from now on, for ever. A hint: pair it with a periodic `entries`."""
-        raise NotImplementedError
+    async def watch(self, pattern: str = ">") -> AsyncIterator[Entry | Deleted]:
+        """Yield changes from the first step on, for ever. A hint: pair it with a periodic `entries`."""
+        info = await self._exchange.api(f"STREAM.INFO.{self._stream}")
+        start = after(beginning([self._prefix + pattern]), info["state"]["last_seq"])
+        async for message in replay(self._link, self._exchange, self._stream, start, live=True):
+            entry = self._entry(message)
+            yield Deleted(entry.key) if _deletes(message) else entry
+
+    def _stored(self, pattern: str, *, headers_only: bool) -> AsyncIterator[Message]:
+        # Every message is the last of its subject: the stream keeps only one.
+        start = {**beginning([self._prefix + pattern]), "headers_only": headers_only}
+        return replay(self._link, self._exchange, self._stream, start, live=False)
+
+    def _write(self, key: str, value: bytes, headers: dict[str, str], revision: int | None) -> asyncio.Future[int]:
+        if revision is not None:
+            headers = {**headers, _EXPECTED: str(revision)}
+        return self._exchange.call(
+            self._prefix + key, value, decode_revision, headers=headers or None, resend=revision is None
+        )
+
+    async def _last(self, key: str) -> Message | None:
+        return await last(self._exchange, self._stream, self._prefix + key)
+
+    def _entry(self, message: Message) -> Entry:
+        return Entry(message.subject.removeprefix(self._prefix), message.data, message.sequence, message.at)
+
+
+async def last(exchange: Exchange, stream: str, subject: str) -> Message | None:
+    """Read the last message of a subject from the stream's leader."""
+    request = json.dumps({"last_by_subj": subject}).encode()
+    try:
+        return await exchange.call(f"$JS.API.STREAM.MSG.GET.{stream}", request, _stored_message, timeout=5.0)
+    except Refused as refused:
+        if refused.code == NO_MESSAGE:
+            return None
+        raise
+
+
+def _stored_message(subject: str, msg: Msg) -> Message:
+    stored: dict[str, Any] = decode_json(subject, msg)["message"]
+    headers = dict(_header_lines(b64decode(stored.get("hdrs", ""))))
+    data = b64decode(stored.get("data", ""))
+    return Message(stored["subject"], data, Headers(headers), stored["seq"], at=datetime.fromisoformat(stored["time"]))
+
+
+def _header_lines(block: bytes) -> list[tuple[str, str]]:
+    lines = [line.partition(":") for line in block.decode(errors="replace").split("\r\n")[1:]]
+    return [(name.strip(), value.strip()) for name, colon, value in lines if colon]
+
+
+def _deletes(message: Message) -> bool:
+    return "KV-Operation" in message.headers or "Nats-Marker-Reason" in message.headers

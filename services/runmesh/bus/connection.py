@@ -5,21 +5,36 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from runmesh.bus.buckets import Bucket
-from runmesh.bus.message import ConsumerInfo, Handler, Message, Stored, StreamInfo
+from nats.aio.msg import Msg
+
+from runmesh.bus.buckets import Bucket, last
+from runmesh.bus.exchange import Exchange, decode_stored
+from runmesh.bus.link import Link
+from runmesh.bus.message import ConsumerInfo, Handler, Headers, Message, Stored, StreamInfo
 from runmesh.bus.pulling import Pump
+from runmesh.bus.replaying import beginning, replay
+from runmesh.bus.serving import Service
 
 
 class Bus:
     """Publishes, pulls, replays, requests. Everything survives a restart of the server; every wait is bounded."""
 
-    payload_limit: int
-    """The largest message that the server takes, in bytes, headers included."""
-    fatal: asyncio.Future[None]
-    """Raises, when awaited, the error that no retry cures: a missing permission, credentials that are refused."""
+    def __init__(self, link: Link, exchange: Exchange) -> None:
+        self._link, self._exchange = link, exchange
 
-    async def publish(  # noqa: PLR0913 - the headers of JetStream, by name
+    @property
+    def payload_limit(self) -> int:
+        """The largest message that the server takes, in bytes, headers included."""
+        return self._link.client.max_payload
+
+    @property
+    def fatal(self) -> asyncio.Future[None]:
+        """Raises, when awaited, the error that no retry cures: a missing permission, credentials that are refused."""
+        return asyncio.shield(self._link.fatal)  # whoever stops waiting must not cancel it for the others
+
+    async def publish(
         self,
         subject: str,
         data: bytes,
@@ -27,12 +42,21 @@ class Bus:
         headers: Mapping[str, str] | None = None,
         message_id: str | None = None,
         last_sequence: int | None = None,
-        timeout: float = 10.0,  # noqa: ASYNC109 - part of the retry rule
+        timeout: float = 10.0,  # noqa: ASYNC109 - it includes the retries
     ) -> Stored:
-        """Publish to a stream and wait until it is stored."""
-        raise NotImplementedError
+        """Publish to a stream and wait until it is stored, for `timeout` seconds at most.
 
-    def post(  # noqa: PLR0913 - as publish
+        A lost answer is answered by sending again: without `message_id` it may then be stored twice. With
+        `last_sequence` (the subject's, 0 for none) it is not sent again, but raises `Unreachable`: read what is there.
+
+        Raises `Conflict`, `StreamFull`, `TooLarge`, `NotPermitted`, `NotProvisioned` (no stream takes it),
+        `Unreachable`.
+        """
+        return await self.post(
+            subject, data, headers=headers, message_id=message_id, last_sequence=last_sequence, timeout=timeout
+        )
+
+    def post(
         self,
         subject: str,
         data: bytes,
@@ -42,12 +66,18 @@ class Bus:
         last_sequence: int | None = None,
         timeout: float = 10.0,
     ) -> asyncio.Future[Stored]:
-        """Publish to a stream without waiting: the order of calls is the order on the wire."""
-        raise NotImplementedError
+        """Do as `publish` without waiting: the order of calls is the order on the wire, the future has the answer."""
+        sent = dict(headers or {})
+        if message_id is not None:
+            sent["Nats-Msg-Id"] = message_id
+        if last_sequence is not None:
+            sent["Nats-Expected-Last-Subject-Sequence"] = str(last_sequence)
+        resend = last_sequence is None
+        return self._exchange.call(subject, data, decode_stored, headers=sent or None, timeout=timeout, resend=resend)
 
     async def send(self, subject: str, data: bytes, *, headers: Mapping[str, str] | None = None) -> None:
-        """Publish to whoever listens, unconfirmed."""
-        raise NotImplementedError
+        """Publish to whoever listens, unconfirmed. Raises `Unreachable` while there is no connection."""
+        await self._link.publish(subject, data, headers=headers)
 
     async def request(
         self,
@@ -57,48 +87,67 @@ class Bus:
         timeout: float = 5.0,  # noqa: ASYNC109 - the caller's bound, in seconds
         headers: Mapping[str, str] | None = None,
     ) -> Message:
-        """Ask whoever serves `subject`. Raises `Unreachable`."""
-        raise NotImplementedError
+        """Ask whoever serves `subject`. A refusal is in the header `Nats-Service-Error`.
+
+        Raises `Unreachable`, at once if nobody serves it.
+        """
+        sent = dict(headers) if headers else None
+        return await self._exchange.call(
+            subject, data, _reply, headers=sent, timeout=timeout, patient=False, resend=False
+        )
 
     def consume(self, stream: str, durable: str, *, slots: int) -> AbstractAsyncContextManager[Pump]:
         """Pull from a durable consumer, never holding more than `slots` messages."""
-        raise NotImplementedError
+        return Pump(self._link, self._exchange, stream, durable, slots=slots).running()
 
     def replay(
         self, stream: str, *subjects: str, since: datetime | None = None, live: bool = False
     ) -> AsyncIterator[Message]:
-        """Read what is stored, in order; with `live`, go on with what comes, without loss or doubling."""
-        raise NotImplementedError
+        """Read what is stored on these subjects (all, if none), in order, from the beginning or a time.
+
+        Ends where the stream ended when it got there; with `live`, goes on for ever, across restarts of the server,
+        without loss or doubling. Raises `NotProvisioned`.
+        """
+        return replay(self._link, self._exchange, stream, beginning(subjects, since), live=live)
 
     async def last(self, stream: str, subject: str) -> Message | None:
-        """Read the last message stored on a subject."""
-        raise NotImplementedError
+        """Read the last message stored on a subject, from the stream's leader."""
+        return await last(self._exchange, stream, subject)
 
     def bucket(self, name: str) -> Bucket:
         """Return a KV bucket."""
-        raise NotImplementedError
+        return Bucket(self._link, self._exchange, name)
 
     def serve(
         self, name: str, version: str, description: str, endpoints: Mapping[str, tuple[str, Handler]]
     ) -> AbstractAsyncContextManager[None]:
-        """Answer requests as a NATS service: endpoint name to (subject, handler)."""
-        raise NotImplementedError
+        """Answer requests as a NATS service for the length of the block: endpoint name to (subject, handler).
+
+        What a handler raises is answered as a service error with its text: code 400 if `Invalid`, else 500.
+        """
+        return Service(self._link, name, version, description).running(endpoints)
 
     async def stream_info(self, stream: str) -> StreamInfo:
         """Say how much a stream holds. Raises `NotProvisioned`."""
-        raise NotImplementedError
+        state = (await self.api(f"STREAM.INFO.{stream}"))["state"]
+        return StreamInfo(state["messages"], state["bytes"], state["first_seq"], state["last_seq"])
 
     async def consumer_info(self, stream: str, durable: str) -> ConsumerInfo:
         """Say how far a durable consumer is. Raises `NotProvisioned`."""
-        raise NotImplementedError
+        info = await self.api(f"CONSUMER.INFO.{stream}.{durable}")
+        return ConsumerInfo(info["num_pending"], info["num_ack_pending"])
 
     async def delete_message(self, stream: str, sequence: int) -> None:
         """Delete one stored message."""
-        raise NotImplementedError
+        await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, "no_erase": True})
+
+    async def api(self, name: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Call `$JS.API.<name>`. It may be sent twice, so only for what is idempotent."""
+        return await self._exchange.api(name, body)
 
 
 @asynccontextmanager
-async def connect(  # noqa: PLR0913 - the ways to authenticate
+async def connect(
     url: str | Sequence[str],
     *,
     name: str,
@@ -109,5 +158,17 @@ async def connect(  # noqa: PLR0913 - the ways to authenticate
     inbox_prefix: str = "_INBOX",
 ) -> AsyncIterator[Bus]:
     """Connect, and close on leaving. Raises `Unreachable` (no server within 10 seconds) or `NotPermitted`."""
-    raise NotImplementedError
-    yield Bus()
+    servers = [url] if isinstance(url, str) else url
+    options = {"token": token, "user": user, "password": password, "user_credentials": credentials}
+    link = Link()
+    try:
+        await link.open(servers, {**options, "name": name, "inbox_prefix": inbox_prefix})
+        exchange = Exchange(link)
+        async with exchange.running():
+            yield Bus(link, exchange)
+    finally:
+        await link.close()
+
+
+def _reply(_: str, msg: Msg) -> Message:
+    return Message(msg.subject, msg.data, Headers(msg.headers))

@@ -1,9 +1,11 @@
 """What travels on the bus, as plain values: messages, confirmations, entries of a bucket."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol
+
+NEVER: Final = datetime.fromtimestamp(0, UTC)
 
 
 class Stored(NamedTuple):
@@ -72,6 +74,19 @@ class Headers(Mapping[str, str]):
         return f"Headers({dict(self._exact)!r})"
 
 
+class Delivery(Protocol):
+    """One delivery of a message: its number, how many are still to come, and how to answer the server."""
+
+    nth: int
+    pending: int
+
+    async def answer(self, verdict: bytes, *, confirmed: bool = False) -> None:
+        """Send a verdict; `confirmed` waits for the server's answer."""
+
+    def release(self) -> None:
+        """Give the slot back."""
+
+
 @dataclass(slots=True, eq=False)
 class Message:
     """One message. What a `Pump` delivers holds one of its slots until `ack`, `nak`, `term` or `release`.
@@ -84,27 +99,37 @@ class Message:
     headers: Mapping[str, str]
     sequence: int = 0
     deliveries: int = 1
-    at: datetime = datetime.fromtimestamp(0, UTC)
+    at: datetime = NEVER
+    delivery: Delivery | None = field(default=None, repr=False)
 
     async def ack(self, *, confirmed: bool = False) -> None:
-        """Acknowledge; `confirmed` waits until the server has noted it, and raises `Unreachable` if it doesn't say so."""
-        raise NotImplementedError
+        """Acknowledge. `confirmed` waits until the server has noted it; raises `Unreachable` if it doesn't say so."""
+        await self._answer(b"+ACK", confirmed=confirmed)
 
     async def nak(self, delay: float | None = None) -> None:
         """Hand the message back, to be delivered again at once or in `delay` seconds."""
-        raise NotImplementedError
+        await self._answer(b'-NAK {"delay": %d}' % int(delay * 1e9) if delay else b"-NAK")
 
     async def term(self, reason: str) -> None:
         """Say that the message must never be delivered again, and why."""
-        raise NotImplementedError
+        await self._answer(b"+TERM " + reason.encode())
 
     async def in_progress(self) -> None:
-        """Start the ack wait anew."""
-        raise NotImplementedError
+        """Start the ack wait anew. Keeps the slot."""
+        if self.delivery is not None:
+            await self.delivery.answer(b"+WPI")
 
     def release(self) -> None:
         """Give the slot back without answering the server. Calling it again does nothing."""
-        raise NotImplementedError
+        if self.delivery is not None:
+            self.delivery.release()
+
+    async def _answer(self, verdict: bytes, *, confirmed: bool = False) -> None:
+        try:
+            if self.delivery is not None:
+                await self.delivery.answer(verdict, confirmed=confirmed)
+        finally:
+            self.release()
 
 
 Handler = Callable[[Message], Awaitable[bytes]]

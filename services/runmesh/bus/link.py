@@ -1,0 +1,156 @@
+"""The connection underneath: whether it is up, who must hear that it was lost, and what is fatal.
+
+nats-py reconnects by itself and for ever. It reports a missing permission only to a callback, while the caller waits
+for an answer that never comes; that callback makes it fatal here.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from runmesh.errors import BusError, NotPermitted, Unreachable
+
+log = logging.getLogger(__name__)
+
+CONNECT_WITHIN: Final = 10.0
+SEND_WITHIN: Final = 5.0
+CLOSE_WITHIN: Final = 2.0
+_VIOLATION: Final = re.compile(r'permissions violation for (\w+) to "([^"]+)"')
+
+
+class Link:
+    """One nats-py connection."""
+
+    def __init__(self) -> None:
+        self.client = Client()
+        self.up = asyncio.Event()
+        self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_lost: set[Callable[[], None]] = set()
+        self.on_fatal: set[Callable[[BusError, str | None], None]] = set()
+
+    async def open(self, servers: Sequence[str], options: Mapping[str, Any]) -> None:
+        """Connect. Raises `Unreachable` after ten seconds, `NotPermitted` at once if the credentials are refused."""
+        connecting = asyncio.ensure_future(
+            self.client.connect(
+                servers=list(servers),
+                error_cb=self._error,
+                disconnected_cb=self._lost,
+                reconnected_cb=self._again,
+                closed_cb=self._closed,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.2,  # type: ignore[arg-type]  # any number of seconds will do
+                ping_interval=5,  # notices a peer that vanished without a word after 15 s instead of 6 min
+                flush_timeout=CLOSE_WITHIN,
+                **options,
+            )
+        )
+        await asyncio.wait({connecting, self.fatal}, timeout=CONNECT_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done():
+            connecting.cancel()
+            await asyncio.wait({connecting}, timeout=CLOSE_WITHIN)
+        if self.fatal.done():
+            self.fatal.result()
+        if connecting.cancelled():
+            raise Unreachable(f"no NATS server at {', '.join(servers)}: {self.client.last_error}")
+        connecting.result()
+        self.up.set()
+
+    async def close(self) -> None:
+        """Send what is buffered and close, within bounds."""
+        self.fatal.cancel()
+        self.up.clear()
+        with suppress(TimeoutError, nats.errors.Error, OSError):
+            async with asyncio.timeout(CLOSE_WITHIN):
+                if self.client.is_connected:
+                    await self.client.flush()
+                await self.client.close()
+
+    def fail(self, error: BusError, subject: str | None = None) -> None:
+        """Make an error known that no retry cures."""
+        log.error("%s", error)
+        if not self.fatal.done():
+            self.fatal.set_exception(error)
+            self.fatal.exception()  # known, even if nobody awaits it
+        for listener in tuple(self.on_fatal):
+            listener(error, subject)
+
+    async def publish(
+        self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send, when the connection is up. Raises `Unreachable` if it isn't within five seconds."""
+        if not self.up.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SEND_WITHIN):
+                    await self.up.wait()
+        try:
+            await self.client.publish(subject, data, reply, dict(headers) if headers else None)
+        except (nats.errors.Error, OSError) as error:
+            raise Unreachable(f"{subject}: not sent: {error!r}") from error
+
+    async def subscribe(
+        self, subject: str, received: Callable[[Msg], Awaitable[None]], queue: str = ""
+    ) -> Subscription:
+        """Subscribe; nats-py renews it after every reconnect."""
+        try:
+            return await self.client.subscribe(subject, queue=queue, cb=received)
+        except (nats.errors.Error, OSError) as error:
+            raise Unreachable(f"{subject}: not subscribed: {error!r}") from error
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription; what the server has sent already is still received."""
+        with suppress(TimeoutError, nats.errors.Error, OSError):
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await (subscription.drain() if self.up.is_set() else subscription.unsubscribe())  # type: ignore[no-untyped-call]
+
+    async def _error(self, error: Exception) -> None:
+        text = str(error)
+        if violation := _VIOLATION.search(text):
+            self.fail(NotPermitted(f"NATS permits no {violation[1]} to {violation[2]}"), violation[2])
+        elif "authorization violation" in text.lower():
+            self.fail(NotPermitted("NATS refuses the credentials"))
+        else:
+            log.debug("nats: %r", error)
+
+    async def _lost(self) -> None:
+        if not self.up.is_set():
+            return
+        self.up.clear()
+        log.warning("connection to NATS lost")
+        for listener in tuple(self.on_lost):
+            listener()
+
+    async def _again(self) -> None:
+        log.warning("connected to NATS again")
+        self.up.set()
+
+    async def _closed(self) -> None:
+        if not self.fatal.done():
+            self.fail(Unreachable(f"NATS closed the connection: {self.client.last_error}"))
+
+
+@asynccontextmanager
+async def background(link: Link, *loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run endless loops beside the block. One that breaks is fatal; all have ended when the block is left."""
+    tasks = {asyncio.create_task(loop) for loop in loops}
+    for task in tasks:
+        task.add_done_callback(lambda done: _report(link, done))
+    try:
+        yield
+    finally:
+        while tasks:  # again and again: nats-py swallows a cancellation while it flushes
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=0.1)
+
+
+def _report(link: Link, task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        link.fail(error if isinstance(error, BusError) else BusError(f"a loop of the bus broke: {error!r}"))

@@ -1,0 +1,112 @@
+"""Ordered reads of what a stream holds, through an ephemeral consumer that is made anew after the last message seen.
+
+Such a consumer acknowledges nothing, so a message that is lost on the way shows only as a gap in the delivery
+numbers. A gap, a lost connection, a consumer that vanished with its server: the answer is always another consumer.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+from runmesh.bus.exchange import Exchange
+from runmesh.bus.link import Link
+from runmesh.bus.message import Message
+from runmesh.bus.pulling import Pump
+from runmesh.errors import Unreachable
+
+_SLOTS: Final = 1024
+_FORGOTTEN_AFTER: Final = 10.0
+_BREATH: Final = 0.1
+
+
+class Feed(Pump):
+    """A pump that ends, instead of starting anew, where its messages may have a gap."""
+
+    def __init__(self, link: Link, exchange: Exchange, stream: str, consumer: str, *, live: bool) -> None:
+        super().__init__(link, exchange, stream, consumer, slots=_SLOTS)
+        self._live = live
+        self._seen = 0
+        self.complete = False
+
+    async def __anext__(self) -> Message:
+        """Return the next message in order."""
+        if self.complete:
+            raise StopAsyncIteration
+        message = await super().__anext__()
+        message.release()
+        self._seen += 1
+        if message.delivery is None or message.delivery.nth != self._seen:
+            raise StopAsyncIteration
+        self.complete = not self._live and not message.delivery.pending
+        return message
+
+    def interrupted(self) -> None:
+        """End here."""
+        self.finish(None)
+
+    def refused(self) -> None:
+        """End here."""
+        self.finish(None)
+
+    def idle(self) -> None:
+        """End, when only what is stored was wanted: the rest has expired while it was read."""
+        if not self._live:
+            self.complete = True
+            self.finish(None)
+
+
+async def replay(
+    link: Link, exchange: Exchange, stream: str, start: Mapping[str, Any], *, live: bool
+) -> AsyncIterator[Message]:
+    """Yield a stream's messages in order, each once. `start` is a consumer's configuration: its filter and beginning.
+
+    Not live: ends where the stream ended; raises `Unreachable` if the server is away for too long.
+    Live: goes on for ever, whatever happens to the server.
+    """
+    seen = 0
+    while True:
+        try:
+            feed = await _consumer(link, exchange, stream, start, live=live)
+            async with feed.running() as messages:
+                async for message in messages:
+                    seen = message.sequence
+                    yield message
+            if feed.complete:
+                return
+            start = after(start, seen) if seen else start
+        except Unreachable:
+            if not live:
+                raise
+        await asyncio.sleep(_BREATH)
+
+
+async def _consumer(link: Link, exchange: Exchange, stream: str, start: Mapping[str, Any], *, live: bool) -> Feed:
+    name = uuid4().hex
+    config = {
+        "name": name,
+        "ack_policy": "none",
+        "mem_storage": True,
+        "num_replicas": 1,
+        "inactive_threshold": int(_FORGOTTEN_AFTER * 1e9),
+        **start,
+    }
+    made = await exchange.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
+    feed = Feed(link, exchange, stream, name, live=live)
+    feed.complete = not live and not made["num_pending"]
+    return feed
+
+
+def beginning(subjects: Sequence[str], since: datetime | None = None) -> dict[str, Any]:
+    """Start at the first message of these subjects, or at a time."""
+    chosen = {"filter_subjects": list(subjects)} if subjects else {}
+    if since is None:
+        return {**chosen, "deliver_policy": "all"}
+    return {**chosen, "deliver_policy": "by_start_time", "opt_start_time": since.astimezone(UTC).isoformat()}
+
+
+def after(start: Mapping[str, Any], sequence: int) -> dict[str, Any]:
+    """Start after a sequence instead."""
+    kept = {name: value for name, value in start.items() if name != "opt_start_time"}
+    return {**kept, "deliver_policy": "by_start_sequence", "opt_start_seq": sequence + 1}

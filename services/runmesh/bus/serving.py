@@ -1,0 +1,117 @@
+"""Answering requests as a NATS service (ADR-32): discovery, and endpoints that share their load in a queue group.
+
+`nats.micro` answers one request of an endpoint after the other; here each has a task of its own, so that a slow
+one delays nobody.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from time import perf_counter_ns
+from typing import Any, Final
+from uuid import uuid4
+
+from nats.aio.msg import Msg
+
+from runmesh.bus.link import Link
+from runmesh.bus.message import Handler, Headers, Message
+from runmesh.errors import Invalid, RunmeshError
+
+_QUEUE: Final = "q"
+_TYPE: Final = "io.nats.micro.v1."
+_USERS_MISTAKE: Final = "400"
+_OUR_FAULT: Final = "500"
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One endpoint and its statistics, named as ADR-32 names them."""
+
+    name: str
+    subject: str
+    queue_group: str = _QUEUE
+    num_requests: int = 0
+    num_errors: int = 0
+    last_error: str = ""
+    processing_time: int = 0
+    average_processing_time: int = 0
+
+    def count(self, nanoseconds: int, error: Exception | None) -> None:
+        """Note one request."""
+        self.num_requests += 1
+        self.processing_time += nanoseconds
+        self.average_processing_time = self.processing_time // self.num_requests
+        if error is not None:
+            self.num_errors += 1
+            self.last_error = str(error)
+
+
+class Service:
+    """One instance of a NATS service."""
+
+    def __init__(self, link: Link, name: str, version: str, description: str) -> None:
+        self._link = link
+        self._identity = {"name": name, "id": uuid4().hex, "version": version, "metadata": {}}
+        self._description = description
+        self._started = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        self._endpoints: list[Endpoint] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def running(self, endpoints: Mapping[str, tuple[str, Handler]]) -> AsyncIterator[None]:
+        """Answer for the length of the block; requests that are being handled at its end are cancelled."""
+        subscriptions = []
+        for name, (subject, handler) in endpoints.items():
+            self._endpoints.append(endpoint := Endpoint(name, subject))
+            subscriptions.append(await self._link.subscribe(subject, partial(self._begin, endpoint, handler), _QUEUE))
+        for verb, describe in {"PING": dict, "INFO": self._info, "STATS": self._stats}.items():
+            for address in ("", f".{self._identity['name']}", f".{self._identity['name']}.{self._identity['id']}"):
+                answer = partial(self._describe, verb, describe)
+                subscriptions.append(await self._link.subscribe(f"$SRV.{verb}{address}", answer))
+        try:
+            yield
+        finally:
+            for subscription in subscriptions:
+                await self._link.unsubscribe(subscription)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _begin(self, endpoint: Endpoint, handler: Handler, msg: Msg) -> None:
+        task = asyncio.create_task(self._handle(endpoint, handler, msg))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _handle(self, endpoint: Endpoint, handler: Handler, msg: Msg) -> None:
+        begun = perf_counter_ns()
+        try:
+            answer, error = await handler(Message(msg.subject, msg.data, Headers(msg.headers))), None
+        except Exception as raised:  # noqa: BLE001 - whatever it is, the caller gets an answer
+            answer, error = b"", raised
+        endpoint.count(perf_counter_ns() - begun, error)
+        if msg.reply:
+            await self._link.publish(msg.reply, answer, headers=_error_headers(error) if error else None)
+
+    async def _describe(self, verb: str, describe: Any, msg: Msg) -> None:
+        body = {"type": f"{_TYPE}{verb.lower()}_response", **self._identity, **describe()}
+        await self._link.publish(msg.reply, json.dumps(body).encode())
+
+    def _info(self) -> dict[str, Any]:
+        endpoints = [
+            {"name": one.name, "subject": one.subject, "queue_group": one.queue_group, "metadata": {}}
+            for one in self._endpoints
+        ]
+        return {"description": self._description, "endpoints": endpoints}
+
+    def _stats(self) -> dict[str, Any]:
+        return {"started": self._started, "endpoints": [asdict(one) for one in self._endpoints]}
+
+
+def _error_headers(error: Exception) -> dict[str, str]:
+    code = _USERS_MISTAKE if isinstance(error, Invalid) else _OUR_FAULT
+    text = str(error) if isinstance(error, RunmeshError) else repr(error)
+    return {"Nats-Service-Error": text, "Nats-Service-Error-Code": code}

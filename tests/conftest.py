@@ -1,0 +1,65 @@
+"""A real nats-server for the whole session, a fresh mesh on it for every test that asks for `bus`."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+from runmesh.bus import Bus, connect, provision
+from runmesh.embedded import Server, embedded
+
+ACK_WAIT = 2.0
+"""The lease in tests, in seconds."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a nats-server listens."""
+
+    url: str
+    token: str
+
+
+@asynccontextmanager
+async def container() -> AsyncIterator[Address]:
+    """Run the official image instead of the packaged server (RUNMESH_TEST_NATS=container)."""
+    run = ["docker", "run", "--rm", "--detach", "--publish", "127.0.0.1::4222", "nats:2.14", "-js", "--auth", "test"]
+    name = await asyncio.to_thread(subprocess.check_output, run, text=True)
+    try:
+        where = await asyncio.to_thread(subprocess.check_output, ["docker", "port", name.strip(), "4222"], text=True)
+        yield Address(f"nats://{where.strip()}", "test")
+    finally:
+        await asyncio.to_thread(subprocess.check_call, ["docker", "rm", "--force", name.strip()])
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def nats_address() -> AsyncIterator[Address]:
+    """The session's server. Every pytest-xdist worker is a session of its own."""
+    if os.environ.get("RUNMESH_TEST_NATS") == "container":
+        async with container() as address:
+            yield address
+    else:
+        async with embedded() as server:
+            yield Address(server.url, server.token)
+
+
+@pytest.fixture
+async def bus(nats_address: Address) -> AsyncIterator[Bus]:
+    """A connection to a server that holds nothing but a freshly provisioned mesh."""
+    async with connect(nats_address.url, name="test", token=nats_address.token) as connected:
+        names = (await connected.api("STREAM.NAMES"))["streams"]
+        await asyncio.gather(*(connected.api(f"STREAM.DELETE.{name}") for name in names or ()))
+        await provision(connected, ack_wait=ACK_WAIT)
+        yield connected
+
+
+@pytest.fixture
+async def nats_server() -> AsyncIterator[Server]:
+    """A server of the test's own, to kill and to start again; nothing is provisioned."""
+    async with embedded() as server:
+        yield server

@@ -95,8 +95,8 @@ def path_of(block: "Block", project: Path) -> Path:
     configured = _configured_path(block)
     if configured is not None:
         return inside(project, configured, where=f"{where}: configuration")
-    directory = "custom" if block.type == "custom" else f"{block.type}s"
-    return inside(project, f"{directory}/{block.uuid}.{EXTENSIONS[block.language]}", where=where)
+    directory = inside(project, "custom" if block.type == "custom" else f"{block.type}s", where=where)
+    return inside(directory, f"{block.uuid}.{EXTENSIONS[block.language]}", where=where)
 
 
 def source_of(block: "Block", path: Path | None) -> str | None:

@@ -77,9 +77,10 @@ def _blocks(fields: Fields, key: str) -> dict[str, Block]:
     blocks: dict[str, Block] = {}
     for inner in fields.each(key):
         block = _block(inner)
-        if block.uuid and block.uuid in blocks:
+        if block.uuid in blocks:
             inner.problem("uuid", f"{block.uuid!r} is the uuid of another block, too")
-        blocks.setdefault(block.uuid, block)
+        elif block.uuid:
+            blocks[block.uuid] = block
     return {block.uuid: _with_original(block, blocks, fields) for block in blocks.values()}
 
 

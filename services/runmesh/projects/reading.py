@@ -46,7 +46,7 @@ def load_pipeline(project: Project, pipeline: str | Mapping[str, Any]) -> Pipeli
     """Read a pipeline by its name, or an inline document; raises `Invalid` for whatever is wrong with it."""
     if not isinstance(pipeline, str):
         return read_pipeline(_shallow(pipeline), "pipeline", None)
-    folder = files.folder(project.path / "pipelines", pipeline, "pipeline")
+    folder = files.folder(files.inside(project.path, "pipelines", where="pipelines"), pipeline, "pipeline")
     where = f"pipelines/{pipeline}/{files.METADATA}"
     text = files.read(files.inside(folder, files.METADATA, where=where), where, LARGEST_PIPELINE)
     document = yaml_text.parse(text, where, LARGEST_PIPELINE)

@@ -10,6 +10,7 @@ Jinja's own sandbox hides Python's internals, but not work without end. Three th
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -25,6 +26,7 @@ from runmesh.projects.meter import LARGEST_OUTPUT, LONGEST_TEMPLATE, METER, Exce
 from runmesh.projects.templates import SECRET_FUNCTIONS
 
 _STATEMENTS: Final = (nodes.Template, nodes.Output, nodes.If, nodes.For, nodes.Assign)
+_PLAIN: Final = (str, int, float, list, tuple, dict, range, date, Undefined)
 _COMPILED: Final = 256
 _UNKNOWN_NAME: Final = re.compile(r"'(\w+)' is undefined")
 _UNKNOWN_FILTER: Final = re.compile(r"No filter named '(\w+)'")
@@ -43,14 +45,11 @@ class Sandbox:
         """Render a text; raises `Invalid`, its path being `where:line`."""
         if len(text) > LONGEST_TEMPLATE:
             raise Invalid(Problem(where, f"a template may have {LONGEST_TEMPLATE:,} characters"))
-        metered = METER.set(Meter())
+        known = {} if variables is None else {"variables": variables_function(variables)}
         try:
-            template = self._compiled(self._with_raw_secrets(text) if keep_secrets else text)
-            return _output(template, {} if variables is None else {"variables": variables_function(variables)})
+            return _output(self._compiled(self._with_raw_secrets(text) if keep_secrets else text), known)
         except Exception as error:  # noqa: BLE001 - whatever a template raises is its author's mistake
             raise Invalid(self._problem(error, where)) from None
-        finally:
-            METER.reset(metered)
 
     def _with_raw_secrets(self, text: str) -> str:
         parts: list[str] = []
@@ -76,6 +75,7 @@ class Sandbox:
 
 
 def _output(template: Template, variables: Mapping[str, Any]) -> str:
+    METER.set(Meter())
     chunks: list[str] = []
     total = 0
     # Not `template.generate`, which rewrites tracebacks: `_line` reads them.
@@ -103,14 +103,15 @@ class _Environment(ImmutableSandboxedEnvironment):
         # Without the optimizer nothing is worked out, unmetered, while compiling.
         super().__init__(undefined=StrictUndefined, optimized=False, keep_trailing_newline=True, finalize=_finalize)
         self.globals = dict(functions(environment))
-        self.filters = FILTERS | {"_limited": limited, "_joined": join, "_paid": _paid}
+        # No template can name these: they are no identifiers.
+        self.filters = FILTERS | {"=limited": limited, "=joined": join, "=paid": _paid}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
         for statement in tree.find_all(nodes.Stmt):
             if not isinstance(statement, _STATEMENTS) or getattr(statement, "recursive", False):
                 kind = type(statement).__name__.lower()
-                raise TemplateSyntaxError(f"a {kind} of this kind is not available here", statement.lineno)
+                raise TemplateSyntaxError(f"{kind!r} is not available here", statement.lineno)
         _Metered().visit(tree)
         tree.set_environment(self)
         return tree
@@ -144,6 +145,8 @@ def _is_method(obj: Any) -> bool:
 
 @pass_context  # a finalizer that takes the context is not run while compiling
 def _finalize(_context: Context, value: Any) -> Any:
+    if value is not None and not isinstance(value, _PLAIN):
+        raise SecurityError(f"a {type(value).__name__} can't be written out")
     return limited(value)
 
 
@@ -160,12 +163,12 @@ class _Metered(NodeTransformer):
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 - the visitor's convention
         cost = 1 + sum(1 for _ in node.find_all(nodes.Node))
         self.generic_visit(node)
-        node.iter = _filtered(node.iter, "_paid", nodes.Const(cost))
+        node.iter = _filtered(node.iter, "=paid", nodes.Const(cost))
         return node
 
     def visit_List(self, node: nodes.Expr) -> nodes.Expr:  # noqa: N802
         self.generic_visit(node)
-        return _filtered(node, "_limited")
+        return _filtered(node, "=limited")
 
     visit_Dict = visit_List  # noqa: N815
 
@@ -174,7 +177,7 @@ class _Metered(NodeTransformer):
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:  # noqa: N802
         self.generic_visit(node)
-        return _filtered(_filtered(nodes.List(node.nodes, lineno=node.lineno), "_joined"), "_limited")
+        return _filtered(_filtered(nodes.List(node.nodes, lineno=node.lineno), "=joined"), "=limited")
 
 
 def _filtered(node: nodes.Node, name: str, *args: nodes.Expr) -> nodes.Filter:

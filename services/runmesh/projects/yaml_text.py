@@ -127,7 +127,7 @@ class _Builder:
                 self._refuse(event, f"the key {key[:100]!r} is there twice")
             else:
                 own[key] = value
-        for source in reversed(merged):
+        for source in merged:
             own = {**source, **own}
         return own, height
 

@@ -1,0 +1,243 @@
+"""The configuration of each task: merged from its levels, checked, every value with the level it came from.
+
+Later wins, deeply; lists replace; null unsets, so that the executor's default holds::
+
+    default                built into the executor's Config
+    environment            the variables that Mage names
+    project                metadata.yaml: k8s_executor_config, ecs_config, …; local_python_config (ours)
+    pipeline               executor_config: belongs to the pipeline's own executor type, other blocks skip it
+    block                  executor_config
+    request                executor_config, by type
+    request.block_config   by block
+    policy                 the installation's guard rails, by type
+
+Where a request sends a task elsewhere than the project does, what the project's pipeline or block says for the other
+place is skipped too. Tasks whose levels say the same share one `Configuration`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from runmesh.errors import Invalid, Problem
+from runmesh.events import RunRequest
+from runmesh.executor import ExecutorConfig
+from runmesh.projects import Block, Pipeline, Project, Templates, holds_secret
+from runmesh.projects.templates import is_template
+from runmesh.resolver import mage
+from runmesh.resolver.choice import ExecutorChoice, Skipped
+from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, merge, tree, values, without_nulls
+from runmesh.resolver.validation import Fault, config_of, defaults_of, secrets, time_limit, validate
+
+Config = Mapping[str, Any]
+
+_NOT_MAGES: Final = ("default", "request", "request.block_config", "policy")
+"""Levels that Mage doesn't have: their values are no difference in how it reads the project."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The merged configuration of the tasks that share it."""
+
+    executor_type: str
+    values: Mapping[str, Any]
+    provenance: Mapping[str, Origin]
+    """The level of every value, by dotted path."""
+    common: ExecutorConfig
+    """The part that the mesh itself acts upon."""
+    time_limit: float | None
+    """Seconds that a task may run."""
+    skipped: tuple[Skipped, ...]
+    faults: tuple[Fault, ...]
+    warnings: tuple[Problem, ...]
+    errors: tuple[Problem, ...]
+    """What could not even be merged."""
+    differs: Mapping[str, Any]
+    """What Mage OSS would use instead, by dotted path; None where it has no value."""
+
+    def problems(self, block: str | None, file: str) -> Iterator[Problem]:
+        """Yield all that is wrong, as the problems of one block (None: of the whole pipeline)."""
+        yield from self.errors
+        for fault in self.faults:
+            origin = self._origin(fault.path)
+            where = self._place(fault.path, origin, block, file)
+            level = f" ({origin} level{f', {file}' if origin == 'block' else ''})" if origin else ""
+            yield Problem(where, f"{fault.message}{level}", fault.hint)
+
+    def _origin(self, path: str) -> Origin | None:
+        """Return the level of a value, of something inside it, or of what it is inside of."""
+        if path in self.provenance:
+            return self.provenance[path]
+        inside = (origin for inner, origin in self.provenance.items() if inner.startswith(f"{path}."))
+        around = (origin for outer, origin in self.provenance.items() if path.startswith(f"{outer}."))
+        return next(inside, None) or next(around, None)
+
+    def _place(self, path: str, origin: Origin | None, block: str | None, file: str) -> str:
+        places = {
+            "environment": origin.variable if origin else None,
+            "project": f"metadata.yaml: {project_key(self.executor_type)}.{path}",
+            "pipeline": f"{file}: executor_config.{path}",
+            "request": f"request: executor_config.{self.executor_type}.{path}",
+            "request.block_config": f"request: block_config.{block}.{path}",
+            "policy": f"policy: {self.executor_type}.{path}",
+        }
+        here = file if block is None else f"block {block}"
+        return places.get(origin or "") or f"{here}: executor_config.{path}"
+
+
+def project_key(executor_type: str) -> str:
+    """Name the key of a project's metadata.yaml that holds this type's configuration."""
+    return mage.PROJECT_KEYS.get(executor_type, f"{executor_type}_config")
+
+
+class _Part(NamedTuple):
+    """What one level above the project says of a task, and why it is skipped if it is."""
+
+    level: str
+    config: Config
+    skip: str = ""
+
+
+@dataclass
+class Configurations:
+    """Settles the configurations of one pipeline's tasks; what tasks share is merged and validated once."""
+
+    project: Project
+    pipeline: Pipeline
+    request: RunRequest
+    environment: Mapping[str, str]
+    templates: Templates | None
+    """None: the document came in a request, and is never rendered."""
+    policy: Mapping[str, Config]
+    _bases: dict[str, Tree] = field(default_factory=dict)
+    _settled: dict[tuple[object, ...], Configuration] = field(default_factory=dict)
+
+    def settle(self, choice: ExecutorChoice, of_pipeline: ExecutorChoice, block: Block | None) -> Configuration:
+        """Return the configuration of a block (None: of the whole pipeline) that runs where `choice` says."""
+        parts = [part for part in self._parts(choice, of_pipeline, block) if part.config]
+        # Only Mage's answer depends on whether it is for a whole pipeline.
+        whole = block is None and choice.executor_type in mage.PROJECT_KEYS
+        key = (choice.executor_type, whole, *((part.level, part.skip, repr(part.config)) for part in parts))
+        if key not in self._settled:
+            where = f"block {block.uuid}" if block else f"pipeline {self.pipeline.uuid}"
+            self._settled[key] = self._merged(choice.executor_type, parts, where, whole=whole)
+        return self._settled[key]
+
+    def _parts(self, choice: ExecutorChoice, of_pipeline: ExecutorChoice, block: Block | None) -> Iterator[_Part]:
+        chosen, request = choice.executor_type, self.request
+        own = of_pipeline.replaced or of_pipeline.executor_type
+        skip = f"it is for {own}, the pipeline's executor type; this runs on {chosen}" if own != chosen else ""
+        yield _Part("pipeline", self.pipeline.executor_config, skip)
+        if block:
+            skip = f"it is for {choice.replaced}; the request chose {chosen}" if choice.replaced else ""
+            yield _Part("block", block.executor_config or {}, skip)
+        yield _Part("request", request.executor_config.get(chosen, {}))
+        if block:
+            yield _Part("request.block_config", request.block_config.get(block.uuid, {}))
+        yield _Part("policy", self.policy.get(chosen, {}))
+
+    def _merged(self, executor_type: str, parts: list[_Part], where: str, *, whole: bool) -> Configuration:
+        said, skipped, problems = self._said(executor_type, parts, where)
+        merged = self._base(executor_type)
+        for level, config in said.items():
+            merged = merge(merged, tree(config, Origin(level)))
+        merged = without_nulls(merged)
+        common, faults = validate(executor_type, values(merged))
+        merged = merge(defaults_of(executor_type), merged)
+        found, settled = dict(leaves(merged)), values(merged)
+        limit, wrong_limits = time_limit(settled)
+        return Configuration(
+            executor_type=executor_type,
+            values=settled,
+            provenance={path: leaf.origin for path, leaf in found.items()},
+            common=common,
+            time_limit=limit,
+            skipped=tuple(skipped),
+            faults=(*faults, *wrong_limits, *secrets(executor_type, found)),
+            warnings=tuple(self._warnings(executor_type, found)),
+            errors=tuple(problems),
+            differs=self._differs(
+                executor_type, {part.level: part.config for part in parts} | said, found, whole=whole
+            ),
+        )
+
+    def _said(
+        self, executor_type: str, parts: list[_Part], where: str
+    ) -> tuple[dict[str, Config], list[Skipped], list[Problem]]:
+        """Return what each level says in the end, what was left aside, and what could not be rendered."""
+        said: dict[str, Config] = {}
+        skipped: list[Skipped] = []
+        problems: list[Problem] = []
+        for level, config, skip in parts:
+            if skip:
+                skipped.append(Skipped(level, config, skip))
+                continue
+            inner, beside = _unwrapped(executor_type, config)
+            if beside:
+                skipped.append(Skipped(level, beside, "it stands beside a key that holds the whole configuration"))
+            try:
+                said[level] = self._rendered(executor_type, level, inner, where)
+            except Invalid as error:
+                problems.extend(error.problems)
+        return said, skipped, problems
+
+    def _base(self, executor_type: str) -> Tree:
+        """Merge the levels that all tasks of one type share."""
+        if executor_type not in self._bases:
+            named: Tree = {
+                key: Leaf(self.environment[name], Origin("environment", name))
+                for name, key in mage.ENVIRONMENT.get(executor_type, {}).items()
+                if self.environment.get(name)
+            }
+            self._bases[executor_type] = merge(named, tree(self._of_project(executor_type), Origin("project")))
+        return self._bases[executor_type]
+
+    def _of_project(self, executor_type: str) -> Config:
+        config = self.project.document.get(project_key(executor_type))
+        return _unwrapped(executor_type, config)[0] if isinstance(config, Mapping) else {}
+
+    def _rendered(self, executor_type: str, level: str, config: Config, where: str) -> Config:
+        """Render the one value that Mage renders: the namespace of k8s. What comes in a request never is."""
+        namespace = config.get("namespace")
+        if executor_type != "k8s" or level not in ("pipeline", "block") or not isinstance(namespace, str):
+            return config
+        place = f"{where}: executor_config.namespace"
+        if self.templates is None and is_template(namespace):
+            raise Invalid(Problem(place, f"{namespace!r}: what comes in a request is never rendered"))
+        variables = {**self.pipeline.variables, **self.request.variables}
+        rendered = self.templates.render(namespace, where=place, variables=variables) if self.templates else namespace
+        if rendered.strip() in ("", "None"):
+            raise Invalid(Problem(place, f"{namespace!r} renders to {rendered!r}", "give env_var a default"))
+        return {**config, "namespace": rendered}
+
+    def _warnings(self, executor_type: str, found: Mapping[str, Leaf]) -> Iterator[Problem]:
+        if config_of(executor_type) is None:
+            yield Problem(
+                f"executor {executor_type}", "is not there yet: its configuration is merged, but not validated"
+            )
+        if executor_type == "k8s" and self.environment.get("K8S_CONFIG_FILE"):
+            yield Problem("K8S_CONFIG_FILE", "is not read: write its keys under k8s_executor_config of the project")
+        for path, leaf in found.items():
+            if isinstance(leaf.value, str) and is_template(leaf.value) and not holds_secret(leaf.value):
+                yield Problem(f"{executor_type}: {path}", f"{leaf.value!r} is not rendered here, as in Mage")
+
+    def _differs(
+        self, executor_type: str, levels: Mapping[str, Config], found: Mapping[str, Leaf], *, whole: bool
+    ) -> dict[str, Any]:
+        if executor_type not in mage.PROJECT_KEYS:
+            return {}
+        names = mage.ENVIRONMENT.get(executor_type, {})
+        named = {key: self.environment[name] for name, key in names.items() if self.environment.get(name)}
+        shared = {"environment": named, "project": self._of_project(executor_type)}
+        theirs = mage.flat(mage.configuration(executor_type, shared | dict(levels), whole=whole))
+        ours = {path: leaf.value for path, leaf in found.items() if leaf.origin not in _NOT_MAGES}
+        changed = {path: theirs.get(path) for path, value in ours.items() if theirs.get(path) != value}
+        return changed | {path: value for path, value in theirs.items() if path not in found}
+
+
+def _unwrapped(executor_type: str, config: Config) -> tuple[Config, Config]:
+    """Take a configuration out of the key that may hold all of it, as in Mage; return what stood beside it, too."""
+    for wrapper in mage.WRAPPERS.get(executor_type, ()):
+        if isinstance(inner := config.get(wrapper), Mapping):
+            return inner, {key: value for key, value in config.items() if key != wrapper}
+    return config, {}

@@ -1,0 +1,283 @@
+"""From a project, a pipeline and a request to every decision that a run needs, with its reason.
+
+`explain` reads the project from disk; `explain_pipeline` is the pure rest, which the resolver calls with documents
+that it holds in memory. Neither raises on a user's mistake: all mistakes are collected.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from runmesh import cloudevents
+from runmesh.errors import Invalid, Problem, Undecodable
+from runmesh.events import RunRequest
+from runmesh.projects import (
+    Block,
+    Pipeline,
+    Project,
+    RetryPolicy,
+    check_graph,
+    load_pipeline,
+    load_project,
+    revision,
+)
+from runmesh.resolver import command, mage, refusals
+from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
+from runmesh.resolver.config import Configuration, Configurations
+from runmesh.resolver.explanation import BlockExplanation, Explanation, PipelineExplanation
+from runmesh.resolver.refusals import Rules
+from runmesh.resolver.selection import NEVER_EXECUTED, select, unknown_blocks
+from runmesh.resolver.validation import smallest
+
+__all__ = ["BlockExplanation", "Explanation", "PipelineExplanation", "explain", "explain_pipeline"]
+
+_ALWAYS_WHOLE: Final = "streaming"
+_YES: Final = frozenset({"1", "true", "yes", "on"})
+
+
+def explain(
+    project_dir: Path | str,
+    pipeline: str | Mapping[str, Any],
+    *,
+    request: RunRequest | Mapping[str, Any] | None = None,
+    environment: Mapping[str, str],
+) -> Explanation:
+    """Say where each block of a pipeline would run, with what and why; needs no NATS, and never raises on mistakes.
+
+    `pipeline` is a name, or a document. It is what is explained, whatever the request calls it. `environment` is all
+    that templates and DEFAULT_EXECUTOR_TYPE see.
+    """
+    path = Path(project_dir)
+    name = pipeline if isinstance(pipeline, str) else str(pipeline.get("uuid", ""))
+    errors: list[Problem] = []
+    asked = RunRequest(pipeline=name or "pipeline")
+    try:
+        asked = _request(request, asked)
+    except (Invalid, Undecodable) as error:
+        errors += error.problems if isinstance(error, Invalid) else [Problem("request", str(error))]
+    try:
+        project = load_project(path, environment)
+        loaded = load_pipeline(project, pipeline)
+    except Invalid as error:
+        unread = PipelineExplanation(name=name, errors=error.problems)
+        return Explanation(project=path.name, pipeline=unread, errors=(*errors, *error.problems))
+    document = None if isinstance(pipeline, str) else pipeline
+    found = _Explainer(project, loaded, asked, environment, revision(project.path), Rules(), document).explanation()
+    return replace(found, errors=_distinct(errors, found.errors))
+
+
+def explain_pipeline(
+    project: Project,
+    pipeline: Pipeline,
+    request: RunRequest,
+    environment: Mapping[str, str],
+    *,
+    revision: str = "",
+    rules: Rules | None = None,
+) -> Explanation:
+    """Decide everything for a request, from documents in memory; an inline pipeline is never rendered as a template."""
+    document = request.pipeline if isinstance(request.pipeline, dict) else None
+    return _Explainer(project, pipeline, request, environment, revision, rules or Rules(), document).explanation()
+
+
+def _request(given: RunRequest | Mapping[str, Any] | None, default: RunRequest) -> RunRequest:
+    """Read a request as the service does; its pipeline is the one that is explained."""
+    if given is None:
+        return default
+    if isinstance(given, RunRequest):
+        return given.model_copy(update={"pipeline": default.pipeline})
+    try:
+        body = to_json({**given, "pipeline": default.pipeline})
+    except ValueError as error:
+        raise Invalid(Problem("request", f"can't be written as JSON: {error}")) from None
+    return cloudevents.decode(RunRequest, {}, body)
+
+
+@dataclass
+class _Explainer:
+    """One explanation in the making: the documents, and what the tasks share."""
+
+    project: Project
+    pipeline: Pipeline
+    request: RunRequest
+    environment: Mapping[str, str]
+    revision: str
+    rules: Rules
+    document: Mapping[str, Any] | None
+    """The pipeline's document, where it is on no disk."""
+
+    def __post_init__(self) -> None:
+        project, pipeline, request, environment = self.project, self.pipeline, self.request, self.environment
+        # A document that came in a request is a stranger's: rendering it would read our environment to him.
+        templates = None if isinstance(request.pipeline, dict) else project.templates
+        self.file = "pipeline" if self.document is not None else f"pipelines/{pipeline.uuid}/metadata.yaml"
+        self.whole = self._runs_whole()
+        self.selected = dict.fromkeys(select(pipeline, request))
+        self.chooser = Chooser(
+            project, pipeline, self.file, request.executor_type, environment, templates, self.rules.known_types
+        )
+        self.of_pipeline = self.chooser.for_pipeline()
+        self.configurations = Configurations(project, pipeline, request, environment, templates, self.rules.policy)
+        self.commands = command.Commands(str(project.path), pipeline.uuid, self.revision, request, self.document)
+        self.retries, self.retry_errors = self._common_retries()
+        self.settled: dict[str, Configuration] = {}
+
+    def explanation(self) -> Explanation:
+        """Put everything together."""
+        whole = self._pipeline()
+        blocks = {uuid: self._block(self.pipeline.blocks[uuid]) for uuid in self.selected}
+        tasks = (whole, *blocks.values())
+        used = {task.executor_type for task in tasks}
+        warnings = (self.project.warnings, self.pipeline.warnings, self._left_out(), self._unused(used), self._edges())
+        return Explanation(
+            project=self.project.name,
+            pipeline=whole,
+            blocks=blocks,
+            revision=self.revision,
+            warnings=_distinct(*warnings, *(task.warnings for task in tasks)),
+            errors=_distinct(self._errors(), *(task.errors for task in tasks)),
+        )
+
+    def _runs_whole(self) -> bool:
+        if self.pipeline.type == _ALWAYS_WHOLE:
+            return True
+        if self.request.run_pipeline_in_one_process is not None:
+            return self.request.run_pipeline_in_one_process
+        if self.pipeline.run_pipeline_in_one_process is not None:
+            return self.pipeline.run_pipeline_in_one_process
+        return self.environment.get("RUN_PIPELINE_IN_ONE_PROCESS", "").lower() in _YES
+
+    def _pipeline(self) -> PipelineExplanation:
+        choice = self.of_pipeline
+        configuration = self.configurations.settle(choice, choice, None)
+        errors: list[Problem] = []
+        if self.whole and configuration.common.runtime == "native":
+            errors += refusals.native_pipeline(self.pipeline, self.file)
+            errors += chain.from_iterable(refusals.native_block(self.pipeline.blocks[uuid]) for uuid in self.selected)
+        shared = self._explained(None, choice, configuration, errors)
+        return PipelineExplanation(name=self.pipeline.uuid, whole=self.whole, retries=self.retries, **shared)
+
+    def _block(self, block: Block) -> BlockExplanation:
+        source, errors = self._source(block)
+        choice = self.chooser.for_block(block, source)
+        configuration = self.settled[block.uuid] = self.configurations.settle(choice, self.of_pipeline, block)
+        errors += refusals.of_block(block)
+        if not self.whole and configuration.common.runtime == "native":
+            errors += (*refusals.native_pipeline(self.pipeline, self.file), *refusals.native_block(block))
+        retries = self._retries(block, errors)
+        return BlockExplanation(
+            retries=RetryPolicy() if configuration.common.runtime == "mage" else retries,
+            upstream=tuple(uuid for uuid in block.upstream_blocks if uuid in self.selected),
+            **self._explained(block, choice, configuration, errors),
+        )
+
+    def _explained(
+        self, block: Block | None, choice: ExecutorChoice, configuration: Configuration, errors: Iterable[Problem]
+    ) -> dict[str, Any]:
+        """Return what a block's and a pipeline's explanation have in common."""
+        uuid, common = block.uuid if block else None, configuration.common
+        argv = self.commands.build(
+            choice.executor_type, runtime=common.runtime, project_path=common.project_path, block=uuid
+        )
+        known = choice.executor_type in self.rules.known_types
+        mages = self._mage_type(block, choice)
+        return {
+            "executor_type": choice.executor_type,
+            "level": choice.level.value,
+            "config": configuration.values,
+            "provenance": configuration.provenance,
+            "skipped": (*choice.skipped, *configuration.skipped),
+            "command": argv,
+            "pool": common.pool,
+            "timeout": smallest(block.timeout if block else None, configuration.time_limit),
+            "start_timeout": common.start_timeout,
+            "warnings": (*choice.warnings, *(configuration.warnings if known else ())),
+            "errors": (*choice.errors, *configuration.problems(uuid, self.file), *errors, *command.too_long(argv)),
+            "differs": configuration.differs if mages == choice.executor_type else {"executor_type": mages},
+        }
+
+    def _source(self, block: Block) -> tuple[str | None, list[Problem]]:
+        """Read a block's source where the choice depends on it."""
+        if self.pipeline.type != "pyspark" or block.type != "sensor":
+            return None, []
+        try:
+            return self.project.block_source(block), []
+        except Invalid as error:
+            return None, list(error.problems)
+
+    def _mage_type(self, block: Block | None, choice: ExecutorChoice) -> str:
+        pipeline = self.chooser.rendered(self.pipeline.executor_type)
+        if block is None:
+            return mage.pipeline_type(self.request.executor_type, self.pipeline.type, pipeline, self.environment)
+        if choice.level in (Level.REQUEST, Level.PYSPARK_PIPELINE):
+            return choice.executor_type
+        return mage.block_type(self.chooser.rendered(block.executor_type), pipeline, self.environment)
+
+    def _common_retries(self) -> tuple[RetryPolicy, tuple[Problem, ...]]:
+        """Merge the retry rules that all blocks share: the pipeline's over the project's."""
+        project, pipeline = self.project.retry_config, self.pipeline.retry_config
+        try:
+            RetryPolicy.of(project, where="metadata.yaml: retry_config")
+            return RetryPolicy.of(project, pipeline, where=f"{self.file}: retry_config"), ()
+        except Invalid as error:
+            return RetryPolicy(), error.problems
+
+    def _retries(self, block: Block, errors: list[Problem]) -> RetryPolicy:
+        if not block.retry_config:
+            return self.retries
+        shared = () if self.retry_errors else (self.project.retry_config, self.pipeline.retry_config)
+        try:
+            return RetryPolicy.of(*shared, block.retry_config, where=f"block {block.uuid}: retry_config")
+        except Invalid as error:
+            errors += error.problems
+            return self.retries
+
+    def _errors(self) -> Iterator[Problem]:
+        """Yield what is wrong with the request and the pipeline, besides its tasks."""
+        yield from refusals.of_request(self.request, self.rules)
+        yield from unknown_blocks(self.pipeline, self.request)
+        yield from refusals.of_pipeline(self.pipeline, self.selected, self.request, whole=self.whole)
+        yield from self.retry_errors
+        if not self.selected:
+            yield Problem(self.file, "has no block to run")
+        try:
+            check_graph(self.pipeline)
+        except Invalid as error:
+            yield from (replace(problem, path=f"{self.file}: {problem.path}") for problem in error.problems)
+
+    def _left_out(self) -> Iterator[Problem]:
+        for uuid, block in self.pipeline.blocks.items():
+            if block.type in NEVER_EXECUTED:
+                yield Problem(f"block {uuid}", f"{block.type} blocks never execute: left out")
+
+    def _unused(self, used: Collection[str]) -> Iterator[Problem]:
+        for name in self.request.executor_config:
+            if name not in used:
+                yield Problem(f"request: executor_config.{name}", "is not used: nothing here runs there")
+
+    def _edges(self) -> Iterator[Problem]:
+        """Warn where a block's outputs stay on another executor's disk."""
+        if self.whole or self.pipeline.remote_variables_dir or self.project.remote_variables_dir:
+            return
+        for uuid, below in self.settled.items():
+            for name in self.pipeline.blocks[uuid].upstream_blocks:
+                above = self.settled.get(name)
+                if above and _apart(above, below):
+                    places = f"{name!r} runs on {above.executor_type}, {uuid!r} on {below.executor_type}"
+                    hint = "set remote_variables_dir, or `shared: true` in the executor_config of both"
+                    yield Problem(f"block {uuid}: upstream_blocks", f"{places}, and outputs are stored locally", hint)
+
+
+def _apart(above: Configuration, below: Configuration) -> bool:
+    if (above.executor_type, above.common.pool) == (below.executor_type, below.common.pool):
+        return False
+    return not (above.common.shared or below.common.shared)
+
+
+def _distinct(*groups: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return every problem once, in order."""
+    return tuple(dict.fromkeys(chain.from_iterable(groups)))

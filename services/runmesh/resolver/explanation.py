@@ -1,0 +1,64 @@
+"""What `explain` returns, and what a plan is built from: every decision, with the reason for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runmesh.errors import Problem
+from runmesh.projects import RetryPolicy
+from runmesh.resolver.choice import Skipped
+from runmesh.subjects import DEFAULT_POOL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockExplanation:
+    """Where one block runs, with what, and why."""
+
+    executor_type: str = ""
+    """Empty only where nothing could be read."""
+    level: str = ""
+    """The level that chose the executor type (see `choice`)."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """The level of every value in `config`, by dotted path (see `config`)."""
+    skipped: tuple[Skipped, ...] = ()
+    """What levels say that was not used, and why."""
+    command: tuple[str, ...] = ()
+    """With placeholders for what is known only at dispatch (see `command`)."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    pool: str = DEFAULT_POOL
+    timeout: float | None = None
+    """Seconds that it may run."""
+    start_timeout: float = 0
+    """Seconds in which its platform must start it."""
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    upstream: tuple[str, ...] = ()
+    """The blocks of this run that must complete before it."""
+    warnings: tuple[Problem, ...] = ()
+    errors: tuple[Problem, ...] = ()
+    differs: Mapping[str, Any] = field(default_factory=dict)
+    """Mage OSS's answer where it is another one: `executor_type`, or the dotted path of a value (None: unset)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineExplanation(BlockExplanation):
+    """Where the pipeline as a whole runs, or would run."""
+
+    name: str
+    whole: bool = False
+    """It runs as one task; otherwise each block is a task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Everything that was decided for a run of a pipeline; a run starts only if there are no `errors`."""
+
+    project: str
+    pipeline: PipelineExplanation
+    blocks: Mapping[str, BlockExplanation] = field(default_factory=dict)
+    """The blocks that run, in the order of the document."""
+    revision: str = ""
+    warnings: tuple[Problem, ...] = ()
+    """All of them, the blocks' included."""
+    errors: tuple[Problem, ...] = ()
+    """Likewise."""

@@ -1,0 +1,82 @@
+"""What is refused before anything runs: what a request may not bring, and what would run wrongly here.
+
+An honest refusal beats a wrong run: a condition that nobody evaluates, or a fan-out that never happens, would end in a
+`completed` that isn't true.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from runmesh.errors import Problem, nearest
+from runmesh.events import RunRequest
+from runmesh.projects import Block, Pipeline
+from runmesh.resolver.choice import installed_types
+
+_NATIVE_PIPELINES: Final = frozenset({"python", "pyspark"})
+_NATIVE_BLOCKS: Final = frozenset({"data_loader", "transformer", "data_exporter", "custom", "sensor"})
+_USE_MAGE: Final = "set `runtime: mage` in its executor_config, with an image that holds Mage"
+_NOT_YET: Final = "not supported yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an installation allows, and its guard rails. `runmesh up` and `explain` allow all."""
+
+    allow_inline: bool = True
+    """Requests may bring a whole pipeline."""
+    allow_overrides: bool = True
+    """Requests may bring executor configuration (an `executor_type` is always allowed)."""
+    policy: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Configuration by executor type that beats every other level."""
+    known_types: Collection[str] = field(default_factory=installed_types)
+
+
+def of_request(request: RunRequest, rules: Rules) -> Iterator[Problem]:
+    """Yield what a request may not bring here, and the executor types it names that don't exist."""
+    if isinstance(request.pipeline, dict) and not rules.allow_inline:
+        yield Problem("request: pipeline", "inline pipelines are not allowed here", "set RUNMESH_ALLOW_INLINE")
+    for key in ("executor_config", "block_config"):
+        if getattr(request, key) and not rules.allow_overrides:
+            yield Problem(f"request: {key}", "configuration is not allowed here", "set RUNMESH_ALLOW_OVERRIDES")
+    for name in request.executor_config:
+        if name not in rules.known_types:
+            message = f"unknown executor type {name!r} (request level)"
+            yield Problem("request: executor_config", message, nearest(name, rules.known_types))
+
+
+def of_pipeline(
+    pipeline: Pipeline, selected: Collection[str], request: RunRequest, *, whole: bool
+) -> Iterator[Problem]:
+    """Yield what the mesh can't do (yet) for a pipeline, whichever runtime runs it."""
+    for kind, blocks in (("callback", pipeline.callbacks), ("conditional", pipeline.conditionals)):
+        for uuid, block in blocks.items():
+            for parent in block.upstream_blocks:
+                if parent in selected:
+                    yield Problem(f"{kind}s: {uuid}", f"{kind} blocks are {_NOT_YET} (on block {parent!r})")
+    if whole and request.blocks:
+        hint = 'ask for "run_pipeline_in_one_process": false' if pipeline.type != "streaming" else None
+        yield Problem("request: blocks", "a pipeline that runs in one process runs whole", hint)
+    if whole and request.block_config:
+        yield Problem("request: block_config", "a pipeline that runs in one process has one configuration")
+
+
+def of_block(block: Block) -> Iterator[Problem]:
+    """Yield what the mesh can't do (yet) for a block, whichever runtime runs it."""
+    if block.configuration.get("dynamic"):
+        yield Problem(f"block {block.uuid}: configuration.dynamic", f"dynamic blocks are {_NOT_YET}")
+    if block.has_callback:
+        yield Problem(f"block {block.uuid}: has_callback", f"callback blocks are {_NOT_YET}")
+
+
+def native_pipeline(pipeline: Pipeline, file: str) -> Iterator[Problem]:
+    """Yield why the native runtime can't run this type of pipeline."""
+    if pipeline.type not in _NATIVE_PIPELINES:
+        yield Problem(f"{file}: type", f"the native runtime can't run {pipeline.type} pipelines", _USE_MAGE)
+
+
+def native_block(block: Block) -> Iterator[Problem]:
+    """Yield why the native runtime can't run this kind of block."""
+    if block.type not in _NATIVE_BLOCKS or block.language != "python":
+        kind = f"{block.type} blocks in {block.language}"
+        yield Problem(f"block {block.uuid}: type", f"the native runtime can't run {kind}", _USE_MAGE)

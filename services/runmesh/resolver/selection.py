@@ -1,0 +1,57 @@
+"""Which blocks of a pipeline a request runs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from runmesh.errors import Problem, nearest
+from runmesh.events import RunRequest
+from runmesh.projects import Pipeline
+
+NEVER_EXECUTED: Final = frozenset({"chart", "markdown", "scratchpad"})
+"""Block types that Mage keeps in a pipeline and never runs."""
+
+
+def select(pipeline: Pipeline, request: RunRequest) -> tuple[str, ...]:
+    """Return the blocks to run, in the document's order: those asked for, and what is above or below if that was too.
+
+    Unknown names are left out (`unknown_blocks` reports them), and so are blocks that never execute.
+    """
+    chosen: set[str] = set(pipeline.blocks)
+    if wanted := request.blocks:
+        named = [name for name in wanted.names if name in pipeline.blocks]
+        chosen = set(named)
+        if wanted.upstream:
+            chosen |= _reached(named, {uuid: block.upstream_blocks for uuid, block in pipeline.blocks.items()})
+        if wanted.downstream:
+            chosen |= _reached(named, _below(pipeline))
+    return tuple(uuid for uuid, block in pipeline.blocks.items() if uuid in chosen and block.type not in NEVER_EXECUTED)
+
+
+def unknown_blocks(pipeline: Pipeline, request: RunRequest) -> tuple[Problem, ...]:
+    """Return a problem for every block that a request names and the pipeline doesn't have."""
+    named = [("blocks", name) for name in (request.blocks.names if request.blocks else ())]
+    named += [("block_config", name) for name in request.block_config]
+    return tuple(
+        Problem(f"request: {key}", f"there is no block {name!r} in {pipeline.uuid!r}", nearest(name, pipeline.blocks))
+        for key, name in named
+        if name not in pipeline.blocks
+    )
+
+
+def _below(pipeline: Pipeline) -> Mapping[str, list[str]]:
+    below: dict[str, list[str]] = {uuid: [] for uuid in pipeline.blocks}
+    for uuid, block in pipeline.blocks.items():
+        for above in block.upstream_blocks:
+            below.setdefault(above, []).append(uuid)
+    return below
+
+
+def _reached(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+    found: set[str] = set()
+    todo = list(start)
+    while todo:
+        uuid = todo.pop()
+        if uuid in edges and uuid not in found:
+            found.add(uuid)
+            todo.extend(edges[uuid])
+    return found

@@ -1,0 +1,138 @@
+"""Checking a merged configuration against its executor's `Config`, and reading what the mesh itself acts upon.
+
+What is wrong is a `Fault`: a dotted path inside the configuration. Which block it concerns, and so where a person can
+mend it, is known only to those who share the configuration.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import isfinite
+from typing import Any, Final, TypeGuard, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from runmesh.errors import nearest
+from runmesh.executor import ExecutorConfig, load
+from runmesh.projects import holds_secret
+from runmesh.resolver.choice import installed_types
+from runmesh.resolver.merging import Leaf, Origin, Tree, tree
+
+TIME_LIMITS: Final = ("wait_timeout", "timeout_seconds", "timeout")
+"""Mage's names for how long a task may run, in seconds; -1 is no limit."""
+_LONGEST_SHOWN: Final = 200
+_OWN_WAY: Final[Mapping[str, str]] = {
+    "local_python": "set an environment variable for the worker and name it in inherit_environment",
+    "k8s": "use a Kubernetes secret: container.env with value_from.secret_key_ref",
+    "ecs": "use `secrets` of the task definition, from Secrets Manager or the parameter store",
+    "gcp_cloud_run": "expose a Secret Manager secret as an environment variable of the service",
+    "azure_container_instance": "use a secure environment variable of the container group",
+    "pyspark": "let the job's IAM role read it from Secrets Manager",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong inside a configuration."""
+
+    path: str
+    message: str
+    hint: str | None = None
+
+
+def config_of(executor_type: str) -> type[ExecutorConfig] | None:
+    """Return an executor's `Config`; None if its file isn't there (yet)."""
+    return _loaded(executor_type) if executor_type in installed_types() else None
+
+
+@cache
+def _loaded(executor_type: str) -> type[ExecutorConfig] | None:
+    backend = load(executor_type)
+    return backend.Config if backend else None
+
+
+def defaults_of(executor_type: str) -> Tree:
+    """Return the built-in defaults of an executor's configuration; what is unset by default is left out."""
+    model = config_of(executor_type)
+    return _defaults(model) if model else {}
+
+
+@cache
+def _defaults(model: type[ExecutorConfig]) -> Tree:
+    fields = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+    }
+    return tree(model.model_construct(**fields).model_dump(mode="json", exclude_none=True), Origin("default"))
+
+
+def validate(executor_type: str, config: Mapping[str, Any]) -> tuple[ExecutorConfig, tuple[Fault, ...]]:
+    """Return what the mesh acts upon (defaults where it is wrong), and all that is wrong.
+
+    A type without a file has only those keys checked that all executors share.
+    """
+    model = config_of(executor_type)
+    if model is None:
+        model = ExecutorConfig
+        config = {key: value for key, value in config.items() if key in ExecutorConfig.model_fields}
+    try:
+        return model.model_validate(config), ()
+    except ValidationError as error:
+        return ExecutorConfig(), tuple(_fault(model, detail) for detail in error.errors(include_url=False))
+
+
+def secrets(executor_type: str, leaves: Mapping[str, Leaf]) -> Iterator[Fault]:
+    """Yield a fault for every value that still holds a secret function: it would reach the platform as text."""
+    for path, leaf in leaves.items():
+        if holds_secret(leaf.value):
+            yield Fault(path, "secret functions can't reach an executor's configuration", _OWN_WAY.get(executor_type))
+
+
+def time_limit(config: Mapping[str, object]) -> tuple[float | None, tuple[Fault, ...]]:
+    """Return the smallest positive time limit in seconds (None: no limit), and those that are no number."""
+    said = {key: config[key] for key in TIME_LIMITS if key in config}
+    numbers = [float(value) for value in said.values() if _is_number(value)]
+    faults = (
+        Fault(key, f"must be a number of seconds, not {value!r}", "-1 is none")
+        for key, value in said.items()
+        if not _is_number(value)
+    )
+    return smallest(*numbers), tuple(faults)
+
+
+def smallest(*limits: float | None) -> float | None:
+    """Return the smallest positive limit; None if there is none."""
+    return min((limit for limit in limits if limit is not None and limit > 0), default=None)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _fault(model: type[BaseModel], detail: ErrorDetails) -> Fault:
+    path = ".".join(map(str, detail["loc"]))[:_LONGEST_SHOWN]
+    match detail["type"]:
+        case "extra_forbidden":
+            return Fault(path, f"unknown key {detail['loc'][-1]!r}", nearest(detail["loc"][-1], _keys(model, detail)))
+        case "missing":
+            return Fault(path, "is required")
+    message = detail["msg"].removeprefix("Value error, ")
+    return Fault(path, f"{message}, not {repr(detail['input'])[:_LONGEST_SHOWN]}")
+
+
+def _keys(model: type[BaseModel], detail: ErrorDetails) -> Collection[str]:
+    """Name the fields of the (nested) model in which the last part of the location stands."""
+    for part in detail["loc"][:-1]:
+        field = model.model_fields.get(str(part))
+        nested = next(_models_in(field.annotation), None) if field else None
+        model = nested or model
+    return model.model_fields
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

@@ -1,0 +1,126 @@
+"""A pipeline's variables: where they are, and the outputs of its blocks, in Mage's layout.
+
+``<variables>/pipelines/<pipeline>/.variables/<execution partition>/<block>/output_<n>/``. Names become directories as
+Mage cleans them, so none leaves its place. A block's outputs are replaced as a whole: a retry after a crash finds the
+former ones, or none, never some.
+"""
+
+import os.path
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from runmesh.errors import Invalid, Problem, UnsafePath
+from runmesh.projects import Block, Pipeline, Project, holds_secret
+from runmesh.runtime.failed import Failed
+from runmesh.runtime.places import place
+from runmesh.runtime.values import Unreadable, load, store
+
+MOST_OUTPUTS: Final = 100
+"""A list of more items than this is stored as one output, which reads as the same list, instead of as so many."""
+_EMPTY: Final = ".empty"
+_PLACEHOLDER: Final = "s3://bucket/path_prefix"
+"""What `mage init` writes as `remote_variables_dir`: nobody's."""
+_MAY_STORE_NOTHING: Final = frozenset({"data_exporter", "sensor"})
+"""Mage leaves no directory for a block without outputs; these mostly have none."""
+
+
+class Outputs:
+    """The outputs of the blocks of one pipeline, in one execution partition."""
+
+    def __init__(self, variables: str, pipeline: str, partition: str | None) -> None:
+        parts = [variables, "pipelines", pipeline, ".variables", *([partition] if partition else [])]
+        for name in (pipeline, partition or ""):
+            if unsafe_path(name):
+                raise UnsafePath(Problem("variables", f"{name[:200]!r} would leave {variables}"))
+        self._directory = "/".join(parts)
+        self._place = place(variables)
+
+    def write(self, block: Block, values: Sequence[Any]) -> list[dict[str, Any]]:
+        """Replace a block's outputs and describe them; raises `Failed` naming what can't be stored."""
+        kept = [list(values)] if len(values) > MOST_OUTPUTS else values
+        try:
+            with self._place.publishing(self._target(block)) as staged:
+                if not kept:
+                    (staged / _EMPTY).touch()
+                return [_store(block, number, value, staged) for number, value in enumerate(kept)]
+        except OSError as error:
+            raise Failed(f"block {block.uuid!r}: its outputs can't be stored: {error}") from None
+
+    def read(self, block: Block) -> Any:
+        """Return what a block below gets from this one: the value of a single output, else a list of all.
+
+        Raises `Invalid` if the outputs are missing, or can't be read; `Failed` if their place doesn't answer.
+        """
+        target, where = self._target(block), f"upstream block {block.uuid}"
+        try:
+            with self._place.fetching(target) as directory:
+                if directory is None and block.type not in _MAY_STORE_NOTHING:
+                    hint = "did it run, with the same variables directory and execution partition?"
+                    raise Invalid(Problem(where, f"it has no outputs at {target}", hint))
+                values = [load(path) for path in _numbered(directory)] if directory else []
+        except Unreadable as error:
+            raise Invalid(Problem(where, str(error))) from error
+        except OSError as error:
+            raise Failed(f"{where}: {target} can't be read: {error}") from None
+        return values[0] if len(values) == 1 else values
+
+    def _target(self, block: Block) -> str:
+        return f"{self._directory}/{clean_name(block.uuid)}"
+
+
+def clean_name(name: str) -> str:
+    """Return the name of a block's directory, as Mage makes it; raises `UnsafePath` if nothing is left of it."""
+    cleaned = re.sub(r"\W", "_", re.sub('[\ufeff"$\n\r\t]', "", name)).lower()
+    if not cleaned:
+        raise UnsafePath(Problem("block", f"{name[:200]!r} leaves no name for its outputs"))
+    return f"letter_{cleaned}" if cleaned[0].isdecimal() else cleaned
+
+
+def variables_of(
+    project: Project, pipeline: Pipeline, environment: Mapping[str, str], override: str | None = None
+) -> str:
+    """Return the directory or URL of a pipeline's variables.
+
+    The first of: `override`; `remote_variables_dir` of the pipeline or the project; `MAGE_DATA_DIR`; `variables_dir`
+    of the pipeline or the project; `~/.mage_data`. As Mage: the project's name is added to an absolute directory, a
+    relative one is the project's own, a URL is taken as it is. Raises `Invalid` for a template that can't be rendered.
+    """
+    remote = _rendered(project, pipeline.remote_variables_dir) or project.remote_variables_dir
+    local = environment.get("MAGE_DATA_DIR") or _rendered(project, pipeline.variables_dir) or project.variables_dir
+    chosen = override or (remote if remote != _PLACEHOLDER else None) or local or "~/.mage_data"
+    if holds_secret(chosen):
+        raise Invalid(Problem("variables_dir", "secret functions are not available here", "use env_var"))
+    if "://" in chosen:
+        return chosen.rstrip("/")
+    directory = Path(chosen).expanduser()
+    if directory.is_absolute() and directory != project.path:
+        return str(directory / project.name)
+    return os.path.abspath(project.path / directory)  # noqa: PTH100 - Mage doesn't follow symbolic links either
+
+
+def unsafe_path(name: str) -> bool:
+    """Say whether this leads out of the directory it is put below."""
+    return name.startswith("/") or "\\" in name or "\0" in name or not {".", ".."}.isdisjoint(name.split("/"))
+
+
+def _rendered(project: Project, text: str | None) -> str | None:
+    return project.templates.render(text, where="variables_dir") if text else None
+
+
+def _store(block: Block, number: int, value: Any, directory: Path) -> dict[str, Any]:
+    path = directory / f"output_{number}"
+    path.mkdir()
+    try:
+        return store(value, path)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - pickle raises anything
+        kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+        raise Failed(f"block {block.uuid!r}: output_{number} ({kind}) can't be stored: {error}") from None
+
+
+def _numbered(directory: Path) -> list[Path]:
+    numbers = [int(match[1]) for path in directory.iterdir() if (match := re.fullmatch(r"output_(\d+)", path.name))]
+    return [directory / f"output_{number}" for number in sorted(numbers)]

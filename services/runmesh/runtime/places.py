@@ -1,0 +1,146 @@
+"""Where files are kept: a directory tree on this machine, or one behind fsspec (`s3://…`, `gs://…`).
+
+A directory is written as a whole. On this machine it is prepared beside its final place and renamed, so that nobody
+ever sees half of it. An object store has no such rename: files are replaced one by one, and those that the new
+directory doesn't have are removed last.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from runmesh.errors import Invalid, Problem
+
+_STAGED: Final = ".staged"
+
+
+class Place(Protocol):
+    """A root that directories are published below; `target` is always a path or URL below it."""
+
+    def publishing(self, target: str) -> AbstractContextManager[Path]:
+        """Offer an empty local directory, and put it in the place of `target` when the block ends without an error."""
+
+    def fetching(self, target: str) -> AbstractContextManager[Path | None]:
+        """Offer a local directory with the files of `target`, or None if there is no such directory."""
+
+    def write(self, target: str, data: bytes) -> None:
+        """Replace one file as a whole."""
+
+
+def place(root: str) -> Place:
+    """Choose by the root's text; raises `Invalid` if its scheme needs a package that isn't installed."""
+    return _Remote(root) if "://" in root else _Local()
+
+
+def open_remote(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL and the path in it; raises `Invalid` if a package for its scheme is missing."""
+    try:
+        import fsspec  # noqa: PLC0415 - only for a remote place
+    except ImportError:
+        raise Invalid(Problem(url, "needs the package fsspec", "pip install fsspec")) from None
+    options = {"auto_mkdir": True} if url.startswith(("file:", "local:")) else {}
+    try:
+        files, path = fsspec.core.url_to_fs(url, **options)
+    except (ImportError, ValueError) as error:
+        raise Invalid(Problem(url, str(error))) from None
+    return files, path
+
+
+class _Local:
+    @contextmanager
+    def publishing(self, target: str) -> Iterator[Path]:
+        final = Path(target)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(final)
+        staged = final.with_name(f".{final.name}.{os.getpid()}{_STAGED}")
+        staged.mkdir()
+        try:
+            yield staged
+            _replace(final, staged)
+        except BaseException:
+            _remove(staged)
+            raise
+
+    @contextmanager
+    def fetching(self, target: str) -> Iterator[Path | None]:
+        directory = Path(target)
+        yield directory if directory.is_dir() else None
+
+    def write(self, target: str, data: bytes) -> None:
+        final = Path(target)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        staged = final.with_name(f".{final.name}.{os.getpid()}{_STAGED}")
+        staged.write_bytes(data)
+        staged.replace(final)
+
+
+class _Remote:
+    def __init__(self, root: str) -> None:
+        self._files, _ = open_remote(root)
+
+    @contextmanager
+    def publishing(self, target: str) -> Iterator[Path]:
+        with _temporary() as staged:
+            yield staged
+            self._upload(staged, self._path(target))
+
+    @contextmanager
+    def fetching(self, target: str) -> Iterator[Path | None]:
+        path = self._path(target)
+        self._files.invalidate_cache()
+        found = self._files.find(path)
+        with _temporary() as fetched:
+            for source in found:
+                copy = fetched / source.removeprefix(f"{path}/")
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                self._files.get_file(source, str(copy))
+            yield fetched if found else None
+
+    def write(self, target: str, data: bytes) -> None:
+        self._files.pipe_file(self._path(target), data)
+
+    def _upload(self, staged: Path, path: str) -> None:
+        self._files.invalidate_cache()
+        stale = set(self._files.find(path))
+        for source in sorted(staged.rglob("*")):
+            if source.is_file():
+                copy = f"{path}/{source.relative_to(staged)}"
+                self._files.put_file(str(source), copy)
+                stale.discard(copy)
+        if stale:
+            self._files.rm(sorted(stale))
+
+    def _path(self, target: str) -> str:
+        return str(self._files._strip_protocol(target))  # noqa: SLF001 - fsspec offers no other way
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    from tempfile import TemporaryDirectory  # noqa: PLC0415 - slow to import
+
+    with TemporaryDirectory(prefix="runmesh-") as directory:
+        yield Path(directory)
+
+
+def _replace(final: Path, staged: Path) -> None:
+    old = staged.with_name(f"{staged.name}.old")
+    with suppress(FileNotFoundError):
+        final.rename(old)
+    staged.rename(final)
+    _remove(old)
+
+
+def _remove_leftovers(final: Path) -> None:
+    """Remove what an attempt that was killed left behind."""
+    for path in final.parent.iterdir():
+        if path.name.startswith(f".{final.name}.") and _STAGED in path.name:
+            _remove(path)
+
+
+def _remove(directory: Path) -> None:
+    if directory.is_dir():
+        from shutil import rmtree  # noqa: PLC0415 - slow to import, and seldom needed
+
+        rmtree(directory, ignore_errors=True)

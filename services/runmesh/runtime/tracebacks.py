@@ -1,0 +1,20 @@
+"""Tracebacks without our own frames: a user sees the lines that a user wrote."""
+
+import os
+import traceback
+from types import TracebackType
+from typing import Final, TextIO
+
+_HERE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120
+
+
+def show(error: BaseException, stream: TextIO) -> None:
+    """Print an exception as Python would, from the first frame that isn't ours."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    _print(error, trace, stream)
+
+
+def _print(error: BaseException, trace: TracebackType | None, stream: TextIO) -> None:
+    traceback.print_exception(type(error), error.with_traceback(trace), trace, file=stream)

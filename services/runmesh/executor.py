@@ -39,6 +39,8 @@ class ExecutorConfig(BaseModel):
     """Seconds in which the platform must start the job, else `capacity`."""
     shared: bool = False
     """The variables directory is the same for every executor, although its path is a local one."""
+    runtime: Literal["native", "mage"] = "native"
+    """What runs inside the job: ours, or `mage run`, for images that hold Mage."""
 
 
 ConfigT = TypeVar("ConfigT", bound=ExecutorConfig)

@@ -1,0 +1,276 @@
+"""`Mesh`: the mesh for Python programs. The command line is built on it.
+
+A client holds no state and talks to no service: it publishes requests, and reads what is stored. A run can
+therefore be followed from anywhere, at any time, also when it is long over.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json, to_json
+from ulid import ULID
+
+from runmesh import cloudevents, local, subjects
+from runmesh.bus import Bus, Entry, Message, connect
+from runmesh.errors import Invalid, Problem, Undecodable
+from runmesh.events import CancelRequest, Command, LogLines, RetryRequest, RunFact, RunRequest, TaskFact
+from runmesh.settings import Settings, load
+from runmesh.view import Fact, RunView, fold
+
+C = TypeVar("C", bound=Command)
+T = TypeVar("T")
+
+SOURCE: Final = "/runmesh/client"
+_LATELY: Final = timedelta(days=1)
+
+
+class WorkerView(BaseModel):
+    """One worker process, as its last beat describes it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    executor_type: str
+    pool: str
+    worker: str
+    state: str = "working"
+    host: str | None = None
+    version: str | None = None
+    slots: int | None = None
+    held: int | None = None
+    since: datetime | None = None
+    at: datetime
+
+
+class Mesh:
+    """Submits runs, follows them, stops them and repeats them.
+
+    ::
+
+        async with Mesh.connect() as mesh:
+            run = await mesh.submit("titanic_survival", project="titanic")
+            print((await mesh.wait(run)).state)
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self._submitted: dict[str, str] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, url: str | None = None, token: str | None = None) -> AsyncIterator["Mesh"]:
+        """Connect to the server given here, else the environment's, else the one that `runmesh up` runs.
+
+        Raises `Unreachable` if no server answers within 10 seconds.
+        """
+        given = {"nats_url": url, "nats_token": token}
+        settings = local.located(load(**{name: value for name, value in given.items() if value is not None}))
+        async with cls.connected(settings) as mesh:
+            yield mesh
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, settings: Settings) -> AsyncIterator["Mesh"]:
+        """Connect as the settings say."""
+        async with connect(
+            settings.servers, name="runmesh client", token=settings.nats_token, credentials=settings.nats_credentials
+        ) as bus:
+            yield cls(bus)
+
+    # --- asking --------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        pipeline: str | Mapping[str, Any],
+        *,
+        project: str,
+        id: str | None = None,  # noqa: A002 - the request's own word
+        **fields: Any,
+    ) -> str:
+        """Ask for a run of a pipeline (its name, or a whole document) and return the run's id.
+
+        `fields` are those of `RunRequest`: blocks, executor_type, variables, timeout, labels, ... The same `id`
+        with the same request is one run, however often it is sent. Raises `Invalid` for what no request may say,
+        and `StreamFull` when the mesh takes no more for now; whether project and pipeline exist is the
+        resolver's to say, in the run's facts.
+        """
+        run = str(ULID()) if id is None else id
+        request = _command(RunRequest, {"id": run, "pipeline": pipeline, **fields})
+        await self._ask("run", project, request, run)
+        self._submitted[run] = project
+        return run
+
+    async def cancel(self, run: str, blocks: Iterable[str] | None = None, reason: str | None = None) -> None:
+        """Ask for a run, or some of its blocks, to be stopped. Raises `Invalid` for an unknown run."""
+        request = _command(CancelRequest, {"run": run, "blocks": _names(blocks), "reason": reason})
+        await self._ask("cancel", await self._project_of(run), request, str(ULID()))
+
+    async def retry(self, run: str, blocks: Iterable[str] | None = None, reason: str | None = None) -> str:
+        """Ask for what did not complete in a finished run to be run again; return the new run's id."""
+        project, new = await self._project_of(run), str(ULID())
+        request = _command(RetryRequest, {"run": run, "blocks": _names(blocks), "reason": reason, "id": new})
+        await self._ask("retry", project, request, new)
+        self._submitted[new] = project
+        return new
+
+    async def _ask(self, verb: str, project: str, request: Command, event_id: str) -> None:
+        body = request.to_json()
+        await self.bus.publish(
+            subjects.request(verb, project),
+            body,
+            headers=cloudevents.headers_for(request, event_id=event_id, source=SOURCE),
+            # With the body: another request under the same id must reach the resolver, which says so.
+            message_id=f"{event_id}.{sha256(body).hexdigest()[:16]}",
+        )
+
+    # --- following -----------------------------------------------------------------------------------
+
+    async def watch(self, run: str) -> AsyncIterator[Fact]:
+        """Yield the run's facts: those stored, then those to come, last of all the run's terminal fact.
+
+        Waits for as long as it takes. Raises `Invalid` for a run that is unknown, and wasn't submitted here.
+        """
+        await self._check_known(run)
+        last, end = 0, None
+        async with _closing(self.bus.replay(subjects.FACTS, *subjects.facts_of_run(run), live=True)) as messages:
+            async for message in messages:
+                last, fact = message.sequence, _fact(message)
+                if fact is not None and _ends_run(fact):
+                    end = fact
+                    break
+                if fact is not None:
+                    yield fact
+        # The resolver's facts are published together, so some may have been stored behind the terminal one.
+        async for message in self.bus.replay(subjects.FACTS, *subjects.facts_of_run(run)):
+            if message.sequence > last and (behind := _fact(message)) is not None:
+                yield behind
+        if end is not None:
+            yield end
+
+    async def wait(self, run: str) -> RunFact:
+        """Wait for the run's terminal fact. Raises `Invalid` as `watch` does."""
+        await self._check_known(run)
+        async with _closing(self.bus.replay(subjects.FACTS, subjects.facts_of_run(run)[0], live=True)) as messages:
+            async for message in messages:
+                fact = _fact(message)
+                if isinstance(fact, RunFact) and _ends_run(fact):
+                    return fact
+        raise AssertionError("a live replay never ends")
+
+    async def logs(self, run: str, block: str | None = None, *, follow: bool = False) -> AsyncIterator[LogLines]:
+        """Yield what the run's tasks wrote; with `follow`, go on until the run has ended and all is read."""
+        await self._check_known(run)
+        subject, last = subjects.logs_of_run(run, block), 0
+        if follow:
+            async with _closing(self._live_logs(run, subject)) as messages:
+                async for message in messages:
+                    last = message.sequence
+                    yield cloudevents.decode(LogLines, message.headers, message.data)
+        async for message in self.bus.replay(subjects.LOGS, subject):
+            if message.sequence > last:
+                yield cloudevents.decode(LogLines, message.headers, message.data)
+
+    async def _live_logs(self, run: str, subject: str) -> AsyncIterator[Message]:
+        """Yield log messages until the run has ended: it may end while nothing more is written."""
+        async with _closing(self.bus.replay(subjects.LOGS, subject, live=True)) as messages:
+            ended = asyncio.create_task(self.wait(run))
+            upcoming = asyncio.ensure_future(anext(messages))
+            try:
+                while await asyncio.wait({ended, upcoming}, return_when=asyncio.FIRST_COMPLETED):
+                    if not upcoming.done():
+                        return
+                    yield upcoming.result()
+                    upcoming = asyncio.ensure_future(anext(messages))
+            finally:
+                for waiting in (ended, upcoming):
+                    waiting.cancel()
+                await asyncio.gather(ended, upcoming, return_exceptions=True)
+
+    # --- looking -------------------------------------------------------------------------------------
+
+    async def show(self, run: str) -> RunView:
+        """Return what is known of a run now. Raises `Invalid` for an unknown one."""
+        await self._check_known(run)
+        return fold(run, [fact async for fact in self._stored(*subjects.facts_of_run(run))])
+
+    async def runs(self, project: str | None = None, since: datetime | None = None) -> list[RunView]:
+        """Return the runs with a fact since then (a day ago unless given), newest first, without their tasks."""
+        subject = f"mesh.run.*.{subjects.token(project) if project else '*'}.*.*"
+        facts: dict[str, list[Fact]] = {}
+        async for fact in self._stored(subject, since=since or datetime.now(UTC) - _LATELY):
+            facts.setdefault(fact.run, []).append(fact)
+        return [fold(run, of_run) for run, of_run in reversed(facts.items())]
+
+    async def workers(self) -> list[WorkerView]:
+        """Return the workers that are alive."""
+        entries = await self.bus.bucket(subjects.WORKERS).entries()
+        return sorted(map(_worker, entries), key=lambda worker: (worker.executor_type, worker.pool, worker.worker))
+
+    async def _stored(self, *filters: str, since: datetime | None = None) -> AsyncIterator[Fact]:
+        async for message in self.bus.replay(subjects.FACTS, *filters, since=since):
+            if (fact := _fact(message)) is not None:
+                yield fact
+
+    async def _first_fact(self, run: str) -> RunFact | None:
+        async with _closing(self._stored(subjects.facts_of_run(run)[0])) as facts:
+            async for fact in facts:
+                if isinstance(fact, RunFact):
+                    return fact
+        return None
+
+    async def _check_known(self, run: str) -> None:
+        _check_run_id(run)
+        if run not in self._submitted:
+            await self._project_of(run)
+
+    async def _project_of(self, run: str) -> str:
+        _check_run_id(run)
+        if run in self._submitted:
+            return self._submitted[run]
+        if (fact := await self._first_fact(run)) is None:
+            raise Invalid(Problem("run", f"nothing is known of {run!r}", "`runmesh runs` lists the latest"))
+        return fact.project
+
+
+def _command(model: type[C], fields: Mapping[str, object]) -> C:
+    """Build a command, through JSON as the resolver will read it, so that what is wrong is said in its words."""
+    present = {name: value for name, value in fields.items() if value is not None}
+    return cloudevents.decode(model, {}, to_json(present))
+
+
+def _closing(items: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
+    """Close a generator on leaving: its subscription must not wait for the garbage collector."""
+    return aclosing(cast("AsyncGenerator[T, None]", items))
+
+
+def _names(blocks: Iterable[str] | None) -> tuple[str, ...] | None:
+    return tuple(blocks) or None if blocks is not None else None
+
+
+def _check_run_id(run: str) -> None:
+    if not subjects.RUN_ID.fullmatch(run):
+        raise Invalid(Problem("run", f"{run!r} is no run id", "letters, digits, '-' and '_', at most 64"))
+
+
+def _fact(message: Message) -> Fact | None:
+    """Read a fact; None for what somebody else wrote there, which must not end anybody's watching."""
+    model: type[Fact] = RunFact if message.subject.startswith("mesh.run.") else TaskFact
+    with suppress(Undecodable, Invalid):
+        return cloudevents.decode(model, message.headers, message.data)
+    return None
+
+
+def _ends_run(fact: Fact) -> bool:
+    return isinstance(fact, RunFact) and fold(fact.run, [fact]).ended
+
+
+def _worker(entry: Entry) -> WorkerView:
+    name = subjects.worker_address(entry.key)._asdict()
+    try:
+        return WorkerView.model_validate({**from_json(entry.value), **name, "at": entry.at})
+    except (ValidationError, ValueError):  # a beat of a newer version: it is alive, that much we know
+        return WorkerView.model_validate({**name, "at": entry.at})

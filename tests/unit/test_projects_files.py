@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmesh.errors import Invalid, UnsafePath
-from runmesh.projects import Block, Project, Templates, find_project, load_pipeline
+from runmesh.projects import Block, Project, Templates, find_project, load_pipeline, load_project
 from runmesh.projects.files import LARGEST_SOURCE, inside
 
 UNSAFE = [
@@ -106,6 +106,20 @@ def test_no_configured_file_is_outside(project: Project, key: str, path: str) ->
     for method in (project.block_path, project.block_file, project.block_source):
         with pytest.raises(UnsafePath):
             method(block)
+
+
+def test_a_project_behind_a_link_inside_keeps_its_name(project: Project) -> None:
+    (project.path.parent / "current").symlink_to("shop")
+    current = load_project(find_project(project.path.parent, "current"), {})
+    assert (current.name, current.path) == ("current", project.path)
+
+
+def test_a_project_mounted_by_kubernetes_is_read(project: Project) -> None:
+    (project.path / "..2024_01_31").mkdir()
+    (project.path / "..data").symlink_to("..2024_01_31")
+    (project.path / "metadata.yaml").rename(project.path / "..data" / "metadata.yaml")
+    (project.path / "metadata.yaml").symlink_to("..data/metadata.yaml")
+    assert load_project(find_project(project.path.parent, "shop"), {}).path == project.path
 
 
 def test_no_folder_of_a_kind_leads_outside(project: Project) -> None:

@@ -64,6 +64,14 @@ def test_all_missing_upstream_blocks_are_named_with_the_nearest() -> None:
     ]
 
 
+def test_of_very_many_problems_some_are_told() -> None:
+    blocks = {uuid: Block(uuid, "custom", upstream_blocks=(f"missing_{uuid}",)) for uuid in chain(5000)}
+    with pytest.raises(Invalid) as error:
+        check_graph(Pipeline("p", blocks=blocks))
+    assert len(error.value.problems) == 51
+    assert error.value.problems[-1].message == "and 4950 more problems"
+
+
 def test_a_chain_of_ten_thousand_is_walked_and_its_cycle_shortened() -> None:
     blocks = chain(10_000)
     assert topological_order(Pipeline("p", blocks=blocks))[-1] == "b9999"

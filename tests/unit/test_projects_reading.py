@@ -364,6 +364,15 @@ class TestPipeline:
         assert pipeline.blocks["b"].upstream_blocks == ("a", "c")
         assert pipeline.warnings[0].path == "pipeline: blocks[0].upstream_blocks"
 
+    @pytest.mark.parametrize("count", [float("inf"), float("nan"), float("-inf")])
+    def test_a_number_must_be_finite(self, count: float) -> None:
+        assert refused({"executor_count": count}) == {"pipeline: executor_count": "must be a finite number "}
+
+    def test_of_very_many_unknown_keys_some_are_told(self) -> None:
+        pipeline = inline({f"key{n}": n for n in range(20_000)})
+        assert len(pipeline.warnings) == 50
+        assert len(pipeline.extra) == 20_000
+
     def test_an_inline_document_nested_without_end_is_refused(self) -> None:
         deep: Any = "x"
         for _ in range(5000):
@@ -372,7 +381,9 @@ class TestPipeline:
 
     @given(
         st.dictionaries(
-            st.sampled_from(["uuid", "type", "blocks", "tags", "variables", "extensions", "callbacks", "timeout", "x"]),
+            st.sampled_from(
+                ["uuid", "type", "blocks", "tags", "variables", "extensions", "callbacks", "executor_count", "x"]
+            ),
             st.recursive(
                 st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates(),
                 lambda inner: (

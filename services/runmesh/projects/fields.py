@@ -3,12 +3,20 @@
 What was never asked for is what Mage doesn't know: see `Fields.rest`.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
+from functools import partial
+from math import inf
 from typing import Any, Final
 
 from runmesh.errors import Invalid, Problem, UnsafePath, nearest
 from runmesh.projects.files import unsafe
+
+MOST_PROBLEMS: Final = 50
+"""Of one document; more are only counted."""
+
+Hint = Callable[[], str | None]
+"""Called only for a problem that is noted: to find the nearest of many names takes long."""
 
 _KINDS: Final = {str: "text", int: "a number", float: "a number", bool: "true or false", type(None): "empty"}
 
@@ -19,25 +27,33 @@ class Problems:
     def __init__(self, document: str) -> None:
         self._document = document
         self._errors: list[Problem] = []
+        self._more = 0
         self._unsafe = False
         self.warnings: list[Problem] = []
 
-    def add(self, path: str, message: str, hint: str | None = None, *, unsafe: bool = False) -> None:
+    def add(self, path: str, message: str, hint: Hint | None = None, *, unsafe: bool = False) -> None:
         """Note what is wrong at a path inside the document."""
-        self._errors.append(self._problem(path, message, hint))
         self._unsafe = self._unsafe or unsafe
+        if len(self._errors) < MOST_PROBLEMS:
+            self._errors.append(self._problem(path, message, hint))
+        else:
+            self._more += 1
 
-    def warn(self, path: str, message: str, hint: str | None = None) -> None:
+    def warn(self, path: str, message: str, hint: Hint | None = None) -> None:
         """Note what is ignored."""
-        self.warnings.append(self._problem(path, message, hint))
+        if len(self.warnings) < MOST_PROBLEMS:
+            self.warnings.append(self._problem(path, message, hint))
 
     def raise_any(self) -> None:
         """Raise all that was noted, as one `Invalid` (an `UnsafePath` if any is one)."""
+        if self._more:
+            self._errors.append(Problem(self._document, f"and {self._more} more problems"))
         if self._errors:
             raise (UnsafePath if self._unsafe else Invalid)(*self._errors)
 
-    def _problem(self, path: str, message: str, hint: str | None) -> Problem:
-        return Problem(": ".join(part for part in (self._document, path) if part), message, hint)
+    def _problem(self, path: str, message: str, hint: Hint | None) -> Problem:
+        where = ": ".join(part for part in (self._document, path) if part)
+        return Problem(where, message, hint() if hint else None)
 
 
 class Fields:
@@ -69,9 +85,9 @@ class Fields:
         """Read one of some values; without a default it must be there."""
         value = self.text(key)
         if value is None and default is None and self._values.get(key) is None:
-            self.problem(key, "is missing", nearest("", valid))
+            self.problem(key, "is missing", partial(nearest, "", valid))
         if value is not None and value not in valid:
-            self.problem(key, f"{value[:200]!r} is not known", nearest(value, valid))
+            self.problem(key, f"{value[:200]!r} is not known", partial(nearest, value, valid))
         return value or default or ""
 
     def flag(self, key: str) -> bool | None:
@@ -80,8 +96,11 @@ class Fields:
         return flag
 
     def number(self, key: str) -> float | None:
-        """Read a number."""
+        """Read a finite number."""
         number: float | None = self._typed(key, float | int, "a number")
+        if number is not None and not -inf < number < inf:
+            self.problem(key, "must be a finite number")
+            return None
         return number
 
     def names(self, key: str) -> tuple[str, ...]:
@@ -131,14 +150,14 @@ class Fields:
         """Return what was never asked for, with a warning for each: Mage ignores it, too."""
         rest = {key: value for key, value in self._values.items() if key not in self._known}
         for key in rest:
-            self.warn(key[:200], "is not known, and ignored", nearest(key, self._known))
+            self.warn(key[:200], "is not known, and ignored", partial(nearest, key, self._known))
         return rest
 
-    def problem(self, key: str, message: str, hint: str | None = None, *, unsafe: bool = False) -> None:
+    def problem(self, key: str, message: str, hint: Hint | None = None, *, unsafe: bool = False) -> None:
         """Note a problem with a key."""
         self._problems.add(self._inner(key), message, hint, unsafe=unsafe)
 
-    def warn(self, key: str, message: str, hint: str | None = None) -> None:
+    def warn(self, key: str, message: str, hint: Hint | None = None) -> None:
         """Note a warning about a key."""
         self._problems.warn(self._inner(key), message, hint)
 

@@ -52,14 +52,14 @@ def unsafe(name: str) -> str | None:
 
 
 def folder(directory: Path, name: str, kind: str) -> Path:
-    """Return the folder of the project or pipeline `name`; raises `UnsafePath`, or `Invalid` with the nearest name."""
+    """Return the folder of a project or pipeline; raises `UnsafePath`, or `Invalid` with the nearest name."""
     if "/" in name or name.startswith("."):
         raise UnsafePath(Problem(kind, f"{name[:200]!r} is no name of a folder"))
     path = inside(directory, name, where=kind)
     if not (path / METADATA).is_file():
         known = folders_with_metadata(directory)
         raise Invalid(Problem(kind, f"there is no {kind} {name!r}", nearest(name, known)))
-    return path
+    return directory / name
 
 
 def folders_with_metadata(directory: Path) -> list[str]:

@@ -1,9 +1,11 @@
 """The order of a pipeline's blocks: upstream first, and otherwise as in the document."""
 
 from collections.abc import Mapping
+from functools import partial
 from heapq import heapify, heappop, heappush
 
 from runmesh.errors import Invalid, Problem, nearest
+from runmesh.projects.fields import Problems
 from runmesh.projects.model import Block, Pipeline
 
 _SHOWN = 12
@@ -11,15 +13,15 @@ _SHOWN = 12
 
 def check_graph(pipeline: Pipeline) -> None:
     """Raise `Invalid` for a cycle, naming it, and for upstream blocks that don't exist."""
-    problems = [
-        Problem(f"{kind}.{block.uuid}.upstream_blocks", f"there is no block {name!r}", nearest(name, pipeline.blocks))
-        for kind in ("blocks", "callbacks", "conditionals")
-        for block in getattr(pipeline, kind).values()
-        for name in block.upstream_blocks
-        if name not in pipeline.blocks
-    ]
-    if problems:
-        raise Invalid(*problems)
+    problems = Problems("")
+    for kind in ("blocks", "callbacks", "conditionals"):
+        for block in getattr(pipeline, kind).values():
+            for name in block.upstream_blocks:
+                if name not in pipeline.blocks:
+                    hint = partial(nearest, name, pipeline.blocks)
+                    path = f"{kind}.{block.uuid}.upstream_blocks"
+                    problems.add(path, f"there is no block {name[:200]!r}", hint)
+    problems.raise_any()
     topological_order(pipeline)
 
 

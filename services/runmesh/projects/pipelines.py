@@ -1,7 +1,8 @@
 """From a pipeline's document to `Pipeline` and its blocks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from runmesh.errors import nearest
@@ -116,7 +117,9 @@ def _with_original(block: Block, blocks: Mapping[str, Block], fields: Fields) ->
     while original.replicated_block:
         uuid = original.replicated_block
         if uuid not in blocks or uuid in seen:
-            fields.problem(f"{block.uuid}.replicated_block", f"there is no block {uuid!r}", nearest(uuid, blocks))
+            fields.problem(
+                f"{block.uuid}.replicated_block", f"there is no block {uuid[:200]!r}", partial(nearest, uuid, blocks)
+            )
             return block
         original = blocks[uuid]
         seen.add(uuid)
@@ -124,13 +127,9 @@ def _with_original(block: Block, blocks: Mapping[str, Block], fields: Fields) ->
 
 
 def _warn_about_downstream(fields: Fields, blocks: Mapping[str, Block]) -> None:
-    for uuid, below in _missing_edges(blocks.values(), blocks):
-        fields.warn("blocks", f"{uuid!r} names {below!r} downstream, which doesn't name it upstream: ignored")
-
-
-def _missing_edges(above: Iterable[Block], blocks: Mapping[str, Block]) -> Iterable[tuple[str, str]]:
-    for block in above:
-        upstreams = ((below, blocks.get(below)) for below in block.downstream_blocks)
-        yield from (
-            (block.uuid, name) for name, below in upstreams if not below or block.uuid not in below.upstream_blocks
-        )
+    edges = {(above, block.uuid) for block in blocks.values() for above in block.upstream_blocks}
+    for block in blocks.values():
+        for below in block.downstream_blocks:
+            if (block.uuid, below) not in edges:
+                message = f"{block.uuid!r} names {below[:200]!r} downstream, which doesn't name it upstream: ignored"
+                fields.warn("blocks", message)

@@ -33,13 +33,12 @@ def find_project(projects_dir: Path, name: str) -> Path:
 def load_project(path: Path, environment: Mapping[str, str]) -> Project:
     """Read a project; `environment` is what its templates see. Raises `Invalid` for whatever is wrong with it."""
     templates = Templates(environment)
-    metadata = files.inside(path, files.METADATA, where=path.name)
-    text = files.read(metadata, files.METADATA, yaml_text.LARGEST)
+    text = files.read(files.inside(path, files.METADATA, where=files.METADATA), files.METADATA, yaml_text.LARGEST)
     document = _trimmed(yaml_text.parse(templates.render_document(text, where=files.METADATA), files.METADATA))
     problems = Problems(files.METADATA)
     document = _checked_project(_mapping(document if document is not None else {}, files.METADATA), problems)
     problems.raise_any()
-    return Project(metadata.parent.name, metadata.parent, document, templates, tuple(problems.warnings))
+    return Project(path.absolute().name, path.resolve(), document, templates, tuple(problems.warnings))
 
 
 def load_pipeline(project: Project, pipeline: str | Mapping[str, Any]) -> Pipeline:

@@ -74,6 +74,12 @@ class Bucket:
         found = {message.subject: message async for message in self._stored(pattern, headers_only=False)}
         return [self._entry(message) for message in found.values() if not _deletes(message)]
 
+    async def oldest(self, pattern: str = ">") -> AsyncIterator[Entry]:
+        """Yield what is there now, the least recently written first."""
+        async for message in self._stored(pattern, headers_only=False):
+            if not _deletes(message):
+                yield self._entry(message)
+
     async def keys(self, pattern: str = ">") -> list[str]:
         """List the keys that are there now."""
         found = {message.subject: message async for message in self._stored(pattern, headers_only=True)}

@@ -1,10 +1,12 @@
 """The one place that makes streams, consumers and buckets. Idempotent: what is as it should be stays untouched.
 
 Everything is a JetStream configuration as the server's API takes it, so the tables below are what `nats stream info`
-shows. A cap that the disk or the account doesn't allow is halved until it fits.
+shows. The caps on sizes hold for what is made: where the disk or the account doesn't allow them, all are
+halved until they fit, and afterwards they are the operator's to change.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from runmesh.bus.connection import Bus
@@ -34,7 +36,7 @@ _SECOND: Final = 10**9
 _DAY: Final = 86_400 * _SECOND
 _MIB: Final = 2**20
 _CLUSTER: Final = 3
-_SMALLEST_CAP: Final = _MIB
+_SMALLEST_PART: Final = 1024
 
 _STREAM: Final[Config] = {"storage": "file", "duplicate_window": 120 * _SECOND}
 _QUEUE: Final[Config] = {**_STREAM, "retention": "workqueue", "discard": "new", "max_bytes": 1024 * _MIB}
@@ -66,23 +68,31 @@ async def provision(
     and what is made gets 3 where the cluster has the nodes for it. `ack_wait` is a worker's lease in seconds.
     Raises `Refused` for what can't be changed (the retention of a stream, say).
     """
-    notes: list[str] = []
-    for stream in [*_streams(), *_buckets(ack_wait)]:
-        notes += await _stream(bus, stream, replicas)
-    for stream_name, consumer in _consumers(pools or {}, ack_wait):
-        notes += await _consumer(bus, stream_name, consumer)
+    streams = [*_streams(), *_buckets(ack_wait)]
+    there = await _configurations(bus, streams)
+    missing = [stream for stream in streams if stream["name"] not in there]
+    await _make(bus, missing, replicas)
+    notes = [f"made stream {stream['name']}" for stream in missing]
+    for stream in streams:
+        if stream not in missing:
+            notes += await _change(bus, stream, there[stream["name"]], replicas)
+    for name, consumer in _consumers(pools or {}, ack_wait):
+        notes += await _consumer(bus, name, consumer)
     return notes
 
 
 def _streams() -> list[Config]:
-    queues = [{**_QUEUE, "name": REQUESTS, "subjects": list(STREAM_SUBJECTS[REQUESTS])}]
-    queues += [{**_QUEUE, "name": execute_stream(kind), "subjects": [execute_subjects(kind)]} for kind in ExecutorType]
     return [
-        *queues,
-        {**_HISTORY, "name": DEAD, "max_age": 30 * _DAY, "max_bytes": 512 * _MIB},
-        {**_HISTORY, "name": LOGS, "max_age": 7 * _DAY, "max_bytes": 4096 * _MIB},
-        {**_HISTORY, "name": FACTS, "max_age": 30 * _DAY, "max_bytes": 10_240 * _MIB, "max_msgs": 10_000_000},
+        {**_QUEUE, "name": REQUESTS, "subjects": list(STREAM_SUBJECTS[REQUESTS])},
+        *({**_QUEUE, "name": execute_stream(kind), "subjects": [execute_subjects(kind)]} for kind in ExecutorType),
+        _history(FACTS, days=30, max_bytes=10_240 * _MIB, max_msgs=10_000_000),
+        _history(LOGS, days=7, max_bytes=4096 * _MIB),
+        _history(DEAD, days=30, max_bytes=512 * _MIB),
     ]
+
+
+def _history(name: str, *, days: int, **limits: int) -> Config:
+    return {**_HISTORY, "name": name, "subjects": list(STREAM_SUBJECTS[name]), "max_age": days * _DAY, **limits}
 
 
 def _buckets(ack_wait: float) -> list[Config]:
@@ -111,41 +121,41 @@ def _consumers(pools: Mapping[str, Collection[str]], ack_wait: float) -> list[tu
     return consumers
 
 
-async def _stream(bus: Bus, config: Config, replicas: int | None) -> list[str]:
-    name = config["name"]
-    wanted = {"subjects": list(STREAM_SUBJECTS.get(name, ())), **config}
-    try:
-        there = (await bus.api(f"STREAM.INFO.{name}"))["config"]
-    except NotProvisioned:
-        await _create(bus, wanted, replicas)
-        return [f"made stream {name}"]
-    if replicas is not None:
-        wanted["num_replicas"] = replicas
-    changed = await _fit(bus, "UPDATE", wanted, there)
-    return [f"changed stream {name}: {', '.join(changed)}"] if changed else []
+async def _configurations(bus: Bus, streams: Iterable[Config]) -> dict[str, Config]:
+    there = {}
+    for stream in streams:
+        with suppress(NotProvisioned):
+            there[stream["name"]] = (await bus.api(f"STREAM.INFO.{stream['name']}"))["config"]
+    return there
 
 
-async def _create(bus: Bus, wanted: Config, replicas: int | None) -> None:
-    try:
-        await _fit(bus, "CREATE", {**wanted, "num_replicas": replicas or _CLUSTER}, {})
-    except Refused as refused:
-        if replicas is not None or refused.code not in NO_REPLICAS:
-            raise
-        await _fit(bus, "CREATE", {**wanted, "num_replicas": 1}, {})
-
-
-async def _fit(bus: Bus, verb: str, wanted: Config, there: Config) -> list[str]:
-    """Apply what differs, with the largest cap that fits; return the names of the settings that differed."""
-    while changed := _differences(wanted, there):
+async def _make(bus: Bus, streams: Sequence[Config], replicas: int | None) -> None:
+    """Make streams; halve all their caps alike until they fit."""
+    copies, divisor, made = replicas or _CLUSTER, 1, 0
+    while made < len(streams):
         try:
-            await bus.api(f"STREAM.{verb}.{wanted['name']}", {**there, **wanted})
+            for index, stream in enumerate(streams):
+                verb = "UPDATE" if index < made else "CREATE"
+                cap = {"max_bytes": stream["max_bytes"] // divisor} if "max_bytes" in stream else {}
+                await bus.api(f"STREAM.{verb}.{stream['name']}", {**stream, **cap, "num_replicas": copies})
+                made = max(made, index + 1)
         except StreamFull:
-            if (cap := wanted.get("max_bytes", 0) // 2) < _SMALLEST_CAP:
+            if divisor == _SMALLEST_PART:
                 raise
-            wanted = {**wanted, "max_bytes": cap}
-        else:
-            return changed
-    return []
+            divisor *= 2
+        except Refused as refused:
+            if replicas is not None or copies == 1 or refused.code not in NO_REPLICAS:
+                raise
+            copies = 1
+
+
+async def _change(bus: Bus, wanted: Config, there: Config, replicas: int | None) -> list[str]:
+    kept = {"num_replicas": replicas or there["num_replicas"], "max_bytes": there["max_bytes"]}
+    wanted = {**wanted, **kept}
+    if not (changed := _differences(wanted, there)):
+        return []
+    await bus.api(f"STREAM.UPDATE.{wanted['name']}", {**there, **wanted})
+    return [f"changed stream {wanted['name']}: {', '.join(changed)}"]
 
 
 async def _consumer(bus: Bus, stream: str, wanted: Config) -> list[str]:

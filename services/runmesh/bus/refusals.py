@@ -15,7 +15,8 @@ _PASSING: Final = {10158, 10201}
 """The same id, or the same subject's last sequence, is still being stored: ask again."""
 _UNAVAILABLE: Final = 503
 NO_MESSAGE: Final = 10037
-NO_REPLICAS: Final = {10005, 10074}
+_NO_PEERS: Final = 10005
+NO_REPLICAS: Final = {_NO_PEERS, 10074}
 """Not enough nodes for the replicas asked for; no cluster at all."""
 
 
@@ -37,7 +38,7 @@ def refusal(subject: str, error: Mapping[str, Any]) -> BusError:
     text = f"{subject}: {error.get('description', 'refused')}"
     if code in _CONFLICTS:
         return Conflict(text)
-    if code in _FULL:
+    if code in _FULL or (code == _NO_PEERS and "storage" in text):
         return StreamFull(text)
     if code in _MISSING:
         return NotProvisioned(text)

@@ -16,7 +16,7 @@ from runmesh.bus.message import Message
 from runmesh.bus.pulling import Pump
 from runmesh.errors import Unreachable
 
-_SLOTS: Final = 1024
+_SLOTS: Final = 4096
 _FORGOTTEN_AFTER: Final = 10.0
 _BREATH: Final = 0.1
 

@@ -120,8 +120,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         if operator == "%" and isinstance(left, str):
             raise SecurityError("text can't be formatted with % here")
         if operator == "*":
-            check(size(left) * right if isinstance(right, int) and not isinstance(left, int | float) else 0)
-            check(size(right) * left if isinstance(left, int) and not isinstance(right, int | float) else 0)
+            check(max(_repeated(left, right), _repeated(right, left)))
         if operator == "**" and isinstance(left, int) and isinstance(right, int):
             check(left.bit_length() * right)
         return limited(super().call_binop(context, operator, left, right))
@@ -136,6 +135,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         if getattr(obj, "__name__", None) == "replace":
             return limited(replace(obj.__self__, *args, **kwargs))
         return limited(super().call(context, obj, *args, **kwargs))
+
+
+def _repeated(value: Any, times: Any) -> int:
+    if not isinstance(value, str | list | tuple) or not isinstance(times, int):
+        return 0
+    return (size(value) - 1) * times
 
 
 def _is_method(obj: Any) -> bool:

@@ -1,0 +1,85 @@
+"""What a job is started with: command, directory and environment (pure, but for a look for the `.venv`)."""
+
+import sys
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from runmesh.executor import ExecutorConfig, Task
+
+RUNTIME: Final = "runmesh-run"
+"""The command's first word that stands for our runtime, in whichever interpreter."""
+_RUNTIME_SCRIPT: Final = Path(__file__).parents[2] / "runtime" / "__main__.py"
+
+INHERITED: Final = (
+    *("PATH", "HOME", "SHELL", "USER", "LOGNAME", "TMPDIR", "TEMP", "TMP"),
+    *("LANG", "LANGUAGE", "LC_*", "TZ"),
+    *("LD_LIBRARY_PATH", "DYLD_*", "JAVA_HOME"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    "MAGE_*",
+)
+"""What of the worker's environment a job is given: what says how this machine is used, and Mage's own settings.
+Credentials (AWS_*, …) are not among it: name them in `inherit_environment`."""
+PRIVATE: Final = "RUNMESH_"
+"""The mesh's own settings, NATS credentials among them: never inherited, whatever is asked for."""
+
+
+class Config(ExecutorConfig):
+    """A local process, started by the worker itself."""
+
+    python: str | None = Field(
+        None, description="Interpreter that runs the blocks; the project's .venv if absent, else the worker's own."
+    )
+    environment: dict[str, str] = Field(default_factory=dict, description="More variables for the process.")
+    inherit_environment: tuple[str, ...] = Field(
+        (), description="More variables to pass through from the worker; NAME, or PREFIX_*."
+    )
+    kill_grace: float = Field(
+        10.0, ge=0, allow_inf_nan=False, description="Seconds between TERM and KILL when the process is stopped."
+    )
+
+
+def runs_runtime(task: Task[Config]) -> bool:
+    """Tell whether the command is our runtime, whose exit code 2 has a meaning."""
+    return task.command[:1] == (RUNTIME,) and len(task.command) > 1
+
+
+def command(task: Task[Config]) -> list[str]:
+    """Return argv: `runmesh-run` becomes an interpreter with the runtime's script, anything else is run as it is."""
+    if not runs_runtime(task):
+        return list(task.command)
+    project = directory(task)
+    return [task.config.python or _interpreter(Path(project)), str(_RUNTIME_SCRIPT), project, *task.command[2:]]
+
+
+def _interpreter(project: Path) -> str:
+    own = project / ".venv" / "bin" / "python"
+    return str(own) if own.exists() else sys.executable
+
+
+def directory(task: Task[Config]) -> str:
+    """Return the working directory, absolute: the project, where the command or the configuration names it."""
+    project = task.command[1] if runs_runtime(task) else task.config.project_path
+    return str(Path(project or ".").absolute())
+
+
+def environment(task: Task[Config], worker: Mapping[str, str]) -> dict[str, str]:
+    """Return the job's environment: of what both name, the task's variable wins over the configuration's."""
+    names = (*INHERITED, *task.config.inherit_environment)
+    return {
+        **{name: value for name, value in worker.items() if _passes(name, names)},
+        **task.config.environment,
+        **task.environment,
+        "RUNMESH_RUN": task.run,
+        "RUNMESH_BLOCK": task.block,
+        "RUNMESH_KEY": task.key,
+        "RUNMESH_ATTEMPT": str(task.attempt),
+    }
+
+
+def _passes(name: str, patterns: tuple[str, ...]) -> bool:
+    return not name.startswith(PRIVATE) and any(fnmatchcase(name, pattern) for pattern in patterns)

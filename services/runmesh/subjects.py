@@ -94,6 +94,11 @@ def api(verb: str, project: str) -> str:
     return f"mesh.api.{verb}.{token(project)}"
 
 
+def api_filter(verb: str) -> str:
+    """mesh.api.<verb>.*"""
+    return f"mesh.api.{verb}.*"
+
+
 # --- filters -----------------------------------------------------------------------------------
 
 
@@ -207,6 +212,20 @@ def claim(executor_type: str, pool: str, key: str) -> str:
 def worker(executor_type: str, pool: str, worker_id: str) -> str:
     """<type>.<pool>.<worker>"""
     return f"{executor_type}.{_key_token(pool)}.{worker_id}"
+
+
+class WorkerAddress(NamedTuple):
+    """What the key of a worker's record says by itself."""
+
+    executor_type: str
+    pool: str
+    worker: str
+
+
+def worker_address(key: str) -> WorkerAddress:
+    """Read type, pool and worker from a key of the `workers` bucket."""
+    executor_type, pool, worker_id = key.split(".")
+    return WorkerAddress(executor_type, untoken(pool.replace("=", "%")), worker_id)
 
 
 def workers_of(executor_type: str, pool: str) -> str:

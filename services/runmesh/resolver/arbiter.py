@@ -1,0 +1,80 @@
+"""Who owns a task is decided by the creation of its claim, for the resolver as for every worker.
+
+A task that must end (cancelled, or longer in the queue than `queue_timeout`) may be untouched, or a worker
+may have it at this very moment. The resolver creates the claim itself, terminal. If that works, no worker
+can ever start the task; if it fails, a worker owns it and will report.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from runmesh import subjects
+from runmesh.bus import Bus
+from runmesh.claims import Claim
+from runmesh.cloudevents import headers_for
+from runmesh.errors import Conflict
+from runmesh.events import Cause, TaskFact, TaskState
+from runmesh.resolver.advance import queue_timeout_at
+from runmesh.resolver.happened import Claimed, RunEvent
+from runmesh.resolver.owed import task_fact
+from runmesh.resolver.plan import Plan
+from runmesh.resolver.state import State
+from runmesh.resolver.store import SOURCE, fact_subject
+
+
+class Arbiter:
+    """Ends tasks that nobody claimed, and finds the ends of those that somebody did."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._claims = bus.bucket(subjects.CLAIMS)
+
+    async def decide(self, plan: Plan, state: State, now: datetime) -> Sequence[RunEvent]:
+        """End every unclaimed task that must end, and learn of those that a worker has."""
+        facts = (_end(plan, state, block, now) for block, record in state.out().items() if not record.claimed)
+        return await asyncio.gather(*(self._end_unclaimed(plan, fact) for fact in facts if fact))
+
+    async def unknown_ends(self, plan: Plan, state: State) -> Sequence[TaskFact]:
+        """Return the terminal facts of claims that the state does not know yet."""
+        keys = [
+            _claim_key(task_fact(plan, block, record.attempt, record.resubmission, record.state, at=state.created_at))
+            for block, record in state.out().items()
+        ]
+        entries = await asyncio.gather(*(self._claims.get(key) for key in keys))
+        claims = [Claim.decode(entry.value) for entry in entries if entry]
+        return [claim.fact for claim in claims if claim.fact]
+
+    async def _end_unclaimed(self, plan: Plan, fact: TaskFact) -> RunEvent:
+        try:
+            await self._claims.create(_claim_key(fact), Claim.ended("resolver", fact).encode())
+        except Conflict:
+            return await self._owned(fact)
+        headers = headers_for(fact, event_id=fact.ce_id, source=SOURCE, trace=plan.trace)
+        await self._bus.publish(
+            fact_subject(plan.project, fact), fact.to_json(), headers=headers, message_id=fact.ce_id
+        )
+        return fact
+
+    async def _owned(self, fact: TaskFact) -> RunEvent:
+        entry = await self._claims.get(_claim_key(fact))
+        known = Claim.decode(entry.value).fact if entry else None
+        return known or Claimed(fact.block, fact.key)
+
+
+def _claim_key(fact: TaskFact) -> str:
+    return subjects.claim(fact.executor_type, fact.pool, fact.key)
+
+
+def _end(plan: Plan, state: State, block: str, now: datetime) -> TaskFact | None:
+    """Return the fact with which a task must end now, if it must."""
+    record = state.tasks[block]
+    timeout = queue_timeout_at(plan, record)
+    if state.stopping == "all" or block in state.stopping:
+        end, cause, reason = TaskState.CANCELLED, Cause.CANCELLED, state.reason or "cancelled before a worker took it"
+    elif timeout and timeout <= now:
+        end, cause, reason = TaskState.FAILED, Cause.CAPACITY, f"no worker took it within {plan.queue_timeout:g} s"
+    else:
+        return None
+    fact = task_fact(plan, block, record.attempt, record.resubmission, end, at=now)
+    return fact.model_copy(update={"n": 1, "cause": cause, "reason": reason})

@@ -1,0 +1,276 @@
+"""What comes in on REQUESTS: requests to run, to cancel and to retry.
+
+Every message ends in exactly one of: a run that is stored, a `rejected` fact, or a dead letter where there
+is no run to reject. The creation of a run's state decides between two requests for one id.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final
+
+import structlog
+from ulid import ULID
+
+from runmesh import subjects
+from runmesh.bus import Bus, Message
+from runmesh.cloudevents import decode, open_envelope, trace_of
+from runmesh.dead import bury
+from runmesh.errors import BusError, Conflict, Invalid, NotPermitted, NotProvisioned, Problem, TooLarge, Undecodable
+from runmesh.events import CancelRequest, RetryRequest, RunRequest, RunState, TaskState
+from runmesh.resolver.advance import advance
+from runmesh.resolver.happened import Cancel
+from runmesh.resolver.lanes import Lanes
+from runmesh.resolver.owed import rejection
+from runmesh.resolver.plan import Plan, accept
+from runmesh.resolver.planner import Planner
+from runmesh.resolver.presence import Presence
+from runmesh.resolver.state import Debt, State
+from runmesh.resolver.store import Run, Store
+
+_TRIES: Final = 3
+_AGAIN: Final = 1.0
+log = structlog.get_logger()
+
+
+class Intake:
+    """Turns request messages into runs."""
+
+    def __init__(self, bus: Bus, planner: Planner, lanes: Lanes, presence: Presence) -> None:
+        self._bus, self._store = bus, Store(bus)
+        self._planner, self._lanes, self._presence = planner, lanes, presence
+
+    async def take(self, message: Message) -> None:
+        """Handle one request; whatever it holds, the next one is not disturbed."""
+        try:
+            await self._take(message)
+        except (NotPermitted, NotProvisioned):
+            raise
+        except Undecodable as error:
+            await self._dead(message, "undecodable", error)
+        except (BusError, TimeoutError) as error:
+            log.warning("request is taken again", subject=message.subject, error=str(error))
+            await message.nak(_AGAIN)
+        except Exception as error:
+            log.exception("request failed", subject=message.subject)
+            await self._poisoned(message, error)
+
+    async def _take(self, message: Message) -> None:
+        verb, project = subjects.request_address(message.subject)
+        match verb:
+            case "run":
+                await self._run(project, message)
+            case "cancel":
+                await self._cancel(project, message)
+            case "retry":
+                await self._retry(project, message)
+            case _:
+                raise Undecodable(f"unknown request {verb!r}: known are run, cancel and retry")
+
+    # --- run -----------------------------------------------------------------------------------
+
+    async def _run(self, project: str, message: Message) -> None:
+        run = derived_id(message)
+        document = _document(message)
+        pipeline = document.get("pipeline")
+        name = pipeline if isinstance(pipeline, str) else "_inline" if isinstance(pipeline, dict) else "_unknown"
+        given = document.get("id")
+        if isinstance(given, str) and subjects.RUN_ID.fullmatch(given):
+            run = given
+        digest = _digest(project, document)
+        try:
+            request = decode(RunRequest, message.headers, message.data)
+            plan = await self._planner.plan(project, request, run)
+            await self._accept(plan, message, digest)
+        except Invalid as error:
+            await self._reject(run, project, name, error, message, digest)
+        except TooLarge as error:
+            problem = Problem("", f"the plan of {error.size} bytes exceeds the server's limit of {error.limit}")
+            await self._reject(run, project, name, Invalid(problem), message, digest)
+
+    async def _accept(self, plan: Plan, message: Message, digest: str) -> None:
+        plan = plan.model_copy(update={"trace": trace_of(message.headers)})
+        now = datetime.now(UTC)
+        state = advance(plan, accept(plan, digest=digest, now=now), [self._presence.event], now)
+        await self._begin(plan, state, message)
+
+    async def _reject(
+        self, run: str, project: str, pipeline: str, error: Invalid, message: Message, digest: str
+    ) -> None:
+        log.info("rejected", run=run, project=project, error=str(error)[:500])
+        state = rejection(run, project, pipeline, error.problems, digest, datetime.now(UTC))
+        await self._begin(None, state, message)
+
+    async def _begin(self, plan: Plan | None, state: State, message: Message) -> None:
+        """Store a new run and acknowledge its request, unless the run is there already."""
+        try:
+            run = await self._store.create(plan, state)
+        except Conflict:
+            await self._again(state, message)
+            return
+        await self._go_on(run, message)
+
+    async def _go_on(self, run: Run, message: Message) -> None:
+        if run.state.final:
+            await self._pay(run, message)
+            return
+        await message.ack()
+        self._lanes.start(run)
+
+    async def _pay(self, run: Run, message: Message) -> None:
+        """Publish the end of a run that never began, then acknowledge: nothing else would publish it."""
+        paid = await self._store.publish_owed(run, ())
+        await (message.ack() if len(paid) == len(run.state.outbox) else message.nak(_AGAIN))
+
+    async def _again(self, state: State, message: Message) -> None:
+        """Answer a request whose id is taken: the same one again, a cancelled one, or another one."""
+        known = await self._store.load(state.run)
+        if known is None:
+            raise BusError(f"run {state.run} vanished")
+        if known.state.digest == state.digest:
+            if not known.state.final:
+                await self._store.activate(state.run)
+            await self._go_on(known, message)
+        elif _cancelled_before(known.state, state.project):
+            await self._pay(await self._store.swap(known, _cancelled(state, known.state)), message)
+        else:
+            error = f"run {state.run!r} was requested before, with another body"
+            await self._dead(message, "id_conflict", error)
+
+    # --- cancel --------------------------------------------------------------------------------
+
+    async def _cancel(self, project: str, message: Message) -> None:
+        try:
+            request = decode(CancelRequest, message.headers, message.data)
+        except Invalid as error:
+            await self._dead(message, "invalid", error)
+            return
+        known = await self._store.load(request.run)
+        if known is None:
+            await self._cancel_before(project, request, message)
+        elif known.state.project != project:
+            await self._dead(message, "wrong_project", f"run {request.run!r} is not of project {project!r}")
+        else:
+            blocks = tuple(request.blocks) if request.blocks is not None else None
+            self._lanes.give(request.run, Cancel(blocks, request.reason), message)
+
+    async def _cancel_before(self, project: str, request: CancelRequest, message: Message) -> None:
+        """Note the cancel of a run that nobody requested yet: planning finds it."""
+        if request.blocks is not None:
+            await self._dead(message, "unknown_run", f"run {request.run!r} is not known")
+            return
+        now = datetime.now(UTC)
+        placeholder = State(
+            run=request.run,
+            project=project,
+            state=RunState.CANCELLED,
+            reason=request.reason or "cancelled before it was requested",
+            created_at=now,
+            ended_at=now,
+        )
+        try:
+            await self._store.create(None, placeholder)
+        except Conflict:
+            await message.nak()
+        else:
+            await message.ack()
+
+    # --- retry ---------------------------------------------------------------------------------
+
+    async def _retry(self, project: str, message: Message) -> None:
+        try:
+            request = decode(RetryRequest, message.headers, message.data)
+        except Invalid as error:
+            await self._dead(message, "invalid", error)
+            return
+        run = request.id or derived_id(message)
+        digest = _digest(project, request.model_dump(mode="json"))
+        pipeline = "_unknown"
+        try:
+            before = await self._finished(project, request)
+            pipeline = before.state.pipeline
+            await self._accept(await self._plan_again(project, request, run, before), message, digest)
+        except Invalid as error:
+            await self._reject(run, project, pipeline, error, message, digest)
+
+    async def _finished(self, project: str, request: RetryRequest) -> Run:
+        known = await self._store.load(request.run)
+        if known is None or known.state.project != project:
+            raise Invalid(Problem("run", f"project {project!r} has no run {request.run!r}"))
+        if not known.state.final:
+            raise Invalid(Problem("run", f"run {request.run!r} has not ended", "cancel it, or wait"))
+        if known.plan is None:
+            raise Invalid(Problem("run", f"run {request.run!r} never began", "submit a new run"))
+        unknown = [block for block in request.blocks or () if block not in known.plan.tasks]
+        if unknown:
+            raise Invalid(*(Problem("blocks", f"run {request.run!r} has no block {block!r}") for block in unknown))
+        return known
+
+    async def _plan_again(self, project: str, request: RetryRequest, run: str, before: Run) -> Plan:
+        """Plan the same request anew, in the same partition, without what completed."""
+        assert before.plan is not None  # noqa: S101 - `_finished` has seen to it
+        old = before.plan
+        again = old.request.model_copy(update={"id": None, "execution_partition": old.execution_partition})
+        plan = await self._planner.plan(project, again, run)
+        redone = old.below(request.blocks or ())
+        carried = tuple(
+            block
+            for block, record in before.state.tasks.items()
+            if record.state is TaskState.COMPLETED and block in plan.tasks and block not in redone
+        )
+        return plan.model_copy(update={"carried": carried, "retry_of": request.run})
+
+    # --- what can't be handled -----------------------------------------------------------------
+
+    async def _dead(self, message: Message, reason: str, error: object) -> None:
+        log.info("dead letter", subject=message.subject, reason=reason, error=str(error)[:500])
+        await bury(self._bus, message, service="resolver", reason=reason, error=str(error))
+        await message.term(reason)
+
+    async def _poisoned(self, message: Message, error: Exception) -> None:
+        """Give a request that breaks the resolver three tries; then it is dead, and its run rejected."""
+        if message.deliveries < _TRIES:
+            await message.nak(_AGAIN)
+            return
+        verb, project = subjects.request_address(message.subject)
+        if verb == "run":
+            problem = Problem("", f"the resolver failed on this request: {error!r}", "see the dead letter")
+            state = rejection(derived_id(message), project, "_unknown", (problem,), "", datetime.now(UTC))
+            await self._store.publish_owed(Run(None, state, 0), ())
+        await self._dead(message, "poison", repr(error))
+
+
+def derived_id(message: Message) -> str:
+    """Derive a run's id from when and where its request was stored: the same for every delivery."""
+    moment = int(message.at.timestamp() * 1000).to_bytes(6, "big")
+    return str(ULID.from_bytes(moment + message.sequence.to_bytes(10, "big")))
+
+
+def _document(message: Message) -> Mapping[str, Any]:
+    """Return the request as JSON has it, however wrong. Raises `Undecodable`."""
+    body = open_envelope(message.headers, message.data).body
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Undecodable(f"not JSON: {str(error)[:300]}") from None
+    if not isinstance(document, dict):
+        raise Undecodable("a request is a JSON object")
+    return document
+
+
+def _digest(project: str, document: Mapping[str, Any]) -> str:
+    canonical = json.dumps([project, document], sort_keys=True, separators=(",", ":"))
+    return sha256(canonical.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def _cancelled_before(state: State, project: str) -> bool:
+    return state.state is RunState.CANCELLED and not state.digest and state.project == project
+
+
+def _cancelled(requested: State, placeholder: State) -> State:
+    """Return the end of a run whose cancel came before its request."""
+    debt = Debt(kind="run", run_state=RunState.CANCELLED, at=datetime.now(UTC), reason=placeholder.reason)
+    return placeholder.model_copy(
+        update={"pipeline": requested.pipeline, "digest": requested.digest, "outbox": (debt,)}
+    )

@@ -1,0 +1,228 @@
+"""One lane per run: its events are taken in order, in batches, each batch one compare-and-swap.
+
+The order inside a turn is the outbox rule: advance, swap, acknowledge what came, publish what is owed,
+note it as published (the note rides on the next swap). A crash anywhere leaves the debt in the stored
+state, where the next event or the sweep finds it.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from runmesh.bus import Bus, Message
+from runmesh.dead import bury
+from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned
+from runmesh.resolver.advance import advance, next_due
+from runmesh.resolver.arbiter import Arbiter
+from runmesh.resolver.happened import Broken, RunEvent, Tick
+from runmesh.resolver.state import Debt
+from runmesh.resolver.store import Run, Store
+from runmesh.resolver.timers import Timers
+
+_REMEMBERED: Final = 20_000
+_SWAPS: Final = 50
+_TRIES: Final = 3
+_AGAIN: Final = 1.0
+_Batch = list[tuple[RunEvent, Message | None]]
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Lane:
+    batch: _Batch = field(default_factory=list)
+    sweep: bool = False
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What this replica knows of a run: the stored run, and which of its debts are paid."""
+
+    run: Run
+    paid: set[Debt] = field(default_factory=set)
+    touched: float = field(default_factory=monotonic)
+
+
+class Lanes:
+    """All the lanes of one resolver, and what it remembers of their runs."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        tasks: asyncio.TaskGroup,
+        timers: Timers,
+        surroundings: Callable[[], RunEvent],
+    ) -> None:
+        self._bus, self._store, self._arbiter = bus, Store(bus), Arbiter(bus)
+        self._tasks, self._timers, self._surroundings = tasks, timers, surroundings
+        self._lanes: dict[str, _Lane] = {}
+        self._memory: OrderedDict[str, _Memory] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def start(self, run: Run) -> None:
+        """Begin with a run that was just created."""
+        self._remember(run.state.run, _Memory(run))
+        self.give(run.state.run, Tick())
+
+    def give(self, run: str, event: RunEvent, message: Message | None = None) -> None:
+        """Let an event happen to a run; its message is acknowledged once the state that knows it is stored."""
+        self._lane(run).batch.append((event, message))
+
+    def sweep(self, run: str) -> None:
+        """Look at a run as if for the first time: its stored state, its claims, and whatever it owes."""
+        self._lane(run).sweep = True
+
+    def rested(self, run: str, seconds: float) -> bool:
+        """Say whether nothing happened to a run here for so long."""
+        memory = self._memory.get(run)
+        return run not in self._lanes and (memory is None or monotonic() - memory.touched > seconds)
+
+    def _lane(self, run: str) -> _Lane:
+        lane = self._lanes.get(run)
+        if lane is None:
+            lane = self._lanes[run] = _Lane()
+            self._tasks.create_task(self._drive(run, lane))
+        return lane
+
+    async def _drive(self, run: str, lane: _Lane) -> None:
+        try:
+            while lane.batch or lane.sweep:
+                batch, lane.batch = lane.batch, []
+                sweep, lane.sweep = lane.sweep, False
+                await self._turn_safely(run, batch, sweep=sweep)
+        finally:
+            # No await since the loop's last look: whatever comes now gets a lane of its own.
+            del self._lanes[run]
+
+    async def _turn_safely(self, run: str, batch: _Batch, *, sweep: bool) -> None:
+        """Take one turn; what fails is delivered again, and every other run goes on."""
+        try:
+            await self._turn(run, batch, sweep=sweep)
+        except (NotPermitted, NotProvisioned):
+            raise
+        except BusError as error:
+            log.warning("turn failed, it is taken again", run=run, error=str(error))
+            self._memory.pop(run, None)
+            await _hand_back(batch)
+            self._timers.wake(run, _now() + timedelta(seconds=_AGAIN))
+        except Exception as error:
+            log.exception("turn failed", run=run)
+            self._memory.pop(run, None)
+            await self._poisoned(run, batch, error)
+
+    async def _turn(self, run: str, batch: _Batch, *, sweep: bool) -> None:
+        events = [event for event, _ in batch]
+        if sweep:
+            self._memory.pop(run, None)
+            events += await self._look(run)
+        memory = await self._swap(run, events)
+        await asyncio.gather(*(message.ack() for _, message in batch if message))
+        if memory is not None:
+            await self._settle(memory)
+            if sweep and memory.paid:
+                await self._note(memory)
+
+    async def _look(self, run: str) -> list[RunEvent]:
+        """Find what the stored state does not know: terminal claims; and repair an emptied work queue."""
+        stored = await self._store.load(run)
+        if stored is None:
+            await self._store.retire(run)
+            return []
+        self._remember(run, _Memory(stored))
+        if stored.plan is None:
+            return []
+        events = await self._arbiter.unknown_ends(stored.plan, stored.state)
+        await self._store.republish(stored.plan, stored.state.out())
+        return [*events]
+
+    async def _swap(self, run: str, events: list[RunEvent]) -> _Memory | None:
+        """Advance the run and store it, reading it again as often as another replica is faster."""
+        for _ in range(_SWAPS):
+            memory = await self._recall(run)
+            if memory is None or memory.run.plan is None:
+                return memory
+            state = advance(memory.run.plan, memory.run.state, [self._surroundings(), *events], _now())
+            if state is memory.run.state:
+                return memory
+            try:
+                stored = await self._store.swap(memory.run, state.without(memory.paid))
+            except Conflict:
+                self._memory.pop(run, None)
+                continue
+            memory = _Memory(stored)
+            self._remember(run, memory)
+            return memory
+        raise BusError(f"run {run}: lost {_SWAPS} compare-and-swaps in a row")
+
+    async def _settle(self, memory: _Memory) -> None:
+        """Publish what the run owes, decide what must end, and note when to look again."""
+        run = memory.run
+        memory.paid |= await self._store.publish_owed(run, memory.paid)
+        if len(memory.paid) < len(run.state.outbox):
+            self._timers.wake(run.state.run, _now() + timedelta(seconds=_AGAIN))
+        elif run.state.final:
+            await self._store.retire(run.state.run)
+            self._memory.pop(run.state.run, None)
+            self._timers.forget(run.state.run)
+            return
+        if run.plan is None:
+            return
+        for event in await self._arbiter.decide(run.plan, run.state, _now()):
+            self.give(run.state.run, event)
+        if due := next_due(run.plan, run.state):
+            self._timers.wake(run.state.run, due)
+
+    async def _note(self, memory: _Memory) -> None:
+        """Write down that debts are paid, so that no later sweep pays them again."""
+        try:
+            stored = await self._store.swap(memory.run, memory.run.state.without(memory.paid))
+        except Conflict:
+            self._memory.pop(memory.run.state.run, None)
+        else:
+            self._remember(stored.state.run, _Memory(stored))
+
+    async def _poisoned(self, run: str, batch: _Batch, error: Exception) -> None:
+        """Give an event that breaks its turn three tries; then it is dead, and its run fails."""
+        for _, message in batch:
+            if message is None:
+                continue
+            if message.deliveries < _TRIES:
+                await message.nak(_AGAIN)
+                continue
+            await bury(self._bus, message, service="resolver", reason="poison", error=repr(error))
+            await message.term("poison")
+            self.give(run, Broken(f"the resolver failed on {message.subject}: {error!r}"))
+
+    async def _recall(self, run: str) -> _Memory | None:
+        if (memory := self._memory.get(run)) is None:
+            stored = await self._store.load(run)
+            if stored is None:
+                return None
+            memory = _Memory(stored)
+        self._remember(run, memory)
+        return memory
+
+    def _remember(self, run: str, memory: _Memory) -> None:
+        memory.touched = monotonic()
+        self._memory[run] = memory
+        self._memory.move_to_end(run)
+        if len(self._memory) > _REMEMBERED:
+            self._memory.popitem(last=False)
+
+
+async def _hand_back(batch: Iterable[tuple[RunEvent, Message | None]]) -> None:
+    for _, message in batch:
+        if message:
+            await message.nak(_AGAIN)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

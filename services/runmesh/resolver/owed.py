@@ -1,0 +1,159 @@
+"""What a state owes the world: its debts as events, the same however often they are made."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from runmesh.claims import Stop
+from runmesh.errors import Problem
+from runmesh.events import BlockStatus, ExecuteTask, RequestProblem, RunFact, RunState, TaskFact, TaskState
+from runmesh.resolver.command import fill
+from runmesh.resolver.plan import Plan
+from runmesh.resolver.state import Debt, State
+from runmesh.subjects import task_key
+
+_MOST_BLOCKS = 200
+
+
+class Owed(NamedTuple):
+    """A debt, and the event that settles it."""
+
+    debt: Debt
+    event: ExecuteTask | TaskFact | RunFact | Stop
+
+
+def owed(plan: Plan | None, state: State) -> Iterator[Owed]:
+    """Yield what is owed, oldest first. A run that never got a plan owes run facts only."""
+    for debt in state.outbox:
+        if debt.kind == "run":
+            yield Owed(debt, run_fact(plan, state, debt))
+        elif plan is not None:
+            yield Owed(debt, _event(plan, state, debt))
+
+
+def _event(plan: Plan, state: State, debt: Debt) -> ExecuteTask | TaskFact | Stop:
+    match debt.kind:
+        case "execute":
+            return execute(plan, debt.block, debt.attempt, debt.resubmission)
+        case "stop":
+            return Stop(keys=_stopping_keys(plan, state), reason=debt.reason or state.reason)
+        case _:
+            return _task_fact(plan, debt)
+
+
+def execute(plan: Plan, block: str, attempt: int, resubmission: int) -> ExecuteTask:
+    """Return the command for one submission of one task."""
+    task = plan.tasks[block]
+    key = task_key(plan.run, block, attempt, resubmission)
+    return ExecuteTask(
+        run=plan.run,
+        block=block,
+        attempt=attempt,
+        resubmission=resubmission,
+        key=key,
+        project=plan.project,
+        revision=plan.revision,
+        pipeline=plan.pipeline,
+        executor_type=task.executor_type,
+        pool=task.pool,
+        config=plan.configs[task.config],
+        command=fill(task.command, run=plan.run, key=key, attempt=attempt),
+        environment=task.environment,
+        timeout=task.timeout,
+        start_timeout=task.start_timeout,
+        labels=plan.request.labels,
+    )
+
+
+def _task_fact(plan: Plan, debt: Debt) -> TaskFact:
+    assert debt.state is not None  # noqa: S101 - a debt of kind "task" always names its state
+    fact = task_fact(plan, debt.block, debt.attempt, debt.resubmission, debt.state, at=debt.at)
+    return fact.model_copy(update={"n": debt.n, "cause": debt.cause, "reason": debt.reason, "due_at": debt.due_at})
+
+
+def task_fact(
+    plan: Plan, block: str, attempt: int, resubmission: int, state: TaskState, *, at: datetime
+) -> TaskFact:
+    """Return a fact of the resolver's own about one submission of one task."""
+    task = plan.tasks[block]
+    return TaskFact(
+        run=plan.run,
+        block=block,
+        attempt=attempt,
+        resubmission=resubmission,
+        key=task_key(plan.run, block, attempt, resubmission),
+        state=state,
+        n=0,
+        executor_type=task.executor_type,
+        pool=task.pool,
+        at=at,
+    )
+
+
+def _stopping_keys(plan: Plan, state: State) -> tuple[str, ...] | Literal["all"]:
+    if state.stopping == "all":
+        return "all"
+    return tuple(
+        task_key(plan.run, block, record.attempt, record.resubmission)
+        for block in state.stopping
+        if (record := state.tasks.get(block))
+    )
+
+
+def run_fact(plan: Plan | None, state: State, debt: Debt) -> RunFact:
+    """Return the fact that the run has reached the debt's state."""
+    assert debt.run_state is not None  # noqa: S101 - a debt of kind "run" always names its state
+    with_graph = debt.run_state is RunState.ACCEPTED
+    return RunFact(
+        run=state.run,
+        project=state.project,
+        pipeline=state.pipeline,
+        state=debt.run_state,
+        reason=debt.reason,
+        errors=state.errors or None,
+        blocks=_blocks(plan, state, with_graph=with_graph) if plan and len(plan.tasks) <= _MOST_BLOCKS else None,
+        counts=_counts(plan, state) if plan else None,
+        retry_of=state.retry_of,
+        at=debt.at,
+    )
+
+
+def _blocks(plan: Plan, state: State, *, with_graph: bool) -> dict[str, BlockStatus]:
+    return {
+        block: BlockStatus(
+            state=record.state if (record := state.tasks.get(block)) else "pending",
+            attempts=record.attempt if record else 0,
+            executor_type=task.executor_type if with_graph else None,
+            upstream=task.upstream if with_graph else None,
+        )
+        for block, task in plan.tasks.items()
+    }
+
+
+def _counts(plan: Plan, state: State) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for block in plan.tasks:
+        name = str(state.tasks[block].state) if block in state.tasks else "pending"
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def rejection(
+    run: str, project: str, pipeline: str, problems: tuple[Problem, ...], digest: str, now: datetime
+) -> State:
+    """Return the state of a request that can't become a run; the first hundred problems say enough."""
+    return State(
+        run=run,
+        project=project,
+        pipeline=pipeline,
+        state=RunState.REJECTED,
+        digest=digest,
+        reason=str(problems[0])[:1000] if problems else None,
+        created_at=now,
+        ended_at=now,
+        errors=tuple(
+            RequestProblem(path=problem.path[:500], message=problem.message[:2000], hint=problem.hint)
+            for problem in problems[:100]
+        ),
+        outbox=(Debt(kind="run", run_state=RunState.REJECTED, at=now, reason=str(problems[0])[:1000]),),
+    )

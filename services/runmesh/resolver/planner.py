@@ -1,0 +1,87 @@
+"""From a request to a plan: reads the project, explains, and plans or refuses.
+
+The same few requests come thousands of times a second, so an explanation is kept for as long as its
+documents may be: reading happens in a thread, and only when something may have changed.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from time import monotonic
+from typing import Final, NamedTuple
+
+from runmesh import subjects
+from runmesh.bus import Bus
+from runmesh.errors import Invalid, NotProvisioned, Problem
+from runmesh.events import RunRequest
+from runmesh.projects import ProjectCache, load_pipeline, revision
+from runmesh.resolver.explain import explain_pipeline
+from runmesh.resolver.explanation import Explanation
+from runmesh.resolver.plan import Plan, plan
+from runmesh.resolver.refusals import Rules
+from runmesh.settings import Settings
+
+_KEPT: Final = 512
+_FRESH: Final = 0.5
+_DIGEST_FRESH: Final = 2.0
+
+
+class _Kept(NamedTuple):
+    explanation: Explanation
+    at: float
+
+
+class Planner:
+    """Plans requests for the projects of one directory."""
+
+    def __init__(self, bus: Bus, settings: Settings, environment: Mapping[str, str]) -> None:
+        self._bus, self._settings, self._environment = bus, settings, environment
+        self._rules = Rules(allow_inline=settings.allow_inline, allow_overrides=settings.allow_overrides)
+        self._projects = ProjectCache(settings.projects_dir, environment)
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._revisions: dict[str, tuple[str, float]] = {}
+        self._streams: set[str] = set()
+
+    async def plan(self, project: str, request: RunRequest, run: str) -> Plan:
+        """Return the plan of a run. Raises `Invalid` with all that is wrong."""
+        explanation = await self.explain(project, request)
+        if explanation.errors:
+            raise Invalid(*explanation.errors)
+        made = plan(explanation, request, run=run, settings=self._settings)
+        for executor_type in {task.executor_type for task in made.tasks.values()} - self._streams:
+            await self._check_stream(executor_type)
+        return made
+
+    async def explain(self, project: str, request: RunRequest) -> Explanation:
+        """Explain what a request would do. Raises `Invalid` where there is nothing to explain."""
+        fingerprint = f"{project}\0{request.model_copy(update={'id': None}).to_json()!r}"
+        kept = self._kept.get(fingerprint)
+        if kept is None or monotonic() - kept.at > _FRESH:
+            kept = _Kept(await asyncio.to_thread(self._explain, project, request), monotonic())
+            self._kept[fingerprint] = kept
+            self._kept.move_to_end(fingerprint)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return kept.explanation
+
+    def _explain(self, name: str, request: RunRequest) -> Explanation:
+        project = self._projects.project(name)
+        if isinstance(request.pipeline, str):
+            pipeline = self._projects.pipeline(name, request.pipeline)
+        else:
+            pipeline = load_pipeline(project, request.pipeline)
+        digest, at = self._revisions.get(name, ("", 0.0))
+        if not digest or monotonic() - at > _DIGEST_FRESH:
+            digest = revision(project.path)
+            self._revisions[name] = digest, monotonic()
+        return explain_pipeline(project, pipeline, request, self._environment, revision=digest, rules=self._rules)
+
+    async def _check_stream(self, executor_type: str) -> None:
+        """Refuse a type that nothing could be sent to: a third party's, before it was provisioned."""
+        try:
+            await self._bus.stream_info(subjects.execute_stream(executor_type))
+        except NotProvisioned:
+            raise Invalid(
+                Problem("executor_type", f"{executor_type!r} has no stream here", "run `runmesh provision`")
+            ) from None
+        self._streams.add(executor_type)

@@ -1,0 +1,38 @@
+"""Which executor types and pools have a worker, as far as the `workers` bucket says."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from runmesh import subjects
+from runmesh.bus import Bus
+from runmesh.errors import BusError
+from runmesh.resolver.happened import Present
+
+_LOOK: Final = 2.0
+log = structlog.get_logger()
+
+
+class Presence:
+    """Kept up to date by a look every few seconds; a run that waits for nobody is never delayed by it."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._workers = bus.bucket(subjects.WORKERS)
+        self.event = Present(frozenset())
+
+    async def look(self) -> None:
+        """Read who is there."""
+        keys = await self._workers.keys()
+        pools = frozenset(subjects.worker_address(key)[:2] for key in keys)
+        if pools != self.event.pools:
+            self.event = Present(pools)
+
+    async def follow(self) -> None:
+        """Look for ever."""
+        while True:
+            try:
+                await self.look()
+            except BusError as error:
+                log.warning("workers not listed", error=str(error))
+            await asyncio.sleep(_LOOK)

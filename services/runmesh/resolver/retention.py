@@ -1,0 +1,62 @@
+"""Forgetting: what belongs to runs that ended 30 days ago is deleted, a little at every sweep."""
+
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from runmesh import subjects
+from runmesh.bus import Bus
+from runmesh.resolver.plan import Plan
+from runmesh.resolver.state import State
+from runmesh.resolver.store import Store
+
+_KEEP: Final = timedelta(days=30)
+_EVERY: Final = 3600.0
+_AT_ONCE: Final = 1000
+log = structlog.get_logger()
+
+
+class Retention:
+    """Deletes old runs with their plans, stops and claims, oldest first."""
+
+    def __init__(self, bus: Bus, keep: timedelta = _KEEP) -> None:
+        self._store, self._keep = Store(bus), keep
+        self._runs, self._claims = bus.bucket(subjects.RUNS), bus.bucket(subjects.CLAIMS)
+        self._next = monotonic()
+
+    async def sweep(self) -> None:
+        """Delete what is too old, at most once an hour and at most a thousand runs at once."""
+        if monotonic() < self._next:
+            return
+        self._next = monotonic() + _EVERY
+        cutoff, deleted = datetime.now(UTC) - self._keep, 0
+        async for entry in self._runs.oldest(subjects.run_state("*")):
+            if entry.at > cutoff or deleted >= _AT_ONCE:
+                break
+            deleted += await self._delete(entry.value)
+        if deleted:
+            log.info("deleted old runs", count=deleted)
+
+    async def _delete(self, stored: bytes) -> bool:
+        state = State.decode(stored)
+        run = await self._store.load(state.run)
+        if run is None or not run.state.final:
+            return False
+        for claim in self._claim_keys(run.plan, run.state):
+            await self._claims.delete(claim)
+        for key in (subjects.run_plan, subjects.cancelling, subjects.active, subjects.run_state):
+            await self._runs.delete(key(state.run))
+        return True
+
+    @staticmethod
+    def _claim_keys(plan: Plan | None, state: State) -> list[str]:
+        """Name the claims of every submission that there can have been."""
+        return [
+            subjects.claim(task.executor_type, task.pool, subjects.task_key(state.run, block, attempt, resubmission))
+            for block, task in (plan.tasks if plan else {}).items()
+            if (record := state.tasks.get(block))
+            for attempt in range(1, record.attempt + 1)
+            for resubmission in range(record.resubmission + 1)
+        ]

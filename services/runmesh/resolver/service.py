@@ -1,0 +1,153 @@
+"""The resolver: requests in, plans stored, commands and facts out. Any number of replicas.
+
+Five loops in one task group: requests, task facts, what is due, who is present, and the sweep that finds
+whatever a dead replica left behind. All of them only feed the lanes; only lanes change a run.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+from pydantic_core import from_json, to_json
+from ulid import ULID
+
+from runmesh import settings as settings_of
+from runmesh import subjects
+from runmesh.bus import Bus, Message
+from runmesh.bus.message import Handler
+from runmesh.cloudevents import decode, headers_for
+from runmesh.dead import bury
+from runmesh.errors import BusError, Invalid, NotPermitted, NotProvisioned, Problem, Undecodable
+from runmesh.events import RunRequest, TaskFact
+from runmesh.resolver.happened import Tick
+from runmesh.resolver.intake import Intake
+from runmesh.resolver.lanes import Lanes
+from runmesh.resolver.planner import Planner
+from runmesh.resolver.presence import Presence
+from runmesh.resolver.retention import Retention
+from runmesh.resolver.store import Store
+from runmesh.resolver.timers import Timers
+from runmesh.settings import Settings
+
+_REQUEST_SLOTS: Final = 256
+_FACT_SLOTS: Final = 2048
+_CHUNK: Final = 50
+log = structlog.get_logger()
+
+
+class Resolver:
+    """One replica."""
+
+    def __init__(self, bus: Bus, settings: Settings) -> None:
+        self._bus, self._settings = bus, settings
+        self._store, self._timers, self._presence = Store(bus), Timers(), Presence(bus)
+        self._planner = Planner(bus, settings, settings_of.environment())
+        self._retention = Retention(bus)
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """Take nothing new; `run` returns when what was taken is stored."""
+        self._draining.set()
+
+    async def run(self) -> None:
+        """Resolve until drained. Raises what is fatal."""
+        await self._presence.look()
+        async with asyncio.TaskGroup() as tasks:
+            lanes = Lanes(self._bus, tasks=tasks, timers=self._timers, surroundings=lambda: self._presence.event)
+            intake = Intake(self._bus, self._planner, lanes, self._presence)
+            loops = [
+                tasks.create_task(loop)
+                for loop in (
+                    self._take_requests(intake, tasks),
+                    self._take_facts(lanes),
+                    self._wake(lanes),
+                    self._presence.follow(),
+                    self._sweep(lanes),
+                )
+            ]
+            await self._draining.wait()
+            for loop in loops:
+                loop.cancel()
+            # What lanes and intake have begun ends by itself: the task group waits for it.
+
+    async def _take_requests(self, intake: Intake, tasks: asyncio.TaskGroup) -> None:
+        async with self._bus.consume(subjects.REQUESTS, subjects.RESOLVER, slots=_REQUEST_SLOTS) as pump:
+            async for message in pump:
+                tasks.create_task(intake.take(message))
+
+    async def _take_facts(self, lanes: Lanes) -> None:
+        async with self._bus.consume(subjects.FACTS, subjects.RESOLVER, slots=_FACT_SLOTS) as pump:
+            async for message in pump:
+                await self._take_fact(lanes, message)
+
+    async def _take_fact(self, lanes: Lanes, message: Message) -> None:
+        try:
+            fact = decode(TaskFact, message.headers, message.data)
+        except (Invalid, Undecodable) as error:
+            await bury(self._bus, message, service="resolver", reason="undecodable", error=str(error))
+            await message.term("undecodable")
+        else:
+            lanes.give(fact.run, fact, message)
+
+    async def _wake(self, lanes: Lanes) -> None:
+        async for run in self._timers.due():
+            lanes.give(run, Tick())
+
+    async def _sweep(self, lanes: Lanes) -> None:
+        """Look at every active run that nothing happened to lately, gently while there is other work."""
+        while True:
+            try:
+                await self._sweep_once(lanes)
+            except (NotPermitted, NotProvisioned):
+                raise
+            except BusError as error:
+                log.warning("sweep is taken again", error=str(error))
+            await asyncio.sleep(self._settings.sweep_interval)
+
+    async def _sweep_once(self, lanes: Lanes) -> None:
+        rested = [run for run in await self._store.active() if lanes.rested(run, self._settings.sweep_interval)]
+        for start in range(0, len(rested), _CHUNK):
+            for run in rested[start : start + _CHUNK]:
+                lanes.sweep(run)
+            await asyncio.sleep(0.25 if len(lanes) > _CHUNK else 0.01)
+        await self._retention.sweep()
+
+    # --- mesh.api: the same by request and reply -----------------------------------------------
+
+    def endpoints(self) -> Mapping[str, tuple[str, Handler]]:
+        """Return what the resolver answers on ``mesh.api.<verb>.<project>``."""
+        return {
+            "submit": (subjects.api_filter("submit"), self._submit),
+            "run": (subjects.api_filter("run"), self._show),
+            "explain": (subjects.api_filter("explain"), self._explain),
+        }
+
+    async def _submit(self, message: Message) -> bytes:
+        """Refuse a wrong request at once, else queue it; answers with the run's id."""
+        project = subjects.request_address(message.subject).project
+        request = decode(RunRequest, message.headers, message.data)
+        request = request.model_copy(update={"id": request.id or str(ULID())})
+        explanation = await self._planner.explain(project, request)
+        if explanation.errors:
+            raise Invalid(*explanation.errors)
+        headers = headers_for(request, event_id=str(request.id), source="/runmesh/api")
+        await self._bus.publish(subjects.request("run", project), request.to_json(), headers=headers)
+        return to_json({"run": request.id})
+
+    async def _show(self, message: Message) -> bytes:
+        """Answer with a run's stored state: ``{"run": "<id>"}`` asks for it."""
+        project = subjects.request_address(message.subject).project
+        try:
+            run = str(from_json(message.data)["run"])
+        except (ValueError, KeyError, TypeError):
+            raise Invalid(Problem("run", "is required")) from None
+        known = await self._store.load(run) if subjects.RUN_ID.fullmatch(run) else None
+        if known is None or known.state.project != project:
+            raise Invalid(Problem("run", f"project {project!r} has no run {run!r}"))
+        return known.state.model_dump_json(exclude={"outbox"}).encode()
+
+    async def _explain(self, message: Message) -> bytes:
+        project = subjects.request_address(message.subject).project
+        request = decode(RunRequest, message.headers, message.data)
+        return to_json(await self._planner.explain(project, request), fallback=str)

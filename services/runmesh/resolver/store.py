@@ -1,0 +1,143 @@
+"""The resolver's side of the `runs` bucket, and the publishing of what runs owe."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from runmesh import subjects
+from runmesh.bus import Bus, Stored
+from runmesh.claims import Stop
+from runmesh.cloudevents import headers_for
+from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned
+from runmesh.events import ExecuteTask, RunFact, TaskFact
+from runmesh.resolver.owed import Owed, execute, owed
+from runmesh.resolver.plan import Plan
+from runmesh.resolver.state import Debt, State, TaskRecord
+
+SOURCE = "/runmesh/resolver"
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it is stored; without a plan if it was rejected, or cancelled before it was requested."""
+
+    plan: Plan | None
+    state: State
+    revision: int
+
+
+class Store:
+    """Reads and writes runs by compare-and-swap, and publishes what they owe."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._runs = bus.bucket(subjects.RUNS)
+
+    async def load(self, run: str) -> Run | None:
+        """Read a run, or None if there is none."""
+        state, plan = await asyncio.gather(
+            self._runs.get(subjects.run_state(run)), self._runs.get(subjects.run_plan(run))
+        )
+        if state is None:
+            return None
+        return Run(Plan.decode(plan.value) if plan else None, State.decode(state.value), state.revision)
+
+    async def create(self, plan: Plan | None, state: State) -> Run:
+        """Accept (or reject) a run: the creation of its state is the arbiter. Raises `Conflict`, `TooLarge`."""
+        if plan is not None:
+            await self._runs.put(subjects.run_plan(plan.run), plan.encode())
+        writes = [self._runs.create(subjects.run_state(state.run), state.encode())]
+        if not state.final:
+            writes.append(self._runs.put(subjects.active(state.run), b""))
+        revision, *_ = await asyncio.gather(*writes)
+        return Run(plan, state, revision)
+
+    async def activate(self, run: str) -> None:
+        """Let the sweep see a run (again)."""
+        await self._runs.put(subjects.active(run), b"")
+
+    async def swap(self, run: Run, state: State) -> Run:
+        """Write the next state of a run. Raises `Conflict` if another replica was first."""
+        revision = await self._runs.update(subjects.run_state(state.run), state.encode(), run.revision)
+        return Run(run.plan, state, revision)
+
+    async def retire(self, run: str) -> None:
+        """Take an ended run, that owes nothing, out of the sweep's sight."""
+        await self._runs.delete(subjects.active(run))
+
+    async def active(self) -> list[str]:
+        """List the runs that have not ended, or still owe something."""
+        return [key.removeprefix("active.") for key in await self._runs.keys(subjects.active("*"))]
+
+    async def publish_owed(self, run: Run, noted: Collection[Debt]) -> set[Debt]:
+        """Publish what a run owes and is not noted yet; return what is stored now.
+
+        What is refused for now (a full stream, no answer) stays owed. Raises `NotPermitted` and `NotProvisioned`.
+        """
+        sent = [(item, self._post(run, item)) for item in owed(run.plan, run.state) if item.debt not in noted]
+        answers = await asyncio.gather(*(answer for _, answer in sent), return_exceptions=True)
+        stored = set()
+        for (item, _), answer in zip(sent, answers, strict=True):
+            if await self._is_stored(item, answer):
+                stored.add(item.debt)
+        return stored
+
+    async def republish(self, plan: Plan, dispatched: Mapping[str, TaskRecord]) -> None:
+        """Publish the commands of dispatched tasks again; refused while one is queued or held."""
+        commands = (execute(plan, block, task.attempt, task.resubmission) for block, task in dispatched.items())
+        posts = [self._post_event(command, plan) for command in commands]
+        for answer in await asyncio.gather(*posts, return_exceptions=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, Conflict):
+                log.warning("command not published again", run=plan.run, error=str(answer))
+
+    def _post(self, run: Run, item: Owed) -> asyncio.Future[Stored] | asyncio.Future[int]:
+        if isinstance(item.event, Stop):
+            return self._runs.post(subjects.cancelling(run.state.run), item.event.encode())
+        return self._post_event(item.event, run.plan)
+
+    def _post_event(self, event: ExecuteTask | TaskFact | RunFact, plan: Plan | None) -> asyncio.Future[Stored]:
+        last_sequence: int | None = 0
+        match event:
+            case ExecuteTask():
+                event_id, subject = event.key, _command_subject(event)
+            case TaskFact():
+                event_id, subject, last_sequence = event.ce_id, fact_subject(plan.project if plan else "", event), None
+            case RunFact():
+                event_id = event.ce_id
+                subject = subjects.run_fact(event.state, event.project, event.pipeline, event.run)
+        headers = headers_for(event, event_id=event_id, source=SOURCE, trace=plan.trace if plan else None)
+        message_id = event_id if last_sequence is None else None
+        return self._bus.post(
+            subject, event.to_json(), headers=headers, message_id=message_id, last_sequence=last_sequence
+        )
+
+    async def _is_stored(self, item: Owed, answer: object) -> bool:
+        match answer:
+            case Conflict():
+                return not isinstance(item.event, ExecuteTask) or await self._is_queued(item.event)
+            case NotPermitted() | NotProvisioned():
+                raise answer
+            case BusError():
+                log.warning("still owed", kind=item.debt.kind, block=item.debt.block, error=str(answer))
+                return False
+            case BaseException():
+                raise answer
+        return True
+
+    async def _is_queued(self, command: ExecuteTask) -> bool:
+        """Tell our own command from the one of the attempt before, which may not be acknowledged yet."""
+        stream = subjects.execute_stream(command.executor_type)
+        last = await self._bus.last(stream, _command_subject(command))
+        return last is not None and last.headers.get("ce-id") == command.key
+
+
+def _command_subject(command: ExecuteTask) -> str:
+    return subjects.execute(command.executor_type, command.pool, command.project, command.run, command.block)
+
+
+def fact_subject(project: str, fact: TaskFact) -> str:
+    """Return the subject of a task's fact."""
+    return subjects.task_fact(fact.state, fact.executor_type, fact.pool, project, fact.run, fact.block)

@@ -122,6 +122,9 @@ class Executor(Protocol[ConfigT]):
     """Seconds for which a job must be GONE before it counts as lost (eventual consistency)."""
     find_window: ClassVar[float]
     """Seconds after a submit before `find`'s no can be believed; longer than any call of ours lasts."""
+    adoptable: ClassVar[bool]
+    """Jobs outlive their worker, and another one can go on with them. If not, slots count jobs, and a job dies with
+    its worker."""
 
     async def __aenter__(self) -> "Executor[ConfigT]": ...
     async def __aexit__(self, *exc_info: object) -> None: ...

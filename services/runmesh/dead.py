@@ -1,0 +1,66 @@
+"""Dead letters: what could not be handled, kept whole with the reason, so that a person can look and replay."""
+
+import zlib
+from base64 import b64encode
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final, Literal
+
+from runmesh import cloudevents, subjects
+from runmesh.bus import Bus, Message
+from runmesh.events import DeadLetter
+
+_LONGEST_TEXT: Final = 4000
+_ENVELOPE: Final = 2048
+"""Room for the letter's own fields and its headers."""
+
+Encoding = Literal["utf-8", "base64", "zlib+base64"]
+
+
+def dead_letter(message: Message, reason: str, error: str, limit: int) -> DeadLetter:
+    """Build the letter of a message: whole as long as it fits into `limit` bytes, else as much of it as does."""
+    headers = dict(message.headers)
+    room = limit - _ENVELOPE - len(error[:_LONGEST_TEXT].encode()) * 2 - len(str(headers).encode()) * 2
+    body, encoding, truncated = _encoded(message.data, max(0, room))
+    return DeadLetter(
+        subject=message.subject,
+        reason=reason,
+        error=error[:_LONGEST_TEXT],
+        headers=headers,
+        body=body,
+        encoding=encoding,
+        truncated=truncated or None,
+        deliveries=message.deliveries,
+        at=datetime.now(UTC),
+    )
+
+
+async def bury(bus: Bus, message: Message, *, service: str, reason: str, error: str) -> None:
+    """Publish the letter of a message, once however often this is called for it."""
+    letter = dead_letter(message, reason, error, bus.payload_limit)
+    digest = sha256(message.subject.encode() + b"\0" + message.data).hexdigest()[:16]
+    letter_id = f"dead.{service}.{reason}.{message.sequence}.{digest}"
+    headers = cloudevents.headers_for(
+        letter, event_id=letter_id, source=f"/runmesh/{service}", trace=cloudevents.trace_of(message.headers)
+    )
+    await bus.publish(subjects.dead(service, reason), letter.to_json(), headers=headers, message_id=letter_id)
+
+
+def _encoded(data: bytes, room: int) -> tuple[str, Encoding, bool]:
+    """Return the body, how it is encoded, and whether something had to be left out."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        if len(plain := b64encode(data)) <= room:
+            return plain.decode(), "base64", False
+    else:
+        if len(text) * 6 <= room or len(_escaped(text)) <= room:
+            return text, "utf-8", False
+    if len(packed := b64encode(zlib.compress(data))) <= room:
+        return packed.decode(), "zlib+base64", False
+    return b64encode(data[: room // 4 * 3]).decode(), "base64", True
+
+
+def _escaped(text: str) -> bytes:
+    # JSON writes control characters as six, quotes and backslashes as two.
+    return b"".join(b"......" if c < " " else b".." if c in '"\\' else c.encode() for c in text)

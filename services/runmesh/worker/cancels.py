@@ -1,0 +1,104 @@
+"""Which tasks must stop: the resolver's `cancelling.<run>` records, and runs that are no more.
+
+They are read once for each task after its claim (so a cancel is seen whichever comes first), watched
+because that is fast, and scanned with every beat because that is sure.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from pydantic_core import from_json
+
+from runmesh import subjects
+from runmesh.bus import Entry
+from runmesh.errors import BusError
+from runmesh.events import Cause
+from runmesh.worker.claims import Stopping
+from runmesh.worker.jobs import Job, utc
+from runmesh.worker.lease import clock
+from runmesh.worker.station import Station
+
+log = structlog.get_logger(__name__)
+
+
+class Cancels:
+    """Tells the jobs of this worker when they must stop."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._runs = station.bus.bucket(subjects.RUNS)
+        self._interval = station.settings.ack_wait / 4
+        self._known: dict[str, float] = {}
+
+    async def check(self, job: Job) -> None:
+        """Read whether a task that was just claimed must stop."""
+        run = job.event.run
+        insist = self._station.lease.insist
+        record, exists = await asyncio.gather(
+            insist(lambda: self._runs.get(subjects.cancelling(run))), insist(lambda: self._exists(run))
+        )
+        if record is not None:
+            self._apply(record)
+        if not exists:
+            job.ask_stop(Stopping(cause=Cause.CANCELLED, reason=f"there is no run {run}", at=utc()))
+
+    async def scan(self) -> None:
+        """Compare the records with what is held, for ever."""
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self._compare()
+            except BusError as error:
+                log.warning("cancels not scanned", error=str(error))
+
+    async def listen(self) -> None:
+        """Take records as they are written, for ever."""
+        while True:
+            try:
+                async for change in self._runs.watch(subjects.cancelling("*")):
+                    if isinstance(change, Entry):
+                        self._apply(change)
+            except BusError as error:
+                log.warning("cancels not watched", error=str(error))
+            await asyncio.sleep(self._interval)
+
+    async def _compare(self) -> None:
+        held = {job.event.run for job in self._station.jobs if job.stop is None}
+        if not held:
+            return
+        for key in await self._runs.keys(subjects.cancelling("*")):
+            if _run_of(key) in held and (record := await self._runs.get(key)):
+                self._apply(record)
+
+    async def _exists(self, run: str) -> bool:
+        # A state is kept for weeks after its run has ended, and may be large: one look a beat is enough.
+        now = clock()
+        if self._known.get(run, 0.0) > now:
+            return True
+        exists = await self._runs.get(subjects.run_state(run)) is not None
+        if exists:
+            self._known = {known: until for known, until in self._known.items() if until > now}
+            self._known[run] = now + self._interval
+        return exists
+
+    def _apply(self, record: Entry) -> None:
+        try:
+            wanted = from_json(record.value)
+            stopping = Stopping(cause=Cause.CANCELLED, reason=wanted.get("reason"), at=utc())
+        except (ValueError, AttributeError) as error:
+            log.warning("unreadable cancel record", key=record.key, error=str(error))
+            return
+        for job in self._station.jobs:
+            if job.event.run == _run_of(record.key) and _names(wanted, job.event.key):
+                job.ask_stop(stopping)
+
+
+def _run_of(key: str) -> str:
+    return key.rsplit(".", 1)[1]
+
+
+def _names(wanted: Mapping[str, Any], key: str) -> bool:
+    keys = wanted.get("keys", ())
+    return key not in wanted.get("keep", ()) if keys == "all" else key in keys

@@ -1,0 +1,177 @@
+"""A delivery: read it, and claim its task, or answer it.
+
+Every way out of here is a claim of ours, an ack, a nak or a term. A message is acknowledged only where a
+terminal claim says that all is told, and never because somebody else seems to be working on it: it may be
+the only message left.
+"""
+
+import re
+from typing import Any, Final
+
+import structlog
+from pydantic import ValidationError
+
+from runmesh import cloudevents, subjects
+from runmesh.bus import Message
+from runmesh.cloudevents import UnknownVersion
+from runmesh.dead import bury
+from runmesh.errors import Invalid, Problem, RunmeshError, Undecodable, nearest
+from runmesh.events import Cause, ExecuteTask, TaskFact, TaskState
+from runmesh.executor import ExecutorConfig, Task
+from runmesh.worker.beat import Beat
+from runmesh.worker.claims import Claim, ClaimPhase
+from runmesh.worker.jobs import Job, utc
+from runmesh.worker.report import Reporter
+from runmesh.worker.station import Station
+
+log = structlog.get_logger(__name__)
+
+ATTEMPT: Final = "Runmesh-Attempt"
+RESUBMISSION: Final = "Runmesh-Resubmission"
+"""Headers of a command: what its failure says of it when its body can't be read."""
+UPGRADE: Final = 10.0
+"""How long, in ack waits, a message of an unknown version waits for a worker that knows it (10 minutes)."""
+_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SWAPS: Final = 5
+
+
+class Intake:
+    """Turns deliveries into claimed jobs."""
+
+    def __init__(self, station: Station, reporter: Reporter, beat: Beat) -> None:
+        self._station = station
+        self._reporter = reporter
+        self._beat = beat
+
+    async def take(self, message: Message) -> Job | None:
+        """Return the job of a delivery once its claim is ours; None if the delivery is answered."""
+        try:
+            event = self._read(message)
+        except UnknownVersion as error:
+            await self._wait_for_upgrade(message, error)
+            return None
+        except (Invalid, Undecodable) as error:
+            await self._bury(message, error)
+            return None
+        if held := self._station.jobs.get(event.key):
+            held.redelivered(message)
+            return None
+        # Held from here on, before anything is awaited: a copy must find it.
+        job = Job(message, event, _task(event, self._station.config_model), self._station.leave_by)
+        self._station.jobs.add(job)
+        claimed = False
+        try:
+            claimed = await self._claim(job)
+        finally:
+            if not claimed:
+                self._station.jobs.drop(job)
+        return job if claimed else None
+
+    def _read(self, message: Message) -> ExecuteTask:
+        event = cloudevents.decode(ExecuteTask, message.headers, message.data)
+        if event.executor_type != self._station.executor_type or event.pool != self._station.pool:
+            raise Undecodable(f"for {event.executor_type}/{event.pool}, on the subject of another")
+        if not _KEY.fullmatch(event.key):
+            raise Undecodable(f"{event.key!r} is no task's key")
+        return event
+
+    async def _claim(self, job: Job) -> bool:
+        me = self._station.worker_id
+        fresh = Claim(owner=me, claimed_at=utc())
+        for _ in range(_SWAPS):
+            hold, ours = await self._station.claims.create(job.event.key, fresh)
+            claim = hold.claim
+            if claim.phase is ClaimPhase.TERMINAL:
+                await self._reporter.finish_again(job, claim)
+                return False
+            if ours:
+                job.hold = hold
+                return True
+            if not await self._free(claim):
+                break
+            if await self._station.claims.take_over(hold, me):
+                job.hold, job.inherited = hold, claim.owner != me
+                log.info("task taken over", key=job.event.key, owner=claim.owner, epoch=job.claim.epoch)
+                return True
+        await job.message.nak(self._station.settings.ack_wait)
+        return False
+
+    async def _free(self, claim: Claim) -> bool:
+        """Whether nobody works on a claim: it was released, its owner is gone, or it is we who forgot it."""
+        if claim.phase is ClaimPhase.RELEASED or claim.owner == self._station.worker_id:
+            return True
+        return not await self._beat.is_alive(claim.owner)
+
+    async def _wait_for_upgrade(self, message: Message, error: UnknownVersion) -> None:
+        ack_wait = self._station.settings.ack_wait
+        if (utc() - message.at).total_seconds() < UPGRADE * ack_wait:
+            await message.nak(ack_wait / 2)
+        else:
+            await self._bury(message, error)
+
+    async def _bury(self, message: Message, error: RunmeshError) -> None:
+        """Keep what can't be read as a dead letter, and end its task if nobody has one of that key."""
+        await bury(self._station.bus, message, service=self._station.service, reason="undecodable", error=str(error))
+        if fact := unreadable(message, str(error), self._station.worker_id):
+            claim = Claim(owner=self._station.worker_id, claimed_at=fact.at).finished(fact)
+            hold, _ = await self._station.claims.create(fact.key, claim)
+            if hold.claim.fact is not None:
+                await self._reporter.tell(hold.claim.fact, message)
+        await message.term(str(error)[:200])
+
+
+def unreadable(message: Message, reason: str, worker_id: str) -> TaskFact | None:
+    """Return the terminal fact of a command that can't be read, from its subject and headers."""
+    try:
+        address = subjects.task_address(message.subject)
+        attempt = int(message.headers.get(ATTEMPT, "1"))
+        resubmission = int(message.headers.get(RESUBMISSION, "0"))
+        return TaskFact(
+            run=address.run,
+            block=address.block,
+            attempt=attempt,
+            resubmission=resubmission,
+            key=subjects.task_key(address.run, address.block, attempt, resubmission),
+            state=TaskState.FAILED,
+            n=1,
+            executor_type=address.executor_type,
+            pool=address.pool,
+            worker=worker_id,
+            cause=Cause.CONFIG,
+            reason=f"the command can't be read: {reason}",
+            at=utc(),
+        )
+    except ValueError:
+        return None
+
+
+def _task(event: ExecuteTask, config_model: type[ExecutorConfig]) -> Task[Any] | Invalid:
+    try:
+        config = config_model.model_validate(event.config)
+    except ValidationError as error:
+        return Invalid(
+            *(
+                Problem(
+                    ".".join(("config", *map(str, detail["loc"]))),
+                    detail["msg"],
+                    nearest(detail["loc"][-1], config_model.model_fields)
+                    if detail["type"] == "extra_forbidden"
+                    else None,
+                )
+                for detail in error.errors(include_url=False)
+            )
+        )
+    return Task(
+        key=event.key,
+        run=event.run,
+        block=event.block,
+        attempt=event.attempt,
+        resubmission=event.resubmission,
+        project=event.project,
+        pipeline=event.pipeline,
+        command=event.command,
+        environment=event.environment,
+        config=config,
+        timeout=event.timeout,
+        labels=event.labels,
+    )

@@ -1,0 +1,168 @@
+"""What jobs print, carried to LOGS in batches, in order, and never at a task's expense.
+
+Lines wait up to 100 ms for company. Batches are sent without waiting for each confirmation, but only so
+many may be unconfirmed. Each message carries, in a header, the position behind it, so that the worker
+that adopts a job goes on where the last stored batch ends.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Literal
+
+import structlog
+from pydantic_core import from_json, to_json
+
+from runmesh import cloudevents, subjects
+from runmesh.bus import Stored
+from runmesh.errors import BusError
+from runmesh.events import LogLines
+from runmesh.executor import LogLine, Position, StreamsLogs
+from runmesh.worker.jobs import Job, utc
+from runmesh.worker.station import Station
+
+log = structlog.get_logger(__name__)
+
+POSITION: Final = "Runmesh-Position"
+COMPANY: Final = 0.1
+MOST_BYTES: Final = 64 * 1024
+MOST_LINES: Final = 500
+MOST_UNCONFIRMED: Final = 64
+END: Final = 2.0
+"""Seconds that a terminal fact waits for the last lines."""
+
+Stream = Literal["stdout", "stderr"]
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class Logs:
+    """Follows the output of every job, where the executor can."""
+
+    def __init__(self, station: Station, spawn: Spawn) -> None:
+        self._station = station
+        self._spawn = spawn
+        executor = station.platform.executor
+        self._source = executor if isinstance(executor, StreamsLogs) else None
+
+    def follow(self, job: Job) -> None:
+        """Carry a job's lines from now on."""
+        if self._source is not None and job.follower is None:
+            job.follower = self._spawn(self._carry(job, self._source))
+
+    async def end(self, job: Job) -> None:
+        """Wait a moment until the last lines are stored."""
+        if job.follower is None:
+            return
+        _, late = await asyncio.wait([job.follower], timeout=END)
+        for follower in late:
+            follower.cancel()
+            log.warning("log cut short", key=job.event.key)
+
+    async def _carry(self, job: Job, source: StreamsLogs) -> None:
+        try:
+            batches = Batches(self._station, job, await self._reached(job))
+            try:
+                async for line in source.logs(job.handle, since=batches.posted):
+                    await batches.take(line)
+            finally:
+                batches.flush()
+            await batches.confirmed()
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the task goes on
+            log.warning("log not carried", key=job.event.key, error=repr(error))
+
+    async def _reached(self, job: Job) -> Position:
+        """Return the position behind what an earlier owner of this job has stored."""
+        if job.claim.epoch == 0:
+            return Position()
+        last = await self._station.bus.last(subjects.LOGS, _subject(self._station, job))
+        if last is None or last.headers.get("ce-subject") != job.event.key:
+            return Position()
+        stdout, stderr = from_json(last.headers[POSITION])
+        return Position(tuple(stdout), tuple(stderr))
+
+
+class Batches:
+    """Gathers one job's lines, per stream, and sends them."""
+
+    def __init__(self, station: Station, job: Job, posted: Position) -> None:
+        self._station = station
+        self._job = job
+        self.posted = posted
+        self._lines: dict[Stream, list[LogLine]] = {"stdout": [], "stderr": []}
+        self._size = 0
+        self._count = 0
+        self._unconfirmed: deque[asyncio.Future[Stored]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def take(self, line: LogLine) -> None:
+        """Add a line; send when there is enough."""
+        self._lines[line.stream].append(line)
+        self._size += len(line.text)
+        self._count += 1
+        if self._size >= MOST_BYTES or self._count >= MOST_LINES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(COMPANY, self.flush)
+        while len(self._unconfirmed) > MOST_UNCONFIRMED:
+            await asyncio.wait([self._unconfirmed.popleft()])
+
+    def flush(self) -> None:
+        """Send what has gathered."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for stream, lines in self._lines.items():
+            if lines:
+                self._post(stream, lines)
+                lines.clear()
+        self._size = self._count = 0
+
+    async def confirmed(self) -> None:
+        """Wait until all that was sent is stored, or refused."""
+        if self._unconfirmed:
+            await asyncio.wait(self._unconfirmed)
+
+    def _post(self, stream: Stream, lines: list[LogLine]) -> None:
+        event = self._job.event
+        batch = LogLines(
+            run=event.run,
+            block=event.block,
+            attempt=event.attempt,
+            resubmission=event.resubmission,
+            stream=stream,
+            first=lines[0].number,
+            lines=tuple(line.text for line in lines),
+            at=utc(),
+        )
+        reached: tuple[int, int] = getattr(lines[-1].position, stream)
+        self.posted = self.posted._replace(**{stream: reached})
+        headers = self._headers(batch)
+        sent = self._station.bus.post(
+            _subject(self._station, self._job),
+            batch.to_json(),
+            headers=headers,
+            message_id=headers["ce-id"],
+            timeout=30.0,
+        )
+        sent.add_done_callback(_noted)
+        self._unconfirmed.append(sent)
+
+    def _headers(self, batch: LogLines) -> dict[str, str]:
+        key = self._job.event.key
+        headers = cloudevents.headers_for(
+            batch,
+            event_id=f"{key}.{batch.stream}.{batch.first}",
+            source=f"/runmesh/worker/{self._station.worker_id}",
+            trace=cloudevents.trace_of(self._job.message.headers),
+        )
+        return {**headers, "ce-subject": key, POSITION: to_json(self.posted).decode()}
+
+
+def _subject(station: Station, job: Job) -> str:
+    event = job.event
+    return subjects.log(station.executor_type, station.pool, event.project, event.run, event.block)
+
+
+def _noted(sent: asyncio.Future[Stored]) -> None:
+    if not sent.cancelled() and isinstance(error := sent.exception(), BusError):
+        log.warning("log lines lost", error=str(error))

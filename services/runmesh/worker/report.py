@@ -1,0 +1,149 @@
+"""Telling what happened: the claim first, the fact after it, the acknowledgement last."""
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+
+from runmesh import cloudevents, subjects
+from runmesh.bus import Message, Stored
+from runmesh.errors import BusError, StreamFull, Unreachable
+from runmesh.events import TaskFact, TaskState
+from runmesh.worker import outcome
+from runmesh.worker.claims import Claim
+from runmesh.worker.jobs import Job, utc
+from runmesh.worker.lease import LeaseLost
+from runmesh.worker.logs import Logs
+from runmesh.worker.station import Station
+from runmesh.worker.verdict import Verdict
+
+log = structlog.get_logger(__name__)
+
+_ENVELOPE: Final = 8192
+"""Room for a claim's own fields beside the fact in it, and for a message's headers."""
+
+
+class Reporter:
+    """Publishes the facts of this worker's tasks."""
+
+    def __init__(self, station: Station, logs: Logs) -> None:
+        self._station = station
+        self._logs = logs
+
+    async def progress(self, job: Job, claim: Claim, state: TaskState) -> None:
+        """Swap the claim and tell the fact that follows from it, in this order on the wire, without waiting between."""
+        fact = self._fact(job, claim, state, url=job.seen.url)
+        written = self._station.claims.post(job.held, claim)
+        told = self._post(fact, job.message)
+        await self._station.claims.settle(job.held, claim, written)
+        await self._told(fact, job.message, told)
+
+    async def finish(self, job: Job, verdict: Verdict) -> None:
+        """End a task: claim, fact, removal, acknowledgement, each after the one before is certain."""
+        fact = fit(await self._terminal(job, verdict), self._station.bus.payload_limit - _ENVELOPE)
+        await self._station.claims.write(job.held, job.claim.finished(fact))
+        await self._logs.end(job)
+        await self.tell(fact, job.message)
+        await self._clean_up(job, fact, job.claim)
+        log.info("task ended", key=fact.key, run=fact.run, block=fact.block, state=fact.state, cause=fact.cause)
+
+    async def finish_again(self, job: Job, claim: Claim) -> None:
+        """Do what follows from a terminal claim; how much of it was done already doesn't matter."""
+        if claim.fact is not None:
+            await self.tell(claim.fact, job.message)
+        await self._clean_up(job, claim.fact, claim)
+
+    async def tell(self, fact: TaskFact, message: Message) -> None:
+        """Publish a fact that follows from a command, and wait until it is stored."""
+        await self._told(fact, message, self._post(fact, message))
+
+    async def _clean_up(self, job: Job, fact: TaskFact | None, claim: Claim) -> None:
+        """Remove the job, then acknowledge. What can't be removed now is the reaper's."""
+        if claim.handle is not None and not (fact and fact.unconfirmed):
+            try:
+                await self._station.platform.remove(claim.handle)
+            except LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - foreign code; the reaper comes by again
+                log.warning("job not removed", key=job.event.key, handle=claim.handle, error=repr(error))
+        try:
+            await job.message.ack(confirmed=True)
+        except BusError as error:
+            # It comes again, and finds the terminal claim.
+            log.warning("acknowledgement not confirmed", key=job.event.key, error=str(error))
+
+    async def _terminal(self, job: Job, verdict: Verdict) -> TaskFact:
+        left = await outcome.read_if_possible(job.event.environment.get(outcome.VARIABLE)) if job.claim.handle else None
+        return self._fact(
+            job,
+            job.claim.model_copy(update={"n": job.claim.n + 1}),
+            verdict.state,
+            cause=verdict.cause,
+            reason=verdict.reason,
+            exit_code=verdict.exit_code,
+            url=verdict.url,
+            log_tail=verdict.log_tail or None,
+            outcome=left,
+            unconfirmed=verdict.unconfirmed or None,
+            handed_back=verdict.handed_back or None,
+        )
+
+    def _fact(self, job: Job, claim: Claim, state: TaskState, **details: Any) -> TaskFact:
+        event = job.event
+        return TaskFact(
+            run=event.run,
+            block=event.block,
+            attempt=event.attempt,
+            resubmission=event.resubmission,
+            key=event.key,
+            state=state,
+            n=claim.n,
+            epoch=claim.epoch,
+            executor_type=self._station.executor_type,
+            pool=self._station.pool,
+            worker=self._station.worker_id,
+            handle=claim.handle,
+            at=utc(),
+            **details,
+        )
+
+    def _post(self, fact: TaskFact, message: Message) -> asyncio.Future[Stored]:
+        self._station.lease.check()
+        project = subjects.task_address(message.subject).project
+        told = self._station.bus.post(
+            subjects.task_fact(fact.state, fact.executor_type, fact.pool, project, fact.run, fact.block),
+            fact.to_json(),
+            headers=cloudevents.headers_for(
+                fact,
+                event_id=fact.ce_id,
+                source=f"/runmesh/worker/{self._station.worker_id}",
+                trace=cloudevents.trace_of(message.headers),
+            ),
+            message_id=fact.ce_id,
+        )
+        told.add_done_callback(_noted)
+        return told
+
+    async def _told(self, fact: TaskFact, message: Message, told: asyncio.Future[Stored]) -> None:
+        """Wait until a fact is stored; it is sent again under the same id as long as the lease holds."""
+        try:
+            await told
+        except (Unreachable, StreamFull):
+            await self._station.lease.insist(lambda: self._post(fact, message))
+
+
+def fit(fact: TaskFact, limit: int) -> TaskFact:
+    """Return the fact, without what makes it too large: first the log's tail, then the outcome, then the reason."""
+    for left_out in ({"log_tail": None}, {"outcome": None}):
+        if len(fact.to_json()) <= limit:
+            return fact
+        fact = fact.model_copy(update=left_out)
+    if len(fact.to_json()) > limit and fact.reason is not None:
+        fact = fact.model_copy(update={"reason": f"{fact.reason[:2000]}…"})
+    return fact
+
+
+def _noted(told: asyncio.Future[Stored]) -> None:
+    # Whoever sent it may be cancelled before the answer is there.
+    if not told.cancelled():
+        told.exception()

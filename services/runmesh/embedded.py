@@ -51,7 +51,7 @@ class Server:
         _write_private(config, self._config())
         with (self.store / "nats-server.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *("/bin/sh", "-c", _LEASH, "leash", str(os.getpid()), program, "--config", str(config)),
+                *leashed(program, "--config", str(config)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -137,6 +137,11 @@ async def embedded(store: Path | None = None, port: int | None = None) -> AsyncI
             yield server
         finally:
             await server.stop()
+
+
+def leashed(*command: str) -> tuple[str, ...]:
+    """Return the argv that runs a command which never outlives this process, however this one ends."""
+    return "/bin/sh", "-c", _LEASH, "leash", str(os.getpid()), *command
 
 
 def _program() -> str:

@@ -1,0 +1,5 @@
+"""`python -m runmesh` is the command line."""
+
+from runmesh.cli import main
+
+main()

@@ -1,0 +1,59 @@
+"""`runmesh cancel` and `runmesh retry`."""
+
+from typing import Annotated
+
+import typer
+
+from runmesh.cli import output
+from runmesh.cli.context import Blocks, Json, Run, mesh
+from runmesh.cli.exits import Exit
+from runmesh.cli.exits import run as run_command
+from runmesh.cli.follow import follow
+
+app = typer.Typer()
+
+
+@app.command("cancel")
+def cancel(
+    run: Run,
+    blocks: Blocks = None,
+    *,
+    reason: Annotated[str | None, typer.Option(help="Why; the run's facts will say it.", show_default=False)] = None,
+) -> None:
+    """Ask for a run, or some of its blocks, to be stopped. `runmesh watch` shows when that is done."""
+
+    async def work() -> Exit:
+        async with mesh() as connected:
+            view = await connected.show(run)
+            if view.ended:
+                output.say(f"nothing to cancel: run {run} has ended already, {view.state}")
+                return Exit.OK
+            await connected.cancel(run, blocks, reason)
+            output.say(f"asked; `runmesh watch {run}` shows when everything has stopped")
+            return Exit.OK
+
+    run_command(work())
+
+
+@app.command("retry")
+def retry(
+    run: Run,
+    blocks: Blocks = None,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the new run until it has ended.")] = False,
+    json: Json = False,
+) -> None:
+    """Run again what did not complete in a finished run, as a new run, and print the new run's id."""
+
+    async def work() -> Exit:
+        async with mesh() as connected:
+            new = await connected.retry(run, blocks)
+            if watch:
+                return await follow(connected, new, as_json=json)
+            if json:
+                output.emit({"run": new, "retry_of": run})
+            else:
+                output.out().print(new)
+            return Exit.OK
+
+    run_command(work())

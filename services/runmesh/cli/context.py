@@ -1,0 +1,56 @@
+"""Where a command works: the settings, the mesh, and the project that is meant."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runmesh import local
+from runmesh.client import Mesh
+from runmesh.errors import Invalid, Problem
+from runmesh.settings import Settings, load
+
+METADATA = "metadata.yaml"
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, one value a line, and nothing else.")]
+Project = Annotated[
+    str | None,
+    typer.Option("--project", "-p", envvar="RUNMESH_PROJECT", help="The project; the only one there is, if not given."),
+]
+Run = Annotated[str, typer.Argument(help="The run's id, as `runmesh runs` lists it.", show_default=False)]
+Blocks = Annotated[list[str] | None, typer.Argument(help="Only these blocks.", show_default=False)]
+
+
+def settings() -> Settings:
+    """Return the environment's settings, pointing to the mesh that runs here where no other is named."""
+    return local.located(load())
+
+
+@asynccontextmanager
+async def mesh() -> AsyncIterator[Mesh]:
+    """Connect to the mesh that this machine or the environment names."""
+    async with Mesh.connected(settings()) as connected:
+        yield connected
+
+
+def project_or_default(given: str | None) -> str:
+    """Return the project that is meant: the one given, else the only one there is. Raises `Invalid`."""
+    here, found = load(), local.find(load())
+    if given:
+        return given
+    if found and found.project:
+        return found.project
+    names = projects_in(Path(found.projects_dir) if found else here.projects_dir)
+    if len(names) == 1:
+        return names[0]
+    if not names and (Path.cwd() / METADATA).is_file():
+        return Path.cwd().name
+    known = f"known here: {', '.join(names[:12])}" if names else "a project is a folder that holds metadata.yaml"
+    raise Invalid(Problem("--project", "say which project is meant", known))
+
+
+def projects_in(directory: Path) -> list[str]:
+    """Name the projects in a directory: the folders that hold metadata.yaml."""
+    return sorted(path.parent.name for path in directory.glob(f"*/{METADATA}")) if directory.is_dir() else []

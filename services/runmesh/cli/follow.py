@@ -1,0 +1,129 @@
+"""Following a run: as a tree that moves on a terminal, as one line per change elsewhere, as JSON for programs."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from rich.live import Live
+from rich.text import Text
+
+from runmesh.cli import output
+from runmesh.cli.exits import Exit
+from runmesh.cli.tree import render
+from runmesh.client import Mesh
+from runmesh.events import RunFact, RunState, TaskState
+from runmesh.view import Fact, RunView, fold
+
+_REFRESH: Final = 0.125
+_PATIENCE: Final = 3.0
+_CODES: Final = {RunState.COMPLETED: Exit.OK, RunState.REJECTED: Exit.REJECTED}
+
+
+async def follow(mesh: Mesh, run: str, *, as_json: bool = False) -> Exit:
+    """Show a run until it has ended, and return the exit code that its end deserves."""
+    if as_json:
+        view = await _as_json(mesh, run)
+    elif sys.stdout.isatty():
+        view = await _as_tree(mesh, run)
+    else:
+        view = await _as_lines(mesh, run)
+    if not as_json:
+        _next_steps(view)
+    return ended_with(view)
+
+
+def ended_with(view: RunView) -> Exit:
+    """Return the exit code for a run that has ended."""
+    return _CODES.get(view.state, Exit.FAILED) if view.state else Exit.FAILED
+
+
+async def _as_json(mesh: Mesh, run: str) -> RunView:
+    last: list[Fact] = []
+    async for fact in mesh.watch(run):
+        last = [fact]
+        output.emit({"type": fact.ce_type, **fact.model_dump(exclude_none=True)})
+    return fold(run, last)
+
+
+async def _as_tree(mesh: Mesh, run: str) -> RunView:
+    facts: list[Fact] = []
+    console = output.out()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        drawing = asyncio.create_task(_draw(live, run, facts))
+        try:
+            async for fact in mesh.watch(run):
+                facts.append(fact)  # noqa: PERF401 - it is drawn while it grows
+        finally:
+            drawing.cancel()
+            await asyncio.wait({drawing})
+    view = fold(run, facts)
+    console.print(render(view, output.now()))
+    return view
+
+
+async def _draw(live: Live, run: str, facts: list[Fact]) -> None:
+    """Redraw at a steady pace, however fast facts come; clocks move without them."""
+    folded, view = -1, RunView(run)
+    while True:
+        if len(facts) != folded:
+            folded, view = len(facts), fold(run, facts)
+        live.update(render(view, output.now(), height=live.console.height), refresh=True)
+        await asyncio.sleep(_REFRESH)
+
+
+async def _as_lines(mesh: Mesh, run: str) -> RunView:
+    facts: list[Fact] = []
+    async with _impatient(facts):
+        async for fact in mesh.watch(run):
+            facts.append(fact)
+            sys.stdout.write(f"{line(fact)}\n")
+            sys.stdout.flush()
+    view = fold(run, facts)
+    for problem in view.errors:
+        output.out().print(
+            Text(f"  {problem.path}: {problem.message}" + (f" ({problem.hint})" if problem.hint else ""))
+        )
+    return view
+
+
+@asynccontextmanager
+async def _impatient(facts: list[Fact]) -> AsyncIterator[None]:
+    """Say why nothing happens, when nothing happens."""
+
+    async def remark() -> None:
+        await asyncio.sleep(_PATIENCE)
+        if not facts:
+            output.say("waiting: no resolver has taken the request yet (`runmesh doctor` looks for the reason)")
+
+    remarking = asyncio.create_task(remark())
+    try:
+        yield
+    finally:
+        remarking.cancel()
+        await asyncio.wait({remarking})
+
+
+def line(fact: Fact) -> str:
+    """Write one change as one line."""
+    glyph, _ = output.GLYPHS[fact.state]
+    at = f"{fact.at.astimezone():%H:%M:%S}"
+    if isinstance(fact, RunFact):
+        return f"{at}  {glyph} {fact.state:<16} run {fact.run} of {fact.pipeline}{_because(fact.reason)}"
+    attempt = f" (try {fact.attempt})" if fact.attempt > 1 else ""
+    cause = f"{fact.cause}: " if fact.cause and fact.state in (TaskState.FAILED, TaskState.RETRYING) else ""
+    reason = _because(f"{cause}{fact.reason}" if fact.reason else None)
+    return f"{at}  {glyph} {fact.state:<16} {fact.block} on {fact.executor_type}{attempt}{reason}"
+
+
+def _because(reason: str | None) -> str:
+    return f": {' '.join(reason.split())[:300]}" if reason else ""
+
+
+def _next_steps(view: RunView) -> None:
+    failed = next((block.name for block in view.blocks.values() if block.state == TaskState.FAILED), None)
+    if failed:
+        output.say(f"\nrunmesh logs {view.run} {failed}   what it wrote")
+    if view.state in (RunState.FAILED, RunState.CANCELLED):
+        output.say(f"runmesh retry {view.run} --watch   run again what did not complete")

@@ -1,0 +1,102 @@
+"""How the command line speaks: results on stdout, everything else on stderr, colours only on a terminal."""
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic_core import to_json
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+GLYPHS: Final[Mapping[str, tuple[str, str]]] = {
+    "pending": ("·", "dim"),
+    "queued": ("○", "cyan"),
+    "submitted": ("◔", "cyan"),
+    "running": ("●", "bold blue"),
+    "retrying": ("↻", "yellow"),
+    "completed": ("✓", "green"),
+    "failed": ("✗", "bold red"),
+    "cancelled": ("⊘", "yellow"),
+    "upstream_failed": ("↓", "dim red"),
+    "condition_failed": ("∅", "dim"),
+    "requested": ("○", "cyan"),
+    "accepted": ("○", "cyan"),
+    "failing": ("✗", "red"),
+    "cancelling": ("⊘", "yellow"),
+    "rejected": ("✗", "bold red"),
+}
+"""Glyph and style of every state, of runs and of blocks."""
+
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86400
+
+
+def out() -> Console:
+    """Return a console for results."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def err() -> Console:
+    """Return a console for what is no result: hints, progress, errors."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def emit(value: Any) -> None:
+    """Write one line of JSON."""
+    sys.stdout.write(to_json(value, exclude_none=True).decode() + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Tell the user something that is no result."""
+    err().print(Text(text, "dim"))
+
+
+def now() -> datetime:
+    """Return the present moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def state_text(state: str) -> Text:
+    """Return a state with its glyph, in its colour."""
+    glyph, style = GLYPHS.get(state, ("?", ""))
+    return Text(f"{glyph} {state}", style)
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration: 0.84 s, 12.4 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    match seconds:
+        case None:
+            return ""
+        case _ if seconds < 1:
+            return f"{seconds:.2f} s"
+        case _ if seconds < _MINUTE:
+            return f"{seconds:.1f} s"
+        case _ if seconds < _HOUR:
+            return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+        case _ if seconds < _DAY:
+            return f"{int(seconds // _HOUR)} h {int(seconds % _HOUR // 60)} min"
+        case _:
+            return f"{int(seconds // _DAY)} d {int(seconds % _DAY // _HOUR)} h"
+
+
+def ago(at: datetime | None) -> str:
+    """Write how long ago something was."""
+    return f"{duration(max(0.0, (now() - at).total_seconds()))} ago" if at else ""
+
+
+def size(count: float) -> str:
+    """Write a number of bytes."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:  # noqa: PLR2004 - units of a thousand
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def table(*columns: str) -> Table:
+    """Return an empty table in our style: a quiet head, no lines."""
+    return Table(*columns, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))

@@ -1,0 +1,87 @@
+"""`runmesh provision`, `runmesh resolver` and `runmesh executor`: what an operator runs."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from runmesh import executor as executors
+from runmesh import settings, subjects
+from runmesh.bus import provision as provision_bus
+from runmesh.cli import output
+from runmesh.cli.context import Json, mesh
+from runmesh.cli.context import settings as found_settings
+from runmesh.cli.exits import run as run_command
+from runmesh.cli.exits import run_service
+from runmesh.errors import Invalid, Problem, nearest
+from runmesh.service import serve
+from runmesh.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command("provision")
+def provision(
+    *,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, max=5, help="Copies of every stream.", show_default="as the cluster allows")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make every stream, consumer and bucket that the mesh needs, or bring them up to date. Safe to repeat.
+
+    RUNMESH_POOLS names the pools, RUNMESH_ACK_WAIT the workers' lease.
+    """
+    here = found_settings()
+
+    async def work() -> None:
+        async with mesh() as connected:
+            pools = {str(kind): here.pools for kind in subjects.ExecutorType}
+            notes = await provision_bus(connected.bus, pools=pools, replicas=replicas, ack_wait=here.ack_wait)
+        for note in notes:
+            if json:
+                output.emit({"done": note})
+            else:
+                output.out().print(note, markup=False)
+        if not notes:
+            output.say("everything is there already")
+
+    run_command(work())
+
+
+@app.command("resolver")
+def resolver() -> None:
+    """Run the service that turns requests into tasks and follows them to the end. Start as many as you like."""
+    from runmesh.resolver.service import Resolver  # noqa: PLC0415 - `provision` needs none of it
+
+    here = found_settings()
+    needs = [(subjects.REQUESTS, subjects.RESOLVER), (subjects.FACTS, subjects.RESOLVER)]
+    run_service(serve("resolver", here, needs, lambda bus: Resolver(bus, here)))
+
+
+@app.command("executor")
+def executor(
+    executor_type: Annotated[str, typer.Argument(metavar="TYPE", help="local_python, k8s, ecs, ...")],
+    *,
+    pool: Annotated[str | None, typer.Option(help="The pool to work for.", show_default="default")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Jobs at once.", show_default="cores")] = None,
+) -> None:
+    """Run the service that executes the tasks of one type. Start as many as you like, anywhere."""
+    from runmesh.cli.working import Working  # noqa: PLC0415 - `provision` needs none of it
+
+    backend = _backend(executor_type)
+    here = _overridden(found_settings(), {"pool": pool, "slots": slots})
+    needs = [(subjects.execute_stream(executor_type), subjects.execute_consumer(here.pool))]
+    run_service(serve(f"executor {executor_type}", here, needs, lambda bus: Working(bus, here, executor_type, backend)))
+
+
+def _backend(executor_type: str) -> executors.Backend:
+    if backend := executors.load(executor_type):
+        return backend
+    there = [known for known in subjects.ExecutorType if executors.load(known)]
+    raise Invalid(Problem("TYPE", f"there is no executor for {executor_type!r}", nearest(executor_type, there)))
+
+
+def _overridden(here: Settings, given: Mapping[str, Any]) -> Settings:
+    present = {name: value for name, value in given.items() if value is not None}
+    return settings.load(**{**here.model_dump(exclude_unset=True), **present})

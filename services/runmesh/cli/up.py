@@ -1,0 +1,135 @@
+"""`runmesh up`: a whole mesh on one machine. A NATS server, a resolver and a local executor, until Ctrl-C.
+
+The services are the very ones that an operator runs, as child processes. What dies is started again; nothing
+outlives us, however we end.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from runmesh.bus import connect, provision
+from runmesh.cli import output
+from runmesh.cli.children import Child, Stopping
+from runmesh.cli.context import METADATA, projects_in
+from runmesh.cli.exits import Exit
+from runmesh.cli.exits import run as run_command
+from runmesh.client import Mesh
+from runmesh.embedded import Server, embedded
+from runmesh.errors import Invalid, Problem
+from runmesh.local import LocalMesh, announced
+from runmesh.settings import PREFIX, Settings, load
+
+app = typer.Typer()
+
+_READY_WITHIN = 20.0
+
+
+@app.command("up")
+def up(
+    project_dir: Annotated[Path, typer.Argument(help="A project, or a folder of projects.")] = Path(),
+    *,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The server's port.", show_default="free")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Blocks at once.", show_default="cores")] = None,
+) -> None:
+    """Run a whole mesh on this machine, until Ctrl-C. Every other command finds it by itself.
+
+    What is stored stays in RUNMESH_STATE_DIR (.runmesh), so runs go on after a restart.
+    """
+    projects_dir, project = _projects(project_dir)
+
+    async def work() -> Exit:
+        here = load(projects_dir=projects_dir)
+        async with embedded(here.state_dir / "nats", port) as server:
+            mesh = LocalMesh(server.url, server.token, os.getpid(), str(projects_dir), project)
+            with announced(mesh, here.state_dir) as file:
+                await _run(here, server, mesh, file, slots)
+        return Exit.OK
+
+    run_command(work())
+
+
+async def _run(here: Settings, server: Server, mesh: LocalMesh, file: Path, slots: int | None) -> None:
+    environment = _environment(here, server, slots)
+    children = [
+        Child("resolver", ("resolver",), environment),
+        Child("executor", ("executor", "local_python"), environment),
+    ]
+    async with connect(server.url, name="runmesh up", token=server.token) as bus:
+        pools = {"local_python": here.pools}
+        await provision(bus, pools=pools, ack_wait=here.ack_wait)
+        async with Stopping(children) as stopping, asyncio.TaskGroup() as group:
+            for child in children:
+                group.create_task(child.run())
+            if await _ready(Mesh(bus), stopping):
+                output.out().print(_welcome(server, mesh, file))
+            await stopping.wait()
+            output.say("stopping: what runs may end first (Ctrl-C again ends it now)")
+
+
+async def _ready(mesh: Mesh, stopping: Stopping) -> bool:
+    """Wait until the first worker is there: what is submitted then starts at once."""
+    try:
+        async with asyncio.timeout(_READY_WITHIN):
+            while not stopping.begun and not await mesh.workers():  # noqa: ASYNC110 - it happens in another process
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        output.say("no worker is there yet; `runmesh doctor` looks for the reason")
+    return not stopping.begun
+
+
+def _projects(directory: Path) -> tuple[Path, str | None]:
+    """Return the folder of projects, and the project itself if the directory is one."""
+    path = directory.resolve()
+    if (path / METADATA).is_file():
+        return path.parent, path.name
+    if projects_in(path):
+        return path, None
+    hint = "a project is a folder that holds metadata.yaml"
+    raise Invalid(Problem("PROJECT_DIR", f"{directory} is no project, and holds none", hint))
+
+
+def _environment(here: Settings, server: Server, slots: int | None) -> Mapping[str, str]:
+    ours = {
+        "NATS_URL": server.url,
+        "NATS_TOKEN": server.token,
+        "PROJECTS_DIR": str(here.projects_dir),
+        "STATE_DIR": str(here.state_dir.resolve()),
+        "ALLOW_INLINE": "true",
+        "ALLOW_OVERRIDES": "true",
+    }
+    if slots is not None:
+        ours["SLOTS"] = str(slots)
+    usual = {f"{PREFIX}LOG_LEVEL": "warning"}
+    return {**usual, **os.environ, **{f"{PREFIX}{name}": value for name, value in ours.items()}}
+
+
+def _welcome(server: Server, mesh: LocalMesh, file: Path) -> Group:
+    facts = Table.grid(padding=(0, 3, 0, 0))
+    directory = Path(mesh.projects_dir)
+    names = [mesh.project] if mesh.project else projects_in(directory)
+    facts.add_row("  [dim]NATS[/]", server.url, f"[dim]token in {os.path.relpath(file)}[/]")
+    for name in names[:5]:
+        facts.add_row("  [dim]project[/]", f"[bold]{name}[/]", f"[dim]{directory / name}[/]")
+    steps = Text()
+    for command, what in _steps(directory, names):
+        steps.append(f"  {command:<48}", "cyan").append(f"{what}\n", "dim")
+    return Group(Text.assemble(("✓", "green"), (" runmesh is up", "bold"), "\n"), facts, Text(), steps)
+
+
+def _steps(directory: Path, names: list[str]) -> list[tuple[str, str]]:
+    pipelines = sorted(path.parent.name for path in (directory / names[0]).glob(f"pipelines/*/{METADATA}"))
+    pipeline = pipelines[0] if pipelines else "PIPELINE"
+    project = f" --project {names[0]}" if len(names) > 1 else ""
+    return [
+        (f"runmesh submit {pipeline}{project} --watch", "start a run and follow it"),
+        ("runmesh runs", "what ran"),
+        ("Ctrl-C", "stop everything; what is stored stays"),
+    ]

@@ -1,0 +1,66 @@
+"""`runmesh workers`: who is there to run tasks."""
+
+import typer
+from rich.text import Text
+
+from runmesh import subjects
+from runmesh.bus import Bus
+from runmesh.cli import output
+from runmesh.cli.context import Json, mesh
+from runmesh.cli.exits import run as run_command
+from runmesh.client import WorkerView
+from runmesh.errors import NotProvisioned
+
+app = typer.Typer()
+
+
+@app.command("workers")
+def workers(*, json: Json = False) -> None:
+    """List the workers that are alive, and what waits for them. A worker that died vanishes within its lease."""
+
+    async def work() -> None:
+        async with mesh() as connected:
+            found = await connected.workers()
+            waiting = {
+                pool: await _waiting(connected.bus, *pool) for pool in {(w.executor_type, w.pool) for w in found}
+            }
+        if json:
+            for worker in found:
+                output.emit({**worker.model_dump(), "waiting": waiting[worker.executor_type, worker.pool]})
+        elif found:
+            _print(found, waiting)
+        else:
+            output.say("no worker is alive: `runmesh executor local_python` starts one")
+
+    run_command(work())
+
+
+async def _waiting(bus: Bus, executor_type: str, pool: str) -> int | None:
+    """Return how many tasks of a pool nobody has taken yet."""
+    try:
+        info = await bus.consumer_info(subjects.execute_stream(executor_type), subjects.execute_consumer(pool))
+    except NotProvisioned:
+        return None
+    return info.pending
+
+
+def _print(found: list[WorkerView], waiting: dict[tuple[str, str], int | None]) -> None:
+    table = output.table("type", "pool", "worker", "host", "state", "held", "slots", "waiting", "alive for")
+    for worker in found:
+        queued = waiting[worker.executor_type, worker.pool]
+        table.add_row(
+            worker.executor_type,
+            worker.pool,
+            worker.worker,
+            worker.host,
+            Text(worker.state, "green" if worker.state == "working" else "yellow"),
+            _number(worker.held),
+            _number(worker.slots),
+            _number(queued),
+            Text(output.duration((output.now() - worker.since).total_seconds()) if worker.since else "", "dim"),
+        )
+    output.out().print(table)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)

@@ -30,7 +30,7 @@ class Source(NamedTuple):
     module: str
 
 
-class Tested(NamedTuple):
+class Checked(NamedTuple):
     """How many tests passed and failed."""
 
     passed: int = 0
@@ -74,13 +74,13 @@ class Code:
             print(f"Sensor {self._source.block} is not ready, next try in {interval:g} s")  # noqa: T201
             time.sleep(interval)
 
-    def test(self, outputs: Sequence[Any], keywords: Mapping[str, Any]) -> Tested:
+    def test(self, outputs: Sequence[Any], keywords: Mapping[str, Any]) -> Checked:
         """Call all `@test` functions with the outputs; what fails an assertion is printed and counted."""
         tests = self._decorated["test"]
         failed = sum(not self._passes(function, outputs, keywords) for function in tests)
         if tests:
             print(f"{len(tests) - failed}/{len(tests)} tests passed.")  # noqa: T201
-        return Tested(len(tests) - failed, failed)
+        return Checked(len(tests) - failed, failed)
 
     def _function(self) -> Function:
         found = self._decorated[self._source.type]

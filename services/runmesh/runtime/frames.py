@@ -25,7 +25,8 @@ def family(value: Any) -> Literal["pandas", "polars"] | None:
 
 def write_pandas(frame: Any, directory: Path) -> bool:
     """Write a pandas DataFrame, or say that Parquet would change it."""
-    if not frame.columns.is_unique or (encoded := _encoded(frame)) is None:
+    names = frame.columns
+    if not names.is_unique or names.inferred_type.startswith("mixed") or (encoded := _encoded(frame)) is None:
         return False
     frame, types = encoded
     try:
@@ -77,8 +78,8 @@ def _encoded(frame: Any) -> tuple[Any, dict[str, str]] | None:
     from pandas.api.types import infer_dtype  # noqa: PLC0415 - imported by whoever has such a frame
 
     texts, types = {}, {}
-    for name in frame.select_dtypes("object").columns:
-        if infer_dtype(frame[name], skipna=True) in _FAITHFUL:
+    for name, dtype in frame.dtypes.items():
+        if str(dtype) != "object" or infer_dtype(frame[name], skipna=True) in _FAITHFUL:
             continue
         kind = _common_type(frame[name])
         if kind is None or type(name) is not str:
@@ -101,7 +102,9 @@ def _common_type(cells: Any) -> str | None:
 def _decoded(cell: Any) -> Any:
     if isinstance(cell, str):
         return json.loads(cell)
-    return cell.tolist() if type(cell).__name__ == "ndarray" else cell
+    if type(cell).__name__ == "ndarray":
+        return cell.tolist()
+    return cell if isinstance(cell, dict | list) else None
 
 
 def _column_types(directory: Path) -> dict[str, str]:

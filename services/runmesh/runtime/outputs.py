@@ -20,6 +20,8 @@ from runmesh.runtime.values import Unreadable, load, store
 MOST_OUTPUTS: Final = 100
 """A list of more items than this is stored as one output, which reads as the same list, instead of as so many."""
 _EMPTY: Final = ".empty"
+_LONGEST_NAME: Final = 200
+"""Bytes: file systems take 255, and a directory that is being written has a longer name."""
 _PLACEHOLDER: Final = "s3://bucket/path_prefix"
 """What `mage init` writes as `remote_variables_dir`: nobody's."""
 _MAY_STORE_NOTHING: Final = frozenset({"data_exporter", "sensor"})
@@ -71,10 +73,10 @@ class Outputs:
 
 
 def clean_name(name: str) -> str:
-    """Return the name of a block's directory, as Mage makes it; raises `UnsafePath` if nothing is left of it."""
+    """Return the name of a block's directory, as Mage makes it; raises `UnsafePath` if that is no usable name."""
     cleaned = re.sub(r"\W", "_", re.sub('[\ufeff"$\n\r\t]', "", name)).lower()
-    if not cleaned:
-        raise UnsafePath(Problem("block", f"{name[:200]!r} leaves no name for its outputs"))
+    if not 0 < len(cleaned.encode()) <= _LONGEST_NAME:
+        raise UnsafePath(Problem("block", f"{name[:200]!r} can't name a directory for its outputs"))
     return f"letter_{cleaned}" if cleaned[0].isdecimal() else cleaned
 
 

@@ -4,12 +4,16 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def eventually(check: Callable[[], T | Awaitable[T]], *, within: float = 15.0, every: float = 0.02) -> T:
+@overload
+async def eventually(check: Callable[[], Awaitable[T | None]], *, within: float = ..., every: float = ...) -> T: ...
+@overload
+async def eventually(check: Callable[[], T | None], *, within: float = ..., every: float = ...) -> T: ...
+async def eventually(check: Callable[[], Any], *, within: float = 15.0, every: float = 0.02) -> Any:
     """Call `check` until it returns something true without an AssertionError, and return that.
 
     After `within` seconds the last assertion is raised, or the last false value reported.

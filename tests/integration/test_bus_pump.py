@@ -63,8 +63,16 @@ async def test_what_is_held_never_exceeds_the_slots(bus: Bus) -> None:
     async with bus.consume(*QUEUE, slots=7) as pump, asyncio.TaskGroup() as tasks:
         for _ in range(2_000):
             tasks.create_task(work(await anext(pump)))
-            assert (await bus.consumer_info(*QUEUE)).ack_pending <= 7 if _ % 200 == 0 else True
     assert most == 7
+
+
+async def test_the_server_has_never_more_out_than_there_are_slots(bus: Bus) -> None:
+    await fill(bus, 500)
+    async with bus.consume(*QUEUE, slots=7) as pump:
+        for _ in range(500):
+            message = await anext(pump)
+            assert (await bus.consumer_info(*QUEUE)).ack_pending <= 7
+            await message.ack(confirmed=True)
 
 
 async def test_a_held_message_blocks_its_slot_until_it_is_released(bus: Bus) -> None:
@@ -137,23 +145,21 @@ async def test_a_paused_pump_asks_for_nothing(bus: Bus) -> None:
 
 
 async def test_leaving_hands_back_what_nobody_took(bus: Bus) -> None:
+    await provision(bus, ack_wait=60)
     await fill(bus, 10)
     async with bus.consume(*QUEUE, slots=10) as pump:
         await take(pump, 1)
         await eventually(lambda: pump._arrived.qsize() == 9)  # noqa: SLF001
     async with bus.consume(*QUEUE, slots=10) as pump:
-        begun = asyncio.get_running_loop().time()
-        await take(pump, 9)
-        assert asyncio.get_running_loop().time() - begun < 1
+        assert [message.deliveries for message in await take(pump, 9)] == [2] * 9
 
 
 async def test_an_idle_pump_delivers_what_comes_later(bus: Bus) -> None:
     async with bus.consume(*QUEUE, slots=4) as pump:
-        for n in range(3):
-            waiting = asyncio.ensure_future(anext(pump))
-            await asyncio.wait({waiting}, timeout=2.5)  # longer than its requests' heartbeats, together than they live
-            await fill(bus, 1, start=n)
-            await (await waiting).ack()
+        waiting = asyncio.ensure_future(anext(pump))
+        await asyncio.wait({waiting}, timeout=5.5)  # longer than a request lives
+        await fill(bus, 1)
+        assert (await waiting).deliveries == 1
 
 
 async def test_a_consumer_that_is_not_there_ends_the_pump(bus: Bus) -> None:
@@ -172,7 +178,7 @@ async def test_a_consumer_that_is_deleted_ends_the_pump(bus: Bus) -> None:
                 await waiting
 
 
-async def test_pumps_share_a_queue(bus: Bus, nats_address: object) -> None:
+async def test_pumps_share_a_queue(bus: Bus) -> None:
     await fill(bus, 1000)
     seen: Counter[int] = Counter()
 
@@ -215,7 +221,7 @@ async def test_pumping_goes_on_through_crashes_and_loses_nothing(nats_server: Se
     await eventually(lambda: drained(own_bus))
     draining.cancel()
     await asyncio.wait({draining})
-    assert max(resumed) < 5
+    assert max(resumed) < 10, "a fetch of nats-py would have waited out its time"
 
 
 async def test_slots_hold_through_a_crash(nats_server: Server, own_bus: Bus) -> None:

@@ -147,7 +147,7 @@ class Bus:
 
 
 @asynccontextmanager
-async def connect(
+async def connect(  # noqa: PLR0913 - the ways to authenticate
     url: str | Sequence[str],
     *,
     name: str,
@@ -156,13 +156,14 @@ async def connect(
     password: str | None = None,
     credentials: Path | None = None,
     inbox_prefix: str = "_INBOX",
+    timeout: float = 10.0,  # noqa: ASYNC109 - of the connecting, not of the block
 ) -> AsyncIterator[Bus]:
-    """Connect, and close on leaving. Raises `Unreachable` (no server within 10 seconds) or `NotPermitted`."""
+    """Connect, and close on leaving. Raises `Unreachable` (no server within `timeout` seconds) or `NotPermitted`."""
     servers = [url] if isinstance(url, str) else url
     options = {"token": token, "user": user, "password": password, "user_credentials": credentials}
     link = Link()
     try:
-        await link.open(servers, {**options, "name": name, "inbox_prefix": inbox_prefix})
+        await link.open(servers, {**options, "name": name, "inbox_prefix": inbox_prefix}, timeout)
         exchange = Exchange(link)
         async with exchange.running():
             yield Bus(link, exchange)

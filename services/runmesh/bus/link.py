@@ -20,7 +20,6 @@ from runmesh.errors import BusError, NotPermitted, Unreachable
 
 log = logging.getLogger(__name__)
 
-CONNECT_WITHIN: Final = 10.0
 SEND_WITHIN: Final = 5.0
 CLOSE_WITHIN: Final = 2.0
 _VIOLATION: Final = re.compile(r'permissions violation for (\w+) to "([^"]+)"')
@@ -36,8 +35,8 @@ class Link:
         self.on_lost: set[Callable[[], None]] = set()
         self.on_fatal: set[Callable[[BusError, str | None], None]] = set()
 
-    async def open(self, servers: Sequence[str], options: Mapping[str, Any]) -> None:
-        """Connect. Raises `Unreachable` after ten seconds, `NotPermitted` at once if the credentials are refused."""
+    async def open(self, servers: Sequence[str], options: Mapping[str, Any], within: float) -> None:
+        """Connect. Raises `Unreachable` after `within` seconds, or `NotPermitted` at once."""
         connecting = asyncio.ensure_future(
             self.client.connect(
                 servers=list(servers),
@@ -52,7 +51,7 @@ class Link:
                 **options,
             )
         )
-        await asyncio.wait({connecting, self.fatal}, timeout=CONNECT_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({connecting, self.fatal}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         if not connecting.done():
             connecting.cancel()
             await asyncio.wait({connecting}, timeout=CLOSE_WITHIN)

@@ -69,6 +69,7 @@ class Pump:
         self._address = f"{stream}.{consumer}"
         self._arrived: asyncio.Queue[Message | BusError | None] = asyncio.Queue()
         self._wake = asyncio.Event()
+        self._wake.set()
         self._wake.set()  # the first request is made at once
         self._subscription: Subscription | None = None
         self._inbox = ""
@@ -93,6 +94,7 @@ class Pump:
     def pause(self, seconds: float) -> None:
         """Ask for nothing during the next `seconds`. What was asked for before may still come."""
         self._paused_until = max(self._paused_until, monotonic() + seconds)
+        asyncio.get_running_loop().call_later(seconds, self._wake.set)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:

@@ -28,33 +28,40 @@ class Feed(Pump):
         super().__init__(link, exchange, stream, consumer, slots=_SLOTS)
         self._live = live
         self._seen = 0
+        self._ended = False
         self.complete = False
+        """Whether it ended because there was no more to read."""
 
     async def __anext__(self) -> Message:
         """Return the next message in order."""
-        if self.complete:
-            raise StopAsyncIteration
         message = await super().__anext__()
         message.release()
         self._seen += 1
         if message.delivery is None or message.delivery.nth != self._seen:
+            self.complete = False
             raise StopAsyncIteration
-        self.complete = not self._live and not message.delivery.pending
+        if not self._live and not message.delivery.pending:
+            self.end(complete=True)
         return message
 
+    def end(self, *, complete: bool) -> None:
+        """End after what has arrived."""
+        if not self._ended:
+            self._ended, self.complete = True, complete
+            self.finish(None)
+
     def interrupted(self) -> None:
-        """End here."""
-        self.finish(None)
+        """End: the next consumer begins after the last message seen."""
+        self.end(complete=False)
 
     def refused(self) -> None:
-        """End here."""
-        self.finish(None)
+        """End: the consumer has moved or is gone."""
+        self.end(complete=False)
 
     def idle(self) -> None:
-        """End, when only what is stored was wanted: the rest has expired while it was read."""
+        """End, if only what is stored was wanted: the rest has expired while it was read."""
         if not self._live:
-            self.complete = True
-            self.finish(None)
+            self.end(complete=True)
 
 
 async def replay(
@@ -94,7 +101,8 @@ async def _consumer(link: Link, exchange: Exchange, stream: str, start: Mapping[
     }
     made = await exchange.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
     feed = Feed(link, exchange, stream, name, live=live)
-    feed.complete = not live and not made["num_pending"]
+    if not live and not made["num_pending"]:
+        feed.end(complete=True)
     return feed
 
 

@@ -1,0 +1,86 @@
+"""Requests and services: answered, discovered, refused with a reason."""
+
+import asyncio
+import json
+
+import nats
+import pytest
+from nats.aio.msg import Msg
+
+from runmesh.bus import Bus, Message
+from runmesh.errors import Invalid, Problem, Unreachable
+from tests.conftest import Address
+
+SERVICE = ("resolver", "0.1.0", "plans runs")
+
+
+async def echo(message: Message) -> bytes:
+    return message.subject.encode() + b" " + message.data
+
+
+async def refuse(message: Message) -> bytes:
+    raise Invalid(Problem("pipeline", f"no such pipeline: {message.data.decode()}"))
+
+
+async def test_a_request_is_answered(bus: Bus) -> None:
+    async with bus.serve(*SERVICE, {"explain": ("mesh.api.explain.*", echo)}):
+        answer = await bus.request("mesh.api.explain.shop", b"hello")
+        assert answer.data == b"mesh.api.explain.shop hello"
+
+
+async def test_a_refusal_carries_its_text(bus: Bus) -> None:
+    async with bus.serve(*SERVICE, {"run": ("mesh.api.run.*", refuse)}):
+        answer = await bus.request("mesh.api.run.shop", b"lode")
+        assert answer.headers["Nats-Service-Error"] == "pipeline: no such pipeline: lode"
+        assert answer.headers["Nats-Service-Error-Code"] == "400"
+
+
+async def test_nobody_there_is_known_at_once(bus: Bus) -> None:
+    with pytest.raises(Unreachable, match="nobody answers"):
+        await bus.request("mesh.api.run.shop", b"", timeout=60)
+
+
+async def test_a_slow_request_delays_no_other(bus: Bus) -> None:
+    patience = asyncio.Event()
+
+    async def wait(message: Message) -> bytes:
+        if message.data == b"slow":
+            await patience.wait()
+        return message.data
+
+    async with bus.serve(*SERVICE, {"run": ("mesh.api.run.*", wait)}):
+        slow = asyncio.ensure_future(bus.request("mesh.api.run.shop", b"slow"))
+        assert (await bus.request("mesh.api.run.shop", b"quick")).data == b"quick"
+        patience.set()
+        assert (await slow).data == b"slow"
+
+
+async def test_an_answer_that_does_not_come_ends_in_time(bus: Bus) -> None:
+    async def never(_: Message) -> bytes:
+        return await asyncio.Future()
+
+    async with bus.serve(*SERVICE, {"run": ("mesh.api.run.*", never)}):
+        with pytest.raises(Unreachable, match="no answer in time"):
+            await bus.request("mesh.api.run.shop", b"", timeout=0.5)
+
+
+async def test_the_service_is_found_by_any_nats_client(bus: Bus, nats_address: Address) -> None:
+    client = await nats.connect(nats_address.url, token=nats_address.token)
+
+    async def ask(subject: str) -> dict[str, object]:
+        answer: Msg = await client.request(subject)
+        found: dict[str, object] = json.loads(answer.data)
+        return found
+
+    async with bus.serve(*SERVICE, {"explain": ("mesh.api.explain.*", echo)}):
+        await bus.request("mesh.api.explain.shop", b"")
+        ping = await ask("$SRV.PING")
+        assert (ping["type"], ping["name"]) == ("io.nats.micro.v1.ping_response", "resolver")
+        info = await ask(f"$SRV.INFO.resolver.{ping['id']}")
+        assert info["endpoints"] == [
+            {"name": "explain", "subject": "mesh.api.explain.*", "queue_group": "q", "metadata": {}}
+        ]
+        stats = await ask("$SRV.STATS.resolver")
+        assert isinstance(stats["endpoints"], list)
+        assert stats["endpoints"][0]["num_requests"] == 1
+    await client.close()

@@ -7,6 +7,7 @@ from io import TextIOWrapper
 
 from runmesh.errors import Invalid
 from runmesh.runtime.arguments import parse
+from runmesh.runtime.decorators import Decorated
 from runmesh.runtime.failed import Failed
 from runmesh.runtime.job import Job, prepare
 from runmesh.runtime.outcome import outcome_path
@@ -50,6 +51,7 @@ def _enter(job: Job) -> None:
     # At the end, as Mage: a project's folder `transformers` must not hide an installed package of that name.
     sys.path += [path for path in (home, os.path.dirname(home)) if path not in sys.path]  # noqa: PTH120
     os.chdir(home)
+    Decorated({}).make_importable()  # for inputs: objects of a class that another block's file defines
 
 
 def _leave_outcome(job: Job, exit_code: int) -> None:

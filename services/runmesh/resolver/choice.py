@@ -87,7 +87,8 @@ _DEFAULT: Final = Answer(Level.DEFAULT, executor_type=_LOCAL)
 @cache
 def installed_types() -> frozenset[str]:
     """Return the types that exist: Mage's, and third parties' (entry-point group ``runmesh.executors``)."""
-    return frozenset(ExecutorType) | {point.name for point in entry_points(group="runmesh.executors")}
+    third_parties = entry_points(group="runmesh.executors").names
+    return frozenset({member.value for member in ExecutorType} | third_parties)
 
 
 def names_spark(source: str | None) -> bool:
@@ -158,7 +159,7 @@ class Chooser:
         return text if text is None else self._rendered.get(text, text)
 
     def _from_request(self) -> Answer:
-        """Ask the request, where any value is explicit: `local_python` is a choice, and an empty name an unknown one."""
+        """Ask the request, where any value is explicit: `local_python` is a choice, an empty name an unknown one."""
         name = self.request
         if name is None:
             return Answer(Level.REQUEST, reason="not chosen here: absent")

@@ -1,0 +1,465 @@
+"""DESIGN §4: the configuration of a task, merged from its levels, with the level of every value."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runmesh.errors import Problem
+from runmesh.events import RunRequest
+from runmesh.projects import load_pipeline, load_project
+from runmesh.resolver.explain import explain_pipeline
+from runmesh.resolver.merging import Origin, Tree, leaves, merge, tree, values, without_nulls
+from runmesh.resolver.refusals import Rules
+from tests.unit.shop import Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+# --- merging --------------------------------------------------------------------------------------
+
+KEYS = st.text("abc", min_size=1, max_size=2)
+SCALARS = st.integers() | st.text(max_size=3) | st.booleans() | st.lists(st.integers(), max_size=2)
+CONFIGS = st.recursive(
+    st.dictionaries(KEYS, SCALARS, max_size=3),
+    lambda inner: st.dictionaries(KEYS, SCALARS | inner, max_size=3),
+    max_leaves=8,
+)
+# Where every level agrees on what is a mapping, as levels of one executor do.
+SAME_SHAPE = st.fixed_dictionaries(
+    {}, optional={"a": SCALARS, "b": SCALARS, "c": st.fixed_dictionaries({}, optional={"d": SCALARS, "e": SCALARS})}
+)
+
+
+def a_tree(config: dict[str, Any], level: str = "project") -> Tree:
+    return tree(config, Origin(level))
+
+
+def at(config: Any, path: str) -> Any:
+    for part in path.split("."):
+        config = config[part]
+    return config
+
+
+@given(CONFIGS)
+def test_a_level_alone_comes_out_as_it_went_in(config: dict[str, Any]) -> None:
+    assert values(a_tree(config)) == config
+
+
+@given(CONFIGS)
+def test_merging_nothing_changes_nothing(config: dict[str, Any]) -> None:
+    assert merge({}, a_tree(config)) == merge(a_tree(config), {}) == merge(a_tree(config), a_tree(config))
+
+
+@given(SAME_SHAPE, SAME_SHAPE, SAME_SHAPE)
+def test_levels_may_be_merged_in_any_grouping(one: dict[str, Any], two: dict[str, Any], three: dict[str, Any]) -> None:
+    a, b, c = a_tree(one, "project"), a_tree(two, "block"), a_tree(three, "request")
+    assert merge(merge(a, b), c) == merge(a, merge(b, c))
+
+
+@given(CONFIGS, CONFIGS)
+def test_every_leaf_of_the_later_level_wins_and_says_so(lower: dict[str, Any], upper: dict[str, Any]) -> None:
+    merged = merge(a_tree(lower, "project"), a_tree(upper, "block"))
+    result, provenance = values(merged), {path: leaf.origin for path, leaf in leaves(merged)}
+    for path, leaf in leaves(a_tree(upper)):
+        assert at(result, path) == leaf.value
+        assert provenance[path] == "block"
+
+
+@given(CONFIGS, CONFIGS)
+def test_provenance_covers_exactly_the_values(lower: dict[str, Any], upper: dict[str, Any]) -> None:
+    merged = merge(a_tree(lower, "project"), a_tree(upper, "block"))
+    for path, leaf in leaves(merged):
+        assert at(values(merged), path) == leaf.value
+        assert leaf.value in [found.value for side in (lower, upper) for p, found in leaves(a_tree(side)) if p == path]
+
+
+@given(CONFIGS, CONFIGS)
+def test_merging_changes_neither_level(lower: dict[str, Any], upper: dict[str, Any]) -> None:
+    below, above = a_tree(lower), a_tree(upper)
+    merge(below, above)
+    assert (values(below), values(above)) == (lower, upper)
+
+
+def test_null_unsets_what_the_levels_before_said() -> None:
+    merged = merge(a_tree({"a": {"b": 1, "c": 2}, "d": 3}), a_tree({"a": {"b": None}, "d": None}))
+    assert values(without_nulls(merged)) == {"a": {"c": 2}}
+
+
+# --- levels ---------------------------------------------------------------------------------------
+
+
+def test_every_level_beats_the_one_before_and_is_named(shop: Shop) -> None:
+    found = shop.load(
+        {"executor_config": {"job": {"d": 4, "e": 4, "f": 4}}},
+        executor_type="k8s",
+        executor_config={"job": {"c": 3, "d": 3, "e": 3, "f": 3}},
+        project={"k8s_executor_config": {"namespace": "batch", "job": {"b": 2, "c": 2, "d": 2, "e": 2, "f": 2}}},
+        request={
+            "executor_config": {"k8s": {"job": {"e": 5, "f": 5}}},
+            "block_config": {"load": {"job": {"f": 6}}},
+        },
+        environment={"KUBE_NAMESPACE": "from-environment"},
+    )
+    assert found.config == {"namespace": "batch", "job": {"b": 2, "c": 3, "d": 4, "e": 5, "f": 6}}
+    assert found.provenance == {
+        "namespace": "project",
+        "job.b": "project",
+        "job.c": "pipeline",
+        "job.d": "block",
+        "job.e": "request",
+        "job.f": "request.block_config",
+    }
+
+
+def test_lists_replace(shop: Shop) -> None:
+    found = shop.load(
+        {"executor_type": "ecs", "executor_config": {"tags": ["b"]}}, project={"ecs_config": {"tags": ["a"]}}
+    )
+    assert found.config == {"tags": ["b"]}
+
+
+@pytest.mark.parametrize(
+    ("executor_type", "key"),
+    [
+        ("k8s", "k8s_executor_config"),
+        ("ecs", "ecs_config"),
+        ("gcp_cloud_run", "gcp_cloud_run_config"),
+        ("azure_container_instance", "azure_container_instance_config"),
+        ("pyspark", "emr_config"),
+    ],
+)
+def test_each_type_has_its_key_in_the_project(shop: Shop, executor_type: str, key: str) -> None:
+    found = shop.load(executor_type=executor_type, project={key: {"size": {"cpu": 2}}})
+    assert found.config == {"size": {"cpu": 2}}
+    assert found.provenance == {"size.cpu": "project"}
+
+
+def test_local_python_has_a_key_in_the_project_of_its_own(shop: Shop) -> None:
+    found = shop.load(project={"local_python_config": {"kill_grace": 3}})
+    assert found.config["kill_grace"] == 3
+    assert found.provenance["kill_grace"] == "project"
+
+
+@pytest.mark.parametrize(
+    ("executor_type", "variable", "key"),
+    [
+        ("k8s", "KUBE_NAMESPACE", "namespace"),
+        ("gcp_cloud_run", "GCP_PROJECT_ID", "project_id"),
+        ("gcp_cloud_run", "GCP_REGION", "region"),
+        ("azure_container_instance", "AZURE_RESOURCE_GROUP_NAME", "resource_group_name"),
+        ("pyspark", "MAGE_EC2_SUBNET_ID", "ec2_subnet_id"),
+    ],
+)
+def test_mages_variables_are_the_environments_level(shop: Shop, executor_type: str, variable: str, key: str) -> None:
+    found = shop.load({"executor_type": executor_type}, environment={variable: "x"})
+    assert found.config == {key: "x"}
+    assert found.provenance == {key: "environment"}
+    assert found.provenance[key].variable == variable  # type: ignore[attr-defined]
+
+
+def test_built_in_defaults_are_shown_as_such(shop: Shop) -> None:
+    found = shop.load()
+    assert found.config["kill_grace"] == 10
+    assert found.provenance["kill_grace"] == "default"
+
+
+def test_null_brings_the_default_back(shop: Shop) -> None:
+    found = shop.load({"executor_config": {"kill_grace": None}}, project={"local_python_config": {"kill_grace": 3}})
+    assert found.config["kill_grace"] == 10
+    assert found.provenance["kill_grace"] == "default"
+
+
+def test_provenance_names_every_value_and_nothing_else(shop: Shop) -> None:
+    found = shop.load({"executor_config": {"environment": {"A": "1", "B": "2"}}})
+    assert {path for path in found.provenance if path.startswith("environment")} == {"environment.A", "environment.B"}
+    assert {path.split(".")[0] for path in found.provenance} == {
+        key for key, value in found.config.items() if value != {}
+    }
+
+
+def test_policy_beats_everything(shop: Shop) -> None:
+    shop.ask({"executor_type": "k8s", "executor_config": {"namespace": "mine", "keep": 1}})
+    project = load_project(shop.path, {})
+    found = explain_pipeline(
+        project,
+        load_pipeline(project, "orders"),
+        RunRequest(pipeline="orders", executor_config={"k8s": {"namespace": "stolen"}}),
+        {},
+        rules=Rules(policy={"k8s": {"namespace": "guarded"}}),
+    ).blocks["load"]
+    assert found.config == {"namespace": "guarded", "keep": 1}
+    assert found.provenance == {"namespace": "policy", "keep": "block"}
+
+
+# --- what a level is for --------------------------------------------------------------------------
+
+
+def test_a_block_on_another_type_skips_the_pipelines_configuration_and_says_so(shop: Shop) -> None:
+    found = shop.load({"executor_type": "ecs"}, executor_type="k8s", executor_config={"namespace": "batch"})
+    assert found.config == {}
+    assert found.skipped[-1].level == "pipeline"
+    assert found.skipped[-1].value == {"namespace": "batch"}
+    assert "k8s" in found.skipped[-1].reason
+
+
+def test_a_request_for_another_type_skips_what_was_written_for_the_first(shop: Shop) -> None:
+    found = shop.ask(
+        {"executor_type": "k8s", "executor_config": {"namespace": "mine"}},
+        executor_type="k8s",
+        executor_config={"namespace": "batch"},
+        request={"executor_type": "ecs", "executor_config": {"ecs": {"cpu": 512}}},
+    )
+    assert found.blocks["load"].config == {"cpu": 512}
+    assert [skipped.level for skipped in found.blocks["load"].skipped] == ["pipeline", "block"]
+    assert found.pipeline.config == {"cpu": 512}
+
+
+def test_configuration_for_no_type_in_particular_goes_where_the_request_goes(shop: Shop) -> None:
+    found = shop.load(
+        {"executor_config": {"cpu": 512}}, executor_config={"memory": 1024}, request={"executor_type": "ecs"}
+    )
+    assert found.config == {"cpu": 512, "memory": 1024}
+
+
+def test_a_whole_pipeline_has_no_blocks_configuration(shop: Shop) -> None:
+    found = shop.ask(
+        {"executor_type": "k8s", "executor_config": {"namespace": "mine"}},
+        executor_type="k8s",
+        executor_config={"job": {"a": 1}},
+        run_pipeline_in_one_process=True,
+    )
+    assert found.pipeline.config == {"job": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("executor_type", "wrapper"),
+    [("k8s", "k8s_executor_config"), ("gcp_cloud_run", "cloud_run_config"), ("ecs", "ecs_config")],
+)
+def test_a_configuration_may_be_nested_in_its_own_name(shop: Shop, executor_type: str, wrapper: str) -> None:
+    found = shop.load({"executor_type": executor_type, "executor_config": {wrapper: {"a": 1}, "b": 2}})
+    assert found.config == {"a": 1}
+    assert found.skipped[-1].value == {"b": 2}
+
+
+# --- templates and secrets ------------------------------------------------------------------------
+
+
+def test_the_namespace_is_rendered_with_variables_and_environment(shop: Shop) -> None:
+    found = shop.load(
+        {"executor_type": "k8s", "executor_config": {"namespace": "{{ variables('team') }}-{{ env_var('STAGE') }}"}},
+        environment={"STAGE": "test"},
+        request={"variables": {"team": "blue"}},
+        variables={"team": "red"},
+    )
+    assert found.config == {"namespace": "blue-test"}
+
+
+def test_a_namespace_that_renders_to_nothing_is_an_error(shop: Shop) -> None:
+    found = shop.load({"executor_type": "k8s", "executor_config": {"namespace": "{{ env_var('UNSET') }}"}})
+    assert [problem.path for problem in found.errors] == ["block load: executor_config.namespace"]
+
+
+def test_nothing_else_is_rendered_and_a_warning_says_so(shop: Shop) -> None:
+    template = "{{ env_var('HOME') }}"
+    found = shop.load({"executor_type": "k8s", "executor_config": {"job_name_prefix": template}})
+    assert found.config == {"job_name_prefix": template}
+    assert any("not rendered" in problem.message for problem in found.warnings)
+
+
+@pytest.mark.parametrize("where", ["project", "block"])
+def test_a_secret_in_a_configuration_is_an_error_that_names_the_platforms_own_way(shop: Shop, where: str) -> None:
+    config = {"container": {"env": [{"name": "P", "value": "{{ mage_secret_var('p') }}"}]}}
+    found = shop.load(
+        {"executor_type": "k8s", "executor_config": config if where == "block" else {}},
+        project={"k8s_executor_config": config} if where == "project" else {},
+    )
+    (problem,) = found.errors
+    assert problem.path.endswith("container.env")
+    assert "secret_key_ref" in (problem.hint or "")
+
+
+def test_what_came_in_a_request_is_never_rendered(shop: Shop) -> None:
+    shop.ask()
+    project = load_project(shop.path, {"SECRET": "k8s"})
+    config = {"namespace": "{{ env_var('SECRET') }}"}
+    block = {"uuid": "load", "type": "custom", "executor_type": "k8s", "executor_config": config}
+    chosen = block | {"uuid": "other", "executor_type": "{{ env_var('SECRET') }}", "executor_config": {}}
+    document = {"uuid": "orders", "blocks": [block, chosen]}
+    found = explain_pipeline(
+        project, load_pipeline(project, document), RunRequest(pipeline=document), {"SECRET": "k8s"}
+    )
+    assert [problem.path for problem in found.errors] == [
+        "block load: executor_config.namespace",
+        "block other: executor_type",
+    ]
+    assert all("never rendered" in problem.message for problem in found.errors)
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "path", "level"),
+    [
+        (
+            {"block": {"executor_config": {"kill_grase": 1}}},
+            "block load: executor_config.kill_grase",
+            "block level, pipelines/orders/metadata.yaml",
+        ),
+        (
+            {"executor_config": {"kill_grase": 1}},
+            "pipelines/orders/metadata.yaml: executor_config.kill_grase",
+            "pipeline level",
+        ),
+        (
+            {"project": {"local_python_config": {"kill_grase": 1}}},
+            "metadata.yaml: local_python_config.kill_grase",
+            "project level",
+        ),
+        (
+            {"request": {"executor_config": {"local_python": {"kill_grase": 1}}}},
+            "request: executor_config.local_python.kill_grase",
+            "request level",
+        ),
+        (
+            {"request": {"block_config": {"load": {"kill_grase": 1}}}},
+            "request: block_config.load.kill_grase",
+            "request.block_config level",
+        ),
+    ],
+)
+def test_an_unknown_key_is_an_error_with_path_level_and_the_nearest_key(
+    shop: Shop, question: dict[str, Any], path: str, level: str
+) -> None:
+    (problem,) = shop.load(**question).errors
+    assert problem.path == path
+    assert problem.message == f"unknown key 'kill_grase' ({level})"
+    assert problem.hint == "did you mean 'kill_grace'?"
+
+
+def test_an_unknown_key_that_holds_more_keys_is_one_error(shop: Shop) -> None:
+    (problem,) = shop.load({"executor_config": {"resource_limit": {"cpu": {"max": 1}}}}).errors
+    assert problem.path == "block load: executor_config.resource_limit"
+    assert "block level" in problem.message
+
+
+def test_what_is_wrong_in_the_project_is_reported_once_for_all_blocks(shop: Shop) -> None:
+    blocks = [{"uuid": f"b{n}"} for n in range(3)]
+    found = shop.ask(*blocks, project={"local_python_config": {"kill_grace": "long"}})
+    assert len(found.errors) == 1
+    assert all(block.errors for block in found.blocks.values())
+
+
+def test_a_type_whose_executor_is_not_there_is_merged_unvalidated_with_a_warning(shop: Shop) -> None:
+    found = shop.load({"executor_type": "azure_container_instance", "executor_config": {"no_such_key": 1}})
+    assert found.config == {"no_such_key": 1}
+    assert found.errors == ()
+    assert (
+        Problem("executor azure_container_instance", "is not there yet: its configuration is merged, but not validated")
+        in found.warnings
+    )
+
+
+# --- what the mesh acts upon ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "config", "expected"),
+    [
+        (None, {}, None),
+        (30, {}, 30),
+        (None, {"wait_timeout": 600, "timeout_seconds": 300, "timeout": 900}, 300),
+        (30, {"wait_timeout": 600}, 30),
+        (900, {"wait_timeout": 600}, 600),
+        (None, {"wait_timeout": -1}, None),
+        (30, {"wait_timeout": -1, "timeout": 0}, 30),
+    ],
+)
+def test_of_all_time_limits_the_smallest_positive_one_holds(
+    shop: Shop, block: float | None, config: dict[str, float], expected: float | None
+) -> None:
+    found = shop.load({"executor_type": "ecs", "timeout": block, "executor_config": config})
+    assert found.timeout == expected
+
+
+def test_a_time_limit_that_is_no_number_is_an_error(shop: Shop) -> None:
+    (problem,) = shop.load({"executor_type": "ecs", "executor_config": {"wait_timeout": "long"}}).errors
+    assert problem.path == "block load: executor_config.wait_timeout"
+
+
+def test_pool_and_start_timeout_come_from_the_configuration(shop: Shop) -> None:
+    found = shop.load({"executor_type": "k8s", "executor_config": {"pool": "gpu", "start_timeout": 60}})
+    assert (found.pool, found.start_timeout) == ("gpu", 60)
+
+
+def test_retry_rules_merge_key_by_key(shop: Shop) -> None:
+    found = shop.load(
+        {"retry_config": {"retries": 5}},
+        retry_config={"delay": 2, "retries": 2},
+        project={"retry_config": {"retries": 1, "delay": 1, "max_delay": 7, "exponential_backoff": False}},
+    ).retries
+    assert (found.retries, found.delay, found.max_delay, found.exponential_backoff) == (5, 2, 7, False)
+
+
+def test_a_wrong_retry_rule_is_an_error_where_it_stands(shop: Shop) -> None:
+    found = shop.ask({"retry_config": {"retrys": 5}}, project={"retry_config": {"delay": "soon"}})
+    paths = [problem.path for problem in found.errors]
+    assert any(path.startswith("metadata.yaml: retry_config") for path in paths)
+    assert any(path.startswith("block load: retry_config") for path in paths)
+
+
+# --- where Mage would answer otherwise ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "differs"),
+    [
+        ({"block": {"executor_type": "k8s", "executor_config": {"namespace": "x"}}}, {}),
+        (
+            {
+                "block": {"executor_type": "k8s", "executor_config": {"resource_limits": {"cpu": 2}}},
+                "project": {"k8s_executor_config": {"resource_limits": {"cpu": 1, "memory": "1Gi"}}},
+            },
+            {"resource_limits.memory": None},
+        ),
+        ({"executor_type": "ecs", "executor_config": {"cpu": 256}}, {"cpu": None}),
+        (
+            {"executor_type": "ecs", "executor_config": {"cpu": 256}, "project": {"ecs_config": {"cpu": 512}}},
+            {"cpu": 512},
+        ),
+        ({"executor_type": "pyspark", "executor_config": {"slave_instance_count": 3}}, {}),
+        (
+            {
+                "executor_type": "gcp_cloud_run",
+                "project": {"gcp_cloud_run_config": {"region": "here"}},
+                "environment": {"GCP_REGION": "there"},
+            },
+            {"region": "there"},
+        ),
+        ({"project": {"executor_type": "k8s"}}, {"executor_type": "local_python"}),
+        (
+            {"block": {"executor_type": "{{ env_var('UNSET') }}"}, "executor_type": "k8s"},
+            {"executor_type": "local_python"},
+        ),
+        ({"executor_type": "k8s", "request": {"executor_config": {"k8s": {"namespace": "x"}}}}, {}),
+    ],
+)
+def test_what_mage_would_do_instead_is_marked(shop: Shop, question: dict[str, Any], differs: dict[str, Any]) -> None:
+    assert shop.load(**question).differs == differs
+
+
+@pytest.mark.parametrize("executor_type", ["gcp_cloud_run", "azure_container_instance"])
+def test_mage_has_no_whole_pipelines_on_some_types(shop: Shop, executor_type: str) -> None:
+    found = shop.ask(executor_type=executor_type)
+    assert found.pipeline.differs == {"executor_type": "local_python"}
+    assert found.blocks["load"].differs == {}
+
+
+def test_a_whole_pipelines_configuration_is_mages_too(shop: Shop) -> None:
+    assert shop.ask(executor_type="k8s", executor_config={"namespace": "x"}).pipeline.differs == {}

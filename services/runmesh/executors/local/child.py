@@ -9,7 +9,6 @@ from typing import Any, Final, NoReturn
 
 from runmesh.executors.local.processes import PR_SET_PDEATHSIG, prctl
 
-
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 

@@ -70,7 +70,7 @@ class Stream:
         *lines, rest = (self._unread + chunk).split(b"\n")
         pieces = [piece for line in lines for piece in _parts(line, b"\n")]
         *parts, self._unread = _parts(rest)
-        if last and not chunk and self._unread:
+        if last and len(chunk) < _CHUNK and self._unread:
             parts.append(self._unread)
             self._unread = b""
         return pieces + parts

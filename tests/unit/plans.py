@@ -53,7 +53,7 @@ def plan_of(
 
 def begun(plan: Plan, now: datetime = NOW) -> State:
     """Return the first stored state of a run."""
-    return advance(plan, accept(plan, digest="d", now=now), (), now)
+    return advance(plan, accept(plan, now=now), (), now)
 
 
 def fact_of(plan: Plan, state: State, block: str, end: TaskState, cause: Cause | None = None, **more: Any) -> TaskFact:

@@ -12,7 +12,7 @@ Later wins, deeply; lists replace; null unsets, so that the executor's default h
     policy                 the installation's guard rails, by type
 
 Where a request sends a task elsewhere than the project does, what the project's pipeline or block says for the other
-place is skipped too. Tasks whose levels say the same share one `Configuration`.
+place is skipped too; so is what is only for remote executors where a task runs locally. Tasks whose levels say the same share one `Configuration`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -127,10 +127,13 @@ class Configurations:
         chosen, request = choice.executor_type, self.request
         own = of_pipeline.replaced or of_pipeline.executor_type
         skip = f"it is for {own}, the pipeline's executor type; this runs on {chosen}" if own != chosen else ""
-        yield _Part("pipeline", self.pipeline.executor_config, skip)
+        yield _Part(
+            "pipeline", self.pipeline.executor_config, skip or _elsewhere(chosen, self.pipeline.executor_config)
+        )
         if block:
             skip = f"it is for {choice.replaced}; the request chose {chosen}" if choice.replaced else ""
-            yield _Part("block", block.executor_config or {}, skip)
+            config = block.executor_config or {}
+            yield _Part("block", config, skip or _elsewhere(chosen, config))
         yield _Part("request", request.executor_config.get(chosen, {}))
         if block:
             yield _Part("request.block_config", request.block_config.get(block.uuid, {}))
@@ -233,6 +236,13 @@ class Configurations:
         ours = {path: leaf.value for path, leaf in found.items() if leaf.origin not in _NOT_MAGES}
         changed = {path: theirs.get(path) for path, value in ours.items() if theirs.get(path) != value}
         return changed | {path: value for path, value in theirs.items() if path not in found}
+
+
+def _elsewhere(chosen: str, config: Config) -> str:
+    """Say why a configuration for a cloud is no mistake on a laptop: where nothing chooses, Mage ignores it as well."""
+    if chosen == "local_python" and config and mage.REMOTE_KEYS.issuperset(config):
+        return "its keys are for a remote executor; local_python ignores them, as in Mage"
+    return ""
 
 
 def _unwrapped(executor_type: str, config: Config) -> tuple[Config, Config]:

@@ -4,8 +4,11 @@ Every message ends in exactly one of: a run that is stored, a `rejected` fact, o
 is no run to reject. The creation of a run's state decides between two requests for one id.
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
@@ -40,6 +43,8 @@ class Intake:
     def __init__(self, bus: Bus, planner: Planner, lanes: Lanes, presence: Presence) -> None:
         self._bus, self._store = bus, Store(bus)
         self._planner, self._lanes, self._presence = planner, lanes, presence
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
 
     async def take(self, message: Message) -> None:
         """Handle one request; whatever it holds, the next one is not disturbed."""
@@ -58,21 +63,35 @@ class Intake:
 
     async def _take(self, message: Message) -> None:
         verb, project = subjects.request_address(message.subject)
-        match verb:
-            case "run":
-                await self._run(project, message)
-            case "cancel":
-                await self._cancel(project, message)
-            case "retry":
-                await self._retry(project, message)
-            case _:
-                raise Undecodable(f"unknown request {verb!r}: known are run, cancel and retry")
+        document = _document(message)
+        async with self._in_order(str(document.get("id" if verb == "run" else "run"))):
+            match verb:
+                case "run":
+                    await self._run(project, message, document)
+                case "cancel":
+                    await self._cancel(project, message)
+                case "retry":
+                    await self._retry(project, message)
+                case _:
+                    raise Undecodable(f"unknown request {verb!r}: known are run, cancel and retry")
+
+    @asynccontextmanager
+    async def _in_order(self, run: str) -> AsyncIterator[None]:
+        """Take requests for the same run one after another, as they came: the first one counts."""
+        lock = self._locks.setdefault(run, asyncio.Lock())
+        self._waiting[run] += 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._waiting[run] -= 1
+            if not self._waiting[run]:
+                del self._locks[run], self._waiting[run]
 
     # --- run -----------------------------------------------------------------------------------
 
-    async def _run(self, project: str, message: Message) -> None:
+    async def _run(self, project: str, message: Message, document: Mapping[str, Any]) -> None:
         run = derived_id(message)
-        document = _document(message)
         pipeline = document.get("pipeline")
         name = pipeline if isinstance(pipeline, str) else "_inline" if isinstance(pipeline, dict) else "_unknown"
         given = document.get("id")
@@ -90,9 +109,12 @@ class Intake:
             await self._reject(run, project, name, Invalid(problem), message, digest)
 
     async def _accept(self, plan: Plan, message: Message, digest: str) -> None:
-        plan = plan.model_copy(update={"trace": trace_of(message.headers)})
+        plan = plan.model_copy(update={"digest": digest, "trace": trace_of(message.headers)})
+        with suppress(Conflict):
+            # The run is there already: the creation of its state will say so.
+            plan = await self._store.keep(plan)
         now = datetime.now(UTC)
-        state = advance(plan, accept(plan, digest=digest, now=now), [self._presence.event], now)
+        state = advance(plan, accept(plan, now=now), [self._presence.event], now)
         await self._begin(plan, state, message)
 
     async def _reject(

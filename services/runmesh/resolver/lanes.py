@@ -146,12 +146,17 @@ class Lanes:
     async def _swap(self, run: str, events: list[RunEvent]) -> _Memory | None:
         """Advance the run and store it, reading it again as often as another replica is faster."""
         for _ in range(_SWAPS):
+            remembered = run in self._memory
             memory = await self._recall(run)
             if memory is None or memory.run.plan is None:
                 return memory
             state = advance(memory.run.plan, memory.run.state, [self._surroundings(), *events], _now())
             if state is memory.run.state:
-                return memory
+                if not remembered or all(isinstance(event, Tick) for event in events):
+                    return memory
+                # What we remember may be old, and only therefore know nothing of the event.
+                self._memory.pop(run, None)
+                continue
             try:
                 stored = await self._store.swap(memory.run, state.without(memory.paid))
             except Conflict:

@@ -42,6 +42,24 @@ ENVIRONMENT: Final[Mapping[str, Mapping[str, str]]] = {
     "pyspark": {"MAGE_EC2_SUBNET_ID": "ec2_subnet_id"},
 }
 """The variables that Mage reads, and the configuration key that each one stands for."""
+REMOTE_KEYS: Final = frozenset(
+    (
+        # K8sExecutorConfig
+        *("job_name_prefix", "namespace", "resource_limits", "resource_requests", "service_account_name"),
+        *("container_config", "config_file", "metadata", "container", "pod", "job"),
+        # EcsConfig; cpu and memory are ContainerInstanceConfig's, too
+        *("task_definition", "container_name", "cluster", "security_groups", "subnets", "assign_public_ip"),
+        *("cpu", "memory", "enable_execute_command", "launch_type", "network_configuration", "tags", "wait_timeout"),
+        # CloudRunConfig
+        *("project_id", "path_to_credentials_json_file", "region", "timeout_seconds"),
+        # EmrConfig
+        *("bootstrap_script_path", "ec2_key_name", "ec2_key_path", "master_security_group", "slave_security_group"),
+        *("master_instance_type", "slave_instance_type", "master_spark_properties", "slave_spark_properties"),
+        *("slave_instance_count", "scaling_policy", "spark_jars"),
+        *(wrapper for wrappers in WRAPPERS.values() for wrapper in wrappers),
+    )
+)
+"""What Mage's executors can be configured with: its local ones with nothing, and they ignore all of it."""
 
 
 def default_type(environment: Mapping[str, str]) -> str:

@@ -42,6 +42,8 @@ class Plan(Document):
     revision: str
     pipeline: str
     request: RunRequest
+    digest: str = ""
+    """Of the request, as in the state."""
     execution_partition: str
     tasks: dict[str, TaskPlan]
     configs: tuple[dict[str, object], ...]
@@ -126,7 +128,7 @@ def _task(part: BlockExplanation, *, config: int, within: Mapping[str, object]) 
     )
 
 
-def accept(plan: Plan, *, digest: str, now: datetime) -> State:
+def accept(plan: Plan, *, now: datetime) -> State:
     """Return the first state of a planned run: accepted, with the blocks that a retry carries over completed."""
     timeout = plan.request.timeout
     return State(
@@ -134,7 +136,7 @@ def accept(plan: Plan, *, digest: str, now: datetime) -> State:
         project=plan.project,
         pipeline=plan.pipeline,
         state=RunState.ACCEPTED,
-        digest=digest,
+        digest=plan.digest,
         created_at=now,
         deadline=now + timedelta(seconds=timeout) if timeout else None,
         tasks={block: TaskRecord(state=TaskState.COMPLETED, attempt=0) for block in plan.carried},

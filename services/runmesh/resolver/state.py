@@ -7,7 +7,7 @@ as a `Debt`, so that a resolver which dies between the two leaves a note for the
 import zlib
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Final, Literal, Self, TypeVar
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 

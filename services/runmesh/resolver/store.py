@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import structlog
 
@@ -16,7 +18,9 @@ from runmesh.resolver.owed import Owed, execute, owed
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State, TaskRecord
 
-SOURCE = "/runmesh/resolver"
+SOURCE: Final = "/runmesh/resolver"
+_ABANDONED: Final = timedelta(seconds=30)
+"""Longer than any write of ours may take: who stored a plan and no state by then has died."""
 log = structlog.get_logger()
 
 
@@ -45,10 +49,29 @@ class Store:
             return None
         return Run(Plan.decode(plan.value) if plan else None, State.decode(state.value), state.revision)
 
+    async def keep(self, plan: Plan) -> Plan:
+        """Store the plan of a run that is about to be created; return the plan that counts.
+
+        A plan without a state is what a resolver left that died in between: the same request goes on with it.
+        Raises `Conflict` if the run is there, `TooLarge`, and `BusError` while somebody else may be accepting it.
+        """
+        key = subjects.run_plan(plan.run)
+        try:
+            await self._runs.create(key, plan.encode())
+        except Conflict:
+            entry, state = await asyncio.gather(self._runs.get(key), self._runs.get(subjects.run_state(plan.run)))
+            if entry is None or state is not None:
+                raise
+            known = Plan.decode(entry.value)
+            if known.digest == plan.digest:
+                return known
+            if datetime.now(UTC) - entry.at < _ABANDONED:
+                raise BusError(f"run {plan.run} is being accepted from another request") from None
+            await self._runs.update(key, plan.encode(), entry.revision)
+        return plan
+
     async def create(self, plan: Plan | None, state: State) -> Run:
         """Accept (or reject) a run: the creation of its state is the arbiter. Raises `Conflict`, `TooLarge`."""
-        if plan is not None:
-            await self._runs.put(subjects.run_plan(plan.run), plan.encode())
         writes = [self._runs.create(subjects.run_state(state.run), state.encode())]
         if not state.final:
             writes.append(self._runs.put(subjects.active(state.run), b""))

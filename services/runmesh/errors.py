@@ -21,7 +21,6 @@ This module imports nothing of the mesh, since the runtime inside a job uses it 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,8 @@ class Problem:
 
 def nearest(value: object, valid: Iterable[str]) -> str | None:
     """Return the hint ``did you mean …?`` for the closest of the valid names, or list them if none is close."""
+    from difflib import get_close_matches  # noqa: PLC0415 - the runtime imports this module, and must start fast
+
     names = sorted(valid)
     close = get_close_matches(str(value).lower()[:200], names, n=1, cutoff=0.6)
     if close:

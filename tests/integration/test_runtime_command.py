@@ -217,6 +217,11 @@ def test_a_missing_project_pipeline_or_flag_is_exit_2(shop: Shop) -> None:
     assert shop.run().stderr == f"runmesh-run: PROJECT_PATH: there is no directory {shop.path}\n"
 
 
+def test_help_shows_the_flags() -> None:
+    done = subprocess.run([sys.executable, SCRIPT, "--help"], capture_output=True, text=True, check=True)
+    assert "--execution-partition P" in done.stdout
+
+
 def test_a_block_whose_upstream_never_ran_says_so(shop: Shop) -> None:
     done = shop.run("--block-uuid", "total", "--execution-partition", "x")
     assert done.returncode == 2

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 
 from runmesh.errors import Invalid
-from runmesh.runtime.arguments import parse
+from runmesh.runtime import arguments
 from runmesh.runtime.decorators import Decorated
 from runmesh.runtime.failed import Failed
 from runmesh.runtime.job import Job, prepare
@@ -15,8 +15,11 @@ from runmesh.runtime.outcome import outcome_path
 
 def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command in this process, whose streams, directory and import path become the project's."""
+    if list(argv[:1]) in (["-h"], ["--help"]):
+        print(arguments.__doc__)  # noqa: T201
+        return 0
     try:
-        job = prepare(parse(argv), environment)
+        job = prepare(arguments.parse(argv), environment)
     except Invalid as error:
         return _wrong(error)
     except Failed as error:
@@ -55,11 +58,11 @@ def _enter(job: Job) -> None:
 
 
 def _leave_outcome(job: Job, exit_code: int) -> None:
-    arguments = job.arguments
-    if not (arguments.run and arguments.key):
+    run_id, key = job.arguments.run, job.arguments.key
+    if not (run_id and key):
         return
     sys.stdout.flush()
-    path = outcome_path(job.variables, arguments.run, arguments.key)
+    path = outcome_path(job.variables, run_id, key)
     try:
         job.outcome.write(path, exit_code)
     except OSError as error:

@@ -54,7 +54,7 @@ class _Local:
         final = Path(target)
         final.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(final)
-        staged = final.with_name(f".{final.name}.{os.getpid()}{_STAGED}")
+        staged = _beside(final)
         staged.mkdir()
         try:
             yield staged
@@ -71,7 +71,7 @@ class _Local:
     def write(self, target: str, data: bytes) -> None:
         final = Path(target)
         final.parent.mkdir(parents=True, exist_ok=True)
-        staged = final.with_name(f".{final.name}.{os.getpid()}{_STAGED}")
+        staged = _beside(final)
         staged.write_bytes(data)
         staged.replace(final)
 
@@ -124,6 +124,11 @@ def _temporary() -> Iterator[Path]:
         yield Path(directory)
 
 
+def _beside(final: Path) -> Path:
+    # Not the process id: in two containers that share a disk it is 1.
+    return final.with_name(f".{final.name}.{os.urandom(6).hex()}{_STAGED}")
+
+
 def _replace(final: Path, staged: Path) -> None:
     old = staged.with_name(f"{staged.name}.old")
     with suppress(FileNotFoundError):
@@ -140,7 +145,8 @@ def _remove_leftovers(final: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    if directory.is_dir():
-        from shutil import rmtree  # noqa: PLC0415 - slow to import, and seldom needed
-
-        rmtree(directory, ignore_errors=True)
+    """Remove a tree, or what can be removed of it; `shutil` is slow to import."""
+    with suppress(OSError):
+        for path in sorted(directory.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        directory.rmdir()

@@ -10,6 +10,10 @@ import sys
 OLDEST = (3, 11)
 NEEDED = {"yaml": "pyyaml", "jinja2": "jinja2", "markupsafe": "jinja2"}
 
+if __name__ == "__main__" and sys.version_info < OLDEST:  # before anything that an older Python doesn't understand
+    print(f"runmesh-run: {sys.executable} is older than Python 3.11", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 1 the user's code failed, 2 something given is wrong."""
@@ -42,9 +46,6 @@ def _take_package_from_here() -> None:
 
 
 if __name__ == "__main__":
-    if sys.version_info < OLDEST:
-        print("runmesh-run: %s is older than Python 3.11" % sys.executable, file=sys.stderr)  # noqa: T201, UP031
-        sys.exit(2)
     if not __package__:
         _take_package_from_here()
     sys.exit(main())

@@ -69,7 +69,7 @@ class Mesh:
                     executor,
                     executor_type=TYPE,
                     config_model=Config,
-                    settings=Settings(ack_wait=ACK_WAIT, **settings),
+                    settings=Settings(**{"ack_wait": ACK_WAIT, **settings}),
                     worker_id=worker_id,
                 )
                 ready.set_result((worker, executor, bus))

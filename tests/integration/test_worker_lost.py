@@ -1,0 +1,116 @@
+"""A job that its platform no longer knows, and jobs that nobody answers for."""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runmesh.bus import Bus
+from runmesh.events import Cause
+from runmesh.executor import GONE, Handle, Observation, Task
+from tests.conftest import Address
+from tests.eventually import eventually
+from tests.executors.scripted import Platform, Script, ScriptedExecutor
+from tests.integration.worker_mesh import Mesh, mesh_on
+
+
+@pytest.fixture
+async def mesh(bus: Bus, nats_address: Address) -> AsyncIterator[Mesh]:
+    async with mesh_on(bus, nats_address) as made:
+        yield made
+
+
+async def test_a_deleted_job_is_lost_after_the_window_after_find_and_without_an_outcome(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    platform = Platform(load=Script(runs=None))
+    await mesh.start(platform)
+    event = await mesh.order("load", environment={"RUNMESH_OUTCOME": str(tmp_path / "none.json")})
+    await mesh.submitted(event)
+    platform.forget(platform.job("load"))
+    fact = await mesh.ended(event)
+    assert (fact.state, fact.cause) == ("failed", Cause.LOST)
+    assert platform.calls["find"] == 1
+    assert platform.started[event.key] == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "cause"),
+    [('{"exit_code": 0}', "completed", None), ('{"exit_code": 1}', "failed", Cause.USER)],
+)
+async def test_a_deleted_job_that_left_an_outcome_is_not_lost(
+    mesh: Mesh, tmp_path: Path, outcome: str, state: str, cause: Cause | None
+) -> None:
+    (tmp_path / "left.json").write_text(outcome)
+    platform = Platform(load=Script(runs=None))
+    await mesh.start(platform)
+    event = await mesh.order("load", environment={"RUNMESH_OUTCOME": str(tmp_path / "left.json")})
+    await mesh.submitted(event)
+    platform.forget(platform.job("load"))
+    fact = await mesh.ended(event)
+    assert (fact.state, fact.cause) == (state, cause)
+
+
+class Forgetful(ScriptedExecutor):
+    """Eventually consistent: a new job is GONE for a moment, or for good under its first address."""
+
+    async def observe(self, handles: Collection[Handle]) -> Mapping[Handle, Observation]:
+        seen = await super().observe(handles)
+        return seen if self.platform.calls["observe"] > 3 else dict.fromkeys(handles, GONE)
+
+
+async def test_a_job_that_is_gone_for_a_moment_only_is_kept(mesh: Mesh) -> None:
+    platform = Platform(load=Script(runs=0.5))
+    await mesh.start(platform, Forgetful)
+    event = await mesh.order("load")
+    assert (await mesh.ended(event)).state == "completed"
+    assert platform.calls["find"] == 0
+
+
+class Moving(ScriptedExecutor):
+    """Knows every job under a second address only, after its submit."""
+
+    async def submit(self, task: Task[Any]) -> Handle:
+        return Handle(f"{await super().submit(task)}#old")
+
+
+async def test_a_job_that_find_knows_under_another_address_is_followed_there(mesh: Mesh) -> None:
+    platform = Platform(load=Script(runs=1.0))
+    await mesh.start(platform, Moving)
+    event = await mesh.order("load")
+    fact = await mesh.ended(event)
+    assert (fact.state, fact.handle) == ("completed", platform.job("load").handle)
+    assert platform.started[event.key] == 1
+
+
+class Mute(ScriptedExecutor):
+    """`find` answers the third time."""
+
+    async def find(self, task: Task[Any]) -> Handle | None:
+        found = await super().find(task)
+        if self.platform.calls["find"] < 3:
+            raise ConnectionError("no answer")
+        return found
+
+
+async def test_a_job_is_not_lost_before_find_has_answered(mesh: Mesh) -> None:
+    platform = Platform(load=Script(runs=None))
+    await mesh.start(platform, Mute)
+    event = await mesh.order("load")
+    await mesh.submitted(event)
+    platform.forget(platform.job("load"))
+    assert (await mesh.ended(event)).cause is Cause.LOST
+    assert platform.calls["find"] == 3
+
+
+async def test_the_reaper_removes_what_nobody_answers_for_and_nothing_else(mesh: Mesh) -> None:
+    platform = Platform(held=Script(runs=None), orphan=Script(runs=None))
+    orphan = mesh.command("orphan")
+    platform.start(orphan, platform.scripts["orphan"])
+    await mesh.start(platform)
+    held = await mesh.order("held")
+    await mesh.submitted(held)
+    await eventually(lambda: platform.job("orphan").removed)
+    assert platform.job("orphan").ended.is_set()
+    assert [job.key for job in platform.alive] == [held.key]

@@ -144,6 +144,7 @@ def test_local_python_has_a_key_in_the_project_of_its_own(shop: Shop) -> None:
     found = shop.load(project={"local_python_config": {"kill_grace": 3}})
     assert found.config["kill_grace"] == 3
     assert found.provenance["kill_grace"] == "project"
+    assert shop.ask(project={"local_python_config": {"kill_grace": 3}}).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -225,6 +226,16 @@ def test_configuration_for_no_type_in_particular_goes_where_the_request_goes(sho
         {"executor_config": {"cpu": 512}}, executor_config={"memory": 1024}, request={"executor_type": "ecs"}
     )
     assert found.config == {"cpu": 512, "memory": 1024}
+
+
+def test_a_remote_executors_configuration_is_skipped_where_the_block_runs_locally(shop: Shop) -> None:
+    config = {"resource_limits": {"memory": "8Gi"}}
+    found = shop.load({"executor_config": config})
+    assert found.executor_type == "local_python"
+    assert "resource_limits" not in found.config
+    assert (found.skipped[-1].level, found.skipped[-1].value) == ("block", config)
+    assert found.errors == ()
+    assert shop.load({"executor_config": config}, environment={"DEFAULT_EXECUTOR_TYPE": "k8s"}).config == config
 
 
 def test_a_whole_pipeline_has_no_blocks_configuration(shop: Shop) -> None:

@@ -72,7 +72,8 @@ def test_a_request_of_the_wrong_shape_is_an_error(shop: Shop, request_: dict[str
 def test_an_unknown_block_in_a_request_is_an_error_with_the_nearest(
     shop: Shop, request_: dict[str, Any], word: str
 ) -> None:
-    assert told(shop.ask(request=request_).errors, word, "'laod'", "did you mean 'load'?")
+    (problem,) = shop.ask(request=request_).errors
+    assert told((problem,), word, "'laod'", "did you mean 'load'?")
 
 
 def test_an_unknown_type_in_a_requests_configuration_is_an_error(shop: Shop) -> None:

@@ -19,8 +19,11 @@ LARGEST_PIPELINE: Final = 4_000_000
 """Characters of a pipeline's document: enough for 10,000 blocks."""
 _DIRECTORIES: Final = ("remote_variables_dir", "variables_dir", "variables_retention_period")
 _TEXTS: Final = ("cluster_type", "executor_type", "openai_api_key", "project_type", "project_uuid", "settings_backend")
-_EXECUTORS: Final = ("azure_container_instance_config", "ecs_config", "emr_config", "gcp_cloud_run_config")
-_RUNS: Final = ("concurrency_config", "k8s_executor_config", "queue_config", "retry_config", "spark_config")
+_EXECUTORS: Final = (
+    *("azure_container_instance_config", "ecs_config", "emr_config", "gcp_cloud_run_config", "k8s_executor_config"),
+    "local_python_config",
+)
+_RUNS: Final = ("concurrency_config", "queue_config", "retry_config", "spark_config")
 _SERVER: Final = ("ai_config", "features", "ldap_config", "logging_config", "notification_config", "pipelines")
 _WORKSPACE: Final = ("workspace_config_defaults", "workspace_initial_metadata")
 

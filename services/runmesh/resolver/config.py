@@ -12,7 +12,8 @@ Later wins, deeply; lists replace; null unsets, so that the executor's default h
     policy                 the installation's guard rails, by type
 
 Where a request sends a task elsewhere than the project does, what the project's pipeline or block says for the other
-place is skipped too; so is what is only for remote executors where a task runs locally. Tasks whose levels say the same share one `Configuration`.
+place is skipped too; so is what is only for remote executors where a task runs locally. Tasks whose levels say the
+same share one `Configuration`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -239,10 +239,11 @@ class _Explainer:
     def _errors(self) -> Iterator[Problem]:
         """Yield what is wrong with the request and the pipeline, besides its tasks."""
         yield from refusals.of_request(self.request, self.rules)
-        yield from unknown_blocks(self.pipeline, self.request)
+        unknown = unknown_blocks(self.pipeline, self.request)
+        yield from unknown
         yield from refusals.of_pipeline(self.pipeline, self.selected, self.request, whole=self.whole)
         yield from self.retry_errors
-        if not self.selected:
+        if not self.selected and not unknown:
             yield Problem(self.file, "has no block to run")
         try:
             check_graph(self.pipeline)

@@ -41,7 +41,7 @@ def nearest(value: object, valid: Iterable[str]) -> str | None:
     """Return the hint ``did you mean …?`` for the closest of the valid names, or list them if none is close."""
     from difflib import get_close_matches  # noqa: PLC0415 - the runtime imports this module, and must start fast
 
-    names = sorted(valid)
+    names = sorted(map(str, valid))
     close = get_close_matches(str(value).lower()[:200], names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"

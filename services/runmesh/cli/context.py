@@ -1,18 +1,20 @@
 """Where a command works: the settings, the mesh, and the project that is meant."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from runmesh import local
 from runmesh.client import Mesh
-from runmesh.errors import Invalid, Problem
+from runmesh.errors import Invalid, Problem, Unreachable
 from runmesh.settings import Settings, load
 
-METADATA = "metadata.yaml"
+METADATA: Final = "metadata.yaml"
+_PATIENCE: Final = 2.0
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, one value a line, and nothing else.")]
 Project = Annotated[
@@ -30,8 +32,14 @@ def settings() -> Settings:
 
 @asynccontextmanager
 async def mesh() -> AsyncIterator[Mesh]:
-    """Connect to the mesh that this machine or the environment names."""
-    async with Mesh.connected(settings()) as connected:
+    """Connect to the mesh that this machine or the environment names. A person waits for two seconds, no more."""
+    here = settings()
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                connected = await stack.enter_async_context(Mesh.connected(here))
+        except TimeoutError:
+            raise Unreachable(f"no NATS server answers at {here.nats_url}") from None
         yield connected
 
 

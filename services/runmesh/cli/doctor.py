@@ -16,7 +16,7 @@ from rich.text import Text
 from runmesh import local, subjects
 from runmesh.bus import Bus
 from runmesh.cli import output
-from runmesh.cli.context import Json
+from runmesh.cli.context import Json, mesh
 from runmesh.cli.context import settings as found_settings
 from runmesh.cli.exits import Exit
 from runmesh.cli.exits import run as run_command
@@ -74,9 +74,9 @@ async def _examine(settings: Settings) -> AsyncIterator[Finding]:
     ):
         yield finding
     try:
-        async with Mesh.connected(settings) as mesh:
+        async with mesh() as connected:
             yield Finding("connection", "ok", _server(settings))
-            async for finding in _mesh(mesh, settings):
+            async for finding in _mesh(connected, settings):
                 yield finding
     except Unreachable as error:
         yield Finding(

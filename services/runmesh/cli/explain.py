@@ -73,13 +73,12 @@ def _only(explanation: Explanation, names: list[str] | None) -> dict[str, BlockE
 def _print(console: Console, explanation: Explanation, blocks: Mapping[str, BlockExplanation]) -> None:
     pipeline = explanation.pipeline
     how = "one task" if pipeline.whole else "a task for each block"
-    console.print(Text.assemble((pipeline.name, "bold"), (f"  {explanation.project}", "dim"), f"  {how}"))
-    console.print()
+    console.print(Text.assemble((pipeline.name, "bold"), (f"  {explanation.project}", "dim"), f"  {how}\n"))
     shown = {pipeline.name: pipeline} if pipeline.whole else blocks
     for name, found in shown.items():
         console.print(_block(name, found))
-    console.print(*_problems("warning", "yellow", explanation.warnings), sep="\n")
-    console.print(*_problems("error", "bold red", explanation.errors), sep="\n")
+    for line in (*_problems("warning", "yellow", explanation.warnings), *_problems("error", "red", explanation.errors)):
+        console.print(line)
 
 
 def _block(name: str, found: BlockExplanation) -> RenderableType:
@@ -96,6 +95,8 @@ def _block(name: str, found: BlockExplanation) -> RenderableType:
 def _values(found: BlockExplanation) -> Table:
     table = Table.grid(padding=(0, 3, 0, 0))
     for path, value in _leaves(found.config):
+        if value in ({}, []):
+            continue
         differs = Text()
         if path in found.differs:
             differs = Text(f"differs: mage {_short(found.differs[path])}", "yellow")

@@ -29,14 +29,15 @@ GLYPHS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Glyph and style of every state, of runs and of blocks."""
 
+_UNLIMITED: Final = 240
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
 
 
 def out() -> Console:
-    """Return a console for results."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Return a console for results; where there is no terminal, nothing is cut to fit one."""
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
 
 
 def err() -> Console:
@@ -99,4 +100,6 @@ def size(count: float) -> str:
 
 def table(*columns: str) -> Table:
     """Return an empty table in our style: a quiet head, no lines."""
-    return Table(*columns, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(*columns, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    made.columns[0].no_wrap = True  # it names what the row is about: cut, it names nothing
+    return made

@@ -18,6 +18,8 @@ _DEEPEST: Final = 10
 _QUIET: Final = frozenset({"pending", TaskState.COMPLETED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED})
 """What is left out first where there is not enough room."""
 _WIDEST: Final = 100
+_OURS: Final = "runmesh-run: "
+"""What the runtime itself writes last says less than the line before it."""
 _NOTE_STYLES: Final = {"queued": "cyan", "retrying": "yellow", "cancelled": "yellow"}
 _FOOT_STYLES: Final = {"failed": "red", "failing": "red", "cancelled": "yellow", "cancelling": "yellow"}
 
@@ -33,6 +35,8 @@ def render(view: RunView, now: datetime, *, height: int | None = None) -> Render
     """Draw a run, within `height` rows where it must fit a screen."""
     if view.state == RunState.REJECTED:
         return Group(_head(view), *_problems(view))
+    if view.state is None:
+        return Group(_head(view), Text("\n  waiting for a resolver to take the request", "dim"))
     shown = rows(view.blocks)
     room = max(3, height - 7) if height else len(shown)
     if len(shown) > room:
@@ -131,7 +135,8 @@ def _failure(block: BlockView) -> Text:
     text = Text.assemble((f"{block.cause or 'failed'}: ", "red"), _line(block.reason) or f"exit code {block.exit_code}")
     if block.unconfirmed:
         text.append("; it may still be running", "yellow")
-    last = next((line.strip() for line in reversed(block.log_tail) if line.strip()), None)
+    lines = (line.strip() for line in reversed(block.log_tail))
+    last = next((line for line in lines if line and not line.startswith(_OURS)), None)
     if last and last not in text.plain:
         text.append(f"\n{last}", "dim")
     return text

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Group
@@ -29,7 +29,9 @@ from runmesh.settings import PREFIX, Settings, load
 
 app = typer.Typer()
 
-_READY_WITHIN = 20.0
+_READY_WITHIN: Final = 20.0
+_LEASE: Final = 10.0
+"""How soon a new executor takes over from one that died, in seconds: on one machine no network asks for patience."""
 
 
 @app.command("up")
@@ -46,7 +48,7 @@ def up(
     projects_dir, project = _projects(project_dir)
 
     async def work() -> Exit:
-        here = load(projects_dir=projects_dir)
+        here = _here(projects_dir)
         async with embedded(here.state_dir / "nats", port) as server:
             mesh = LocalMesh(server.url, server.token, os.getpid(), str(projects_dir), project)
             with announced(mesh, here.state_dir) as file:
@@ -96,12 +98,18 @@ def _projects(directory: Path) -> tuple[Path, str | None]:
     raise Invalid(Problem("PROJECT_DIR", f"{directory} is no project, and holds none", hint))
 
 
+def _here(projects_dir: Path) -> Settings:
+    here = load(projects_dir=projects_dir)
+    return here if "ack_wait" in here.model_fields_set else here.model_copy(update={"ack_wait": _LEASE})
+
+
 def _environment(here: Settings, server: Server, slots: int | None) -> Mapping[str, str]:
     ours = {
         "NATS_URL": server.url,
         "NATS_TOKEN": server.token,
         "PROJECTS_DIR": str(here.projects_dir),
         "STATE_DIR": str(here.state_dir.resolve()),
+        "ACK_WAIT": str(here.ack_wait),
         "ALLOW_INLINE": "true",
         "ALLOW_OVERRIDES": "true",
     }

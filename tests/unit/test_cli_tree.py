@@ -1,0 +1,125 @@
+"""What a person sees of a run."""
+
+from io import StringIO
+
+from rich.console import Console
+
+from runmesh.cli.tree import render, rows
+from runmesh.events import RequestProblem, RunFact, TaskFact
+from runmesh.view import BlockView, RunView, fold
+from tests.facts import RUN, at, graph, run_fact, statuses, task_fact, whole_run
+
+
+def drawn(view: RunView, seconds: float = 0, *, height: int | None = None) -> str:
+    console = Console(file=StringIO(), width=110, color_system=None)
+    console.print(render(view, at(seconds), height=height))
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()).strip("\n")  # type: ignore[attr-defined]
+
+
+def test_a_run_on_its_way_is_a_tree_of_blocks_with_their_states() -> None:
+    upstream = {
+        "load": (),
+        "left": ("load",),
+        "right": ("load",),
+        "join": ("left", "right"),
+        "send": ("join",),
+        "fetch": (),
+    }
+    facts: list[RunFact | TaskFact] = [
+        run_fact("accepted", 0, blocks=graph(upstream)),
+        run_fact("running", 0.1),
+        task_fact("load", "running", 0.2, n=2),
+        task_fact("load", "completed", 1.0, n=3),
+        task_fact("left", "running", 1.1, n=2),
+        task_fact("right", "running", 1.1, n=2),
+        task_fact("right", "failed", 2, n=3, cause="user"),
+        task_fact("right", "retrying", 2, n=4, reason="exit code 1\nand more", due_at=at(7)),
+        task_fact("fetch", "queued", 1, executor_type="k8s", reason="no worker of k8s is there"),
+    ]
+    assert drawn(fold(RUN, facts), 4) == (
+        "● running  orders  shop   01JB0000000000000000000000\n"
+        "\n"
+        " ✓ load                 local_python      0.80 s\n"
+        " ├─ ● left              local_python       2.9 s\n"
+        " │  └─ · join ← right   local_python\n"
+        " │     └─ · send        local_python\n"
+        " └─ ↻ right             local_python      0.90 s   again in 3 s: exit code 1\n"
+        " ○ fetch                k8s                        no worker of k8s is there\n"
+        "\n"
+        "  ━━━━━━╸                                   1 of 6  4.0 s"
+    )
+
+
+def test_a_failed_run_says_which_block_failed_and_its_last_words() -> None:
+    picture = drawn(fold(RUN, whole_run("failed")), 60)
+    assert picture.startswith("✗ failed  orders  shop")
+    assert "✗ report   local_python      0.40 s   user: exit code 1\n" in picture
+    assert "KeyError: 'age'" in picture
+    assert picture.endswith("2 of 2  2.0 s")
+
+
+def test_what_the_runtime_says_last_gives_way_to_the_line_before() -> None:
+    tail = ("KeyError: 'age'", "runmesh-run: block 'load' failed", "")
+    fact = task_fact("load", "failed", 1, cause="user", reason="exit code 1", log_tail=tail)
+    picture = drawn(fold(RUN, [run_fact("accepted"), fact]))
+    assert "KeyError: 'age'" in picture
+    assert "runmesh-run" not in picture
+
+
+def test_a_stop_that_could_not_be_confirmed_is_said() -> None:
+    fact = task_fact("load", "failed", 1, cause="timeout", reason="ran longer than 60 s", unconfirmed=True)
+    assert "it may still be running" in drawn(fold(RUN, [run_fact("accepted"), fact]))
+
+
+def test_a_rejected_run_lists_what_is_wrong_and_what_to_write_instead() -> None:
+    errors = (
+        RequestProblem(path="pipeline", message="there is no pipeline 'oders'", hint="did you mean 'orders'?"),
+        RequestProblem(path="timeout", message="Input should be greater than 0, not -1"),
+    )
+    assert drawn(fold(RUN, [run_fact("rejected", errors=errors)])) == (
+        "✗ rejected  orders  shop   01JB0000000000000000000000\n"
+        "\n"
+        " pipeline  there is no pipeline 'oders'\n"
+        "   → did you mean 'orders'?\n"
+        " timeout  Input should be greater than 0, not -1"
+    )
+
+
+def test_before_the_resolver_has_spoken_that_is_what_is_waited_for() -> None:
+    assert drawn(fold(RUN, [])).endswith("waiting for a resolver to take the request")
+
+
+def test_a_second_attempt_and_a_carried_over_block_are_marked() -> None:
+    carried = {**graph({"load": (), "report": ("load",)}), **statuses(load="completed")}
+    facts: list[RunFact | TaskFact]
+    facts = [run_fact("accepted", blocks=carried, retry_of="before"), task_fact("report", "running", 1, attempt=2)]
+    picture = drawn(fold(RUN, facts), 3)
+    assert "retry of before" in picture
+    assert "carried over" in picture
+    assert "try 2" in picture
+
+
+def test_on_a_small_screen_the_quiet_blocks_are_counted_instead() -> None:
+    names = [f"b{index:02}" for index in range(60)]
+    facts: list[RunFact | TaskFact] = [run_fact("accepted", blocks=graph(dict.fromkeys(names, ())))]
+    facts += [task_fact(name, "completed", 1) for name in names[:30]] + [task_fact("b40", "running", 1)]
+    picture = drawn(fold(RUN, facts), 2, height=20)
+    assert "● b40" in picture
+    assert "… 59 more of 60: 30 completed, 29 pending, 1 running" in picture
+    assert len(picture.splitlines()) <= 20
+
+
+def test_a_chain_of_a_thousand_blocks_is_a_list() -> None:
+    chain = {f"b{index}": BlockView(f"b{index}", upstream=(f"b{index - 1}",) if index else ()) for index in range(1000)}
+    found = rows(chain)
+    assert [row.block.name for row in found] == list(chain)
+    assert {row.branch for row in found} == {""}
+
+
+def test_blocks_whose_upstream_is_not_part_of_the_run_stand_at_the_root() -> None:
+    assert [row.branch for row in rows({"b": BlockView("b", upstream=("elsewhere",))})] == [""]
+
+
+def test_what_a_block_wrote_is_no_markup() -> None:
+    fact = task_fact("load", "failed", 1, cause="user", reason="[red]boom[/] [/nothing]")
+    assert "[red]boom[/] [/nothing]" in drawn(fold(RUN, [run_fact("accepted"), fact]))

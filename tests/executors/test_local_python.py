@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from runmesh.errors import Rejected, Unavailable
 from runmesh.events import Cause
@@ -150,6 +151,16 @@ class TestProcesses(LocalPython):
         assert not alive(pid_of(handle))
         assert [path for path in self.directory.rglob("*") if path.is_file()] == []
 
+    def test_it_runs_under_uvloop(self) -> None:
+        async def end() -> Phase:
+            async with self.connect() as executor:
+                handle = await executor.submit(self.shell("uvloop", "echo hello"))
+                assert [line.text for line in await self.output(executor, handle)] == ["hello"]
+                return (await self.ended(executor, handle)).phase
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            assert runner.run(end()) is Phase.SUCCEEDED
+
     async def test_removing_a_running_job_stops_it(self, executor: Executor) -> None:
         handle = await executor.submit(self.sleeping("running"))
         await executor.remove(handle)
@@ -240,6 +251,14 @@ class TestNothingOutlives(LocalPython):
         assert await executor.find(self.sleeping("orphaned")) is None
         again = await executor.submit(self.task("orphaned", "true"))
         assert (await self.ended(executor, again)).phase is Phase.SUCCEEDED
+
+    async def test_a_killed_supervisor_takes_no_job_of_another_along(self, executor: Executor, tmp_path: Path) -> None:
+        handle = await executor.submit(self.sleeping("same-key"))
+        async with Executor(Site("mesh", "default", "worker-1", dict(os.environ), tmp_path / "other")) as other:
+            theirs = await other.submit(self.sleeping("same-key"))
+            os.kill(parent_of(pid_of(theirs)), signal.SIGKILL)
+            await eventually(lambda: not alive(pid_of(theirs)))
+        assert alive(pid_of(handle))
 
     async def test_a_lease_that_ran_out_stops_the_jobs(self, executor: Executor) -> None:
         await executor.beat(30)

@@ -15,6 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ETXTBSY
+from time import monotonic
 from typing import Any, ClassVar, Final, Self
 
 from runmesh.errors import Rejected, Unavailable
@@ -22,7 +23,7 @@ from runmesh.events import Cause
 from runmesh.executor import ENDED, GONE, Handle, LogLine, Observation, Phase, Position, Site, Task
 from runmesh.executors.local import launch
 from runmesh.executors.local.launch import Config
-from runmesh.executors.local.link import Link, sweep
+from runmesh.executors.local.link import Link
 from runmesh.executors.local.output import Output
 
 __all__ = ["Config", "Executor"]
@@ -156,7 +157,7 @@ class Executor:
 
     async def beat(self, lease: float) -> None:
         """Extend the jobs' lease."""
-        self._lease = {"until": asyncio.get_running_loop().time() + lease, "lease": lease}
+        self._lease = {"until": monotonic() + lease, "lease": lease}
         if self._link:
             self._link.send(do="beat", **self._lease)
 
@@ -184,7 +185,7 @@ class Executor:
             do="start",
             key=task.key,
             command=launch.command(task),
-            environment=launch.environment(task, self._site.environment),
+            environment=launch.environment(task, self._site.environment) | link.mark,
             directory=launch.directory(task),
             stdout=str(stdout),
             stderr=str(stderr),
@@ -225,9 +226,8 @@ class Executor:
         job.finish()
 
     def _lost(self) -> None:
-        """The supervisor is no more, and so its jobs: see to it that what they started is gone too."""
+        """The supervisor is no more, and so are its jobs."""
         lost = [job for job in self._jobs.values() if job.observation.phase not in ENDED]
-        sweep([f"RUNMESH_KEY={job.key}" for job in lost])
         for job in lost:
             self._forget(job)
             if not job.started.done():

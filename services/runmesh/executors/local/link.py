@@ -1,7 +1,8 @@
 """The worker's end of the line to its supervisor process (see `supervisor.py` for what is said on it).
 
 Messages arrive by callback, so an end of a job is known the moment it was told. The end of the line means
-that the supervisor died: what the kernel did not kill with it, `sweep` does.
+that the supervisor is no more. If it was killed, the kernel killed its jobs with it, but not what they had
+started: every process below a supervisor carries its name in the environment, and is found by that.
 """
 
 import asyncio
@@ -12,9 +13,10 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, cast
+from uuid import uuid4
 
 from runmesh.executors.local.processes import carries, send_signal
 
@@ -26,6 +28,7 @@ main(int(sys.argv[2]))
 """
 _PACKAGES: Final = str(Path(__file__).parents[3])
 _ROUNDS: Final = 5
+_NAME: Final = "RUNMESH_SUPERVISOR"
 
 Hear = Callable[[dict[str, Any]], None]
 Lost = Callable[[], None]
@@ -37,6 +40,8 @@ class Link(asyncio.Protocol):
     def __init__(self, process: Process, hear: Hear, lost: Lost) -> None:
         self._process, self._hear, self._lost = process, hear, lost
         self._inbox = b""
+        self.mark = {_NAME: uuid4().hex}
+        """The variable by which whatever runs below this supervisor is known, unlike anything else on the machine."""
         self._closed = asyncio.Event()
         self._transport: asyncio.Transport | None = None
 
@@ -97,6 +102,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Called by asyncio."""
+        _sweep(f"{_NAME}={self.mark[_NAME]}")
         self._closed.set()
         self._lost()
 
@@ -111,14 +117,14 @@ async def _start(descriptor: int) -> Process:
     )
 
 
-def sweep(variables: Collection[str]) -> None:
-    """Kill every process that was given one of these variables, written NAME=value (Linux).
+def _sweep(mark: str) -> None:
+    """Kill every process that carries a mark (Linux).
 
-    Again until there is none, since a process may start another while we look. It reads /proc on the caller's
-    thread, a millisecond for a hundred processes: it is needed only when a supervisor was killed.
+    Again until there is none, since a process may start another while we look. It reads /proc on the event loop,
+    a millisecond for a hundred processes, once in a supervisor's life: nobody may believe the jobs gone before.
     """
     for _ in range(_ROUNDS):
-        found = [pid for pid in _processes() if any(carries(pid, variable) for variable in variables)]
+        found = [pid for pid in _processes() if carries(pid, mark)]
         for pid in found:
             send_signal(os.kill, pid, signal.SIGKILL)
         if not found:

@@ -18,8 +18,8 @@ emptied its environment dies with the last job.)
 
 The end of the socket, or a lease that ran out, stops every job: TERM, and KILL after the job's grace, but never
 later than a third of the lease after its end, when others may begin to take the worker's tasks over. If the
-supervisor itself is killed, the kernel kills the jobs (PR_SET_PDEATHSIG). Where there is no Linux, process
-groups are all there is.
+supervisor itself is killed, the kernel kills the jobs (PR_SET_PDEATHSIG), and the worker what they had started.
+That alone outlives a SIGKILL of both at the same moment. Where there is no Linux, process groups are all there is.
 """
 
 import json

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final, Literal
 
+from pydantic_core import to_json
+
 from runmesh import cloudevents, subjects
 from runmesh.bus import Bus, Message
 from runmesh.events import DeadLetter
@@ -20,12 +22,13 @@ Encoding = Literal["utf-8", "base64", "zlib+base64"]
 def dead_letter(message: Message, reason: str, error: str, limit: int) -> DeadLetter:
     """Build the letter of a message: whole as long as it fits into `limit` bytes, else as much of it as does."""
     headers = dict(message.headers)
-    room = limit - _ENVELOPE - len(error[:_LONGEST_TEXT].encode()) * 2 - len(str(headers).encode()) * 2
+    error = error[:_LONGEST_TEXT]
+    room = limit - _ENVELOPE - len(to_json([error, headers, message.subject]))
     body, encoding, truncated = _encoded(message.data, max(0, room))
     return DeadLetter(
         subject=message.subject,
         reason=reason,
-        error=error[:_LONGEST_TEXT],
+        error=error,
         headers=headers,
         body=body,
         encoding=encoding,
@@ -54,13 +57,8 @@ def _encoded(data: bytes, room: int) -> tuple[str, Encoding, bool]:
         if len(plain := b64encode(data)) <= room:
             return plain.decode(), "base64", False
     else:
-        if len(text) * 6 <= room or len(_escaped(text)) <= room:
+        if len(to_json(text)) <= room:
             return text, "utf-8", False
     if len(packed := b64encode(zlib.compress(data))) <= room:
         return packed.decode(), "zlib+base64", False
     return b64encode(data[: room // 4 * 3]).decode(), "base64", True
-
-
-def _escaped(text: str) -> bytes:
-    # JSON writes control characters as six, quotes and backslashes as two.
-    return b"".join(b"......" if c < " " else b".." if c in '"\\' else c.encode() for c in text)

@@ -83,6 +83,7 @@ class Platform:
     def __init__(self, **scripts: Script) -> None:
         self.scripts = scripts
         self.jobs: dict[Handle, Job] = {}
+        self._by_key: dict[str, Job] = {}
         self.started: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.cancelled: list[str] = []
@@ -108,13 +109,14 @@ class Platform:
             return job.handle
         self.started[task.key] += 1
         handle = Handle(f"scripted/{task.block}/{task.key}/{self.started[task.key]}")
-        self.jobs[handle] = job = Job(task.key, handle, script)
+        self.jobs[handle] = self._by_key[task.key] = job = Job(task.key, handle, script)
         self.later(self._live(job))
         return handle
 
     def known(self, key: str) -> Job | None:
         """The job of a key that is still there."""
-        return next((job for job in self.jobs.values() if job.key == key and not job.removed), None)
+        job = self._by_key.get(key)
+        return job if job is not None and not job.removed else None
 
     def forget(self, job: Job) -> None:
         """Let somebody delete a job by hand."""

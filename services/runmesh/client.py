@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json, to_json
@@ -17,8 +17,9 @@ from ulid import ULID
 
 from runmesh import cloudevents, local, subjects
 from runmesh.bus import Bus, Entry, Message, connect
+from runmesh.bus.refusals import Refused
 from runmesh.errors import Invalid, Problem, Undecodable
-from runmesh.events import CancelRequest, Command, LogLines, RetryRequest, RunFact, RunRequest, TaskFact
+from runmesh.events import CancelRequest, Command, DeadLetter, LogLines, RetryRequest, RunFact, RunRequest, TaskFact
 from runmesh.settings import Settings, load
 from runmesh.view import Fact, RunView, fold
 
@@ -26,7 +27,16 @@ C = TypeVar("C", bound=Command)
 T = TypeVar("T")
 
 SOURCE: Final = "/runmesh/client"
+_GLANCE: Final = 0.05
 _LATELY: Final = timedelta(days=1)
+
+
+class _Sent(NamedTuple):
+    """A request of ours, as it was stored."""
+
+    project: str
+    sequence: int
+    body: bytes
 
 
 class WorkerView(BaseModel):
@@ -58,7 +68,7 @@ class Mesh:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self._submitted: dict[str, str] = {}
+        self._submitted: dict[str, _Sent] = {}
 
     @classmethod
     @asynccontextmanager
@@ -100,8 +110,7 @@ class Mesh:
         """
         run = str(ULID()) if id is None else id
         request = _command(RunRequest, {"id": run, "pipeline": pipeline, **fields})
-        await self._ask("run", project, request, run)
-        self._submitted[run] = project
+        self._submitted[run] = await self._ask("run", project, request, run)
         return run
 
     async def cancel(self, run: str, blocks: Iterable[str] | None = None, reason: str | None = None) -> None:
@@ -113,19 +122,39 @@ class Mesh:
         """Ask for what did not complete in a finished run to be run again; return the new run's id."""
         project, new = await self._project_of(run), str(ULID())
         request = _command(RetryRequest, {"run": run, "blocks": _names(blocks), "reason": reason, "id": new})
-        await self._ask("retry", project, request, new)
-        self._submitted[new] = project
+        self._submitted[new] = await self._ask("retry", project, request, new)
         return new
 
-    async def _ask(self, verb: str, project: str, request: Command, event_id: str) -> None:
+    async def taken(self, run: str) -> None:
+        """Wait until a resolver has taken what was submitted here, for as long as that takes.
+
+        Raises `Invalid` if it could not be taken: the id belongs to another request, say, whose run goes on untouched.
+        """
+        sent = self._submitted[run]
+        while await self._queued(sent):  # noqa: ASYNC110 - a queue tells nobody that it has become shorter
+            await asyncio.sleep(_GLANCE)
+        async for message in self.bus.replay(subjects.DEAD, "mesh.dead.*.*"):
+            letter = cloudevents.decode(DeadLetter, message.headers, message.data)
+            if letter.body.encode() == sent.body:
+                raise Invalid(Problem("request", letter.error, f"refused as {letter.reason}"))
+
+    async def _queued(self, sent: "_Sent") -> bool:
+        try:
+            await self.bus.api(f"STREAM.MSG.GET.{subjects.REQUESTS}", {"seq": sent.sequence})
+        except Refused:  # no such message: it was acknowledged
+            return False
+        return True
+
+    async def _ask(self, verb: str, project: str, request: Command, event_id: str) -> "_Sent":
         body = request.to_json()
-        await self.bus.publish(
+        stored = await self.bus.publish(
             subjects.request(verb, project),
             body,
             headers=cloudevents.headers_for(request, event_id=event_id, source=SOURCE),
             # With the body: another request under the same id must reach the resolver, which says so.
             message_id=f"{event_id}.{sha256(body).hexdigest()[:16]}",
         )
+        return _Sent(project, stored.sequence, body)
 
     # --- following -----------------------------------------------------------------------------------
 
@@ -230,7 +259,7 @@ class Mesh:
     async def _project_of(self, run: str) -> str:
         _check_run_id(run)
         if run in self._submitted:
-            return self._submitted[run]
+            return self._submitted[run].project
         if (fact := await self._first_fact(run)) is None:
             raise Invalid(Problem("run", f"nothing is known of {run!r}", "`runmesh runs` lists the latest"))
         return fact.project

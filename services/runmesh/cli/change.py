@@ -8,7 +8,7 @@ from runmesh.cli import output
 from runmesh.cli.context import Blocks, Json, Run, mesh
 from runmesh.cli.exits import Exit
 from runmesh.cli.exits import run as run_command
-from runmesh.cli.follow import follow
+from runmesh.cli.follow import follow_own
 
 app = typer.Typer()
 
@@ -49,7 +49,7 @@ def retry(
         async with mesh() as connected:
             new = await connected.retry(run, blocks)
             if watch:
-                return await follow(connected, new, as_json=json)
+                return await follow_own(connected, new, as_json=json)
             if json:
                 output.emit({"run": new, "retry_of": run})
             else:

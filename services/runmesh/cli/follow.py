@@ -18,6 +18,7 @@ from runmesh.view import Fact, RunView, fold
 
 _REFRESH: Final = 0.125
 _PATIENCE: Final = 3.0
+_TAKEN_WITHIN: Final = 5.0
 _CODES: Final = {RunState.COMPLETED: Exit.OK, RunState.REJECTED: Exit.REJECTED}
 
 
@@ -32,6 +33,23 @@ async def follow(mesh: Mesh, run: str, *, as_json: bool = False) -> Exit:
     if not as_json:
         _next_steps(view)
     return ended_with(view)
+
+
+async def follow_own(mesh: Mesh, run: str, *, as_json: bool, fresh: bool = True) -> Exit:
+    """Follow a run that was just asked for. Raises `Invalid` if the resolver refuses to take the request.
+
+    If the id is not a `fresh` one, the run on show may be an earlier one: only the resolver knows.
+    """
+    async with asyncio.TaskGroup() as group:
+        taking = group.create_task(mesh.taken(run))
+        code = await follow(mesh, run, as_json=as_json)
+        if not fresh:
+            await asyncio.wait({taking}, timeout=_TAKEN_WITHIN)
+            if not taking.done():
+                output.say(f"no resolver has taken this request yet: what was shown is an earlier run {run}")
+                code = Exit.FAILED
+        taking.cancel()
+    return code
 
 
 def ended_with(view: RunView) -> Exit:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,7 +12,7 @@ from runmesh.cli import output
 from runmesh.cli.context import Json, Project, mesh, project_or_default
 from runmesh.cli.exits import Exit
 from runmesh.cli.exits import run as run_command
-from runmesh.cli.follow import follow
+from runmesh.cli.follow import follow_own
 from runmesh.client import Mesh
 from runmesh.errors import Invalid, Problem
 from runmesh.events import RunFact, RunState
@@ -60,7 +60,7 @@ def submit(  # noqa: PLR0913 - one for each thing that a request may say
         async with mesh() as connected:
             run = await connected.submit(pipeline, project=where, **fields)
             if watch:
-                return await follow(connected, run, as_json=json)
+                return await follow_own(connected, run, as_json=json, fresh=id is None)
             if json:
                 output.emit({"run": run, "project": where, "pipeline": pipeline})
             else:
@@ -73,8 +73,9 @@ def submit(  # noqa: PLR0913 - one for each thing that a request may say
 async def _first_answer(connected: Mesh, run: str) -> Exit:
     """Wait a moment for the resolver's word: a request that it rejects should not look like a success."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(_ANSWER_WITHIN), aclosing(connected.watch(run)) as facts:  # type: ignore[type-var]
-            async for fact in facts:
+        async with asyncio.timeout(_ANSWER_WITHIN):
+            await connected.taken(run)
+            async for fact in connected.watch(run):
                 if isinstance(fact, RunFact):
                     return _answered(fact)
     output.say("the request is stored; no resolver has taken it yet")

@@ -1,0 +1,343 @@
+"""The commands about runs, against a real server with facts published by hand."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from runmesh import subjects
+from runmesh.bus import Bus
+from runmesh.cli import call
+from runmesh.dead import bury
+from runmesh.events import RequestProblem, RunFact, TaskFact
+from tests.conftest import Address
+from tests.facts import RUN, publish, requests, run_fact, task_fact, whole_run, write
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def values(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Command = Callable[..., Coroutine[Any, Any, Done]]
+
+
+@pytest.fixture
+def runmesh(
+    bus: Bus,  # noqa: ARG001 - it has emptied the server
+    nats_address: Address,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Call the command line beside the test's own event loop."""
+    monkeypatch.setenv("RUNMESH_NATS_URL", nats_address.url)
+    monkeypatch.setenv("RUNMESH_NATS_TOKEN", nats_address.token)
+    monkeypatch.setenv("RUNMESH_PROJECT", "shop")
+    monkeypatch.chdir(tmp_path)
+
+    async def command(*arguments: str) -> Done:
+        code = await asyncio.to_thread(call, arguments)
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return command
+
+
+@asynccontextmanager
+async def resolving(bus: Bus, *facts: RunFact | TaskFact, dead: str | None = None) -> AsyncIterator[None]:
+    """Take requests as a resolver does: publish facts, or a dead letter, and acknowledge."""
+
+    async def take() -> None:
+        async with bus.consume(subjects.REQUESTS, subjects.RESOLVER, slots=1) as pump:
+            async for message in pump:
+                await publish(bus, *facts)
+                if dead:
+                    await bury(bus, message, service="resolver", reason=dead, error="no")
+                await message.ack()
+
+    taking = asyncio.create_task(take())
+    try:
+        yield
+    finally:
+        taking.cancel()
+        await asyncio.wait({taking})
+
+
+# --- submit ------------------------------------------------------------------------------------------
+
+
+async def test_submit_prints_the_id_of_the_run_that_it_asks_for(runmesh: Command, bus: Bus) -> None:
+    done = await runmesh(
+        *("submit", "orders", "--var", "day=3", "--var", "name=monday", "--label", "team=a", "--timeout", "60"),
+        *("--block", "load", "--downstream", "--executor-type", "k8s", "--allow-blocks-to-fail"),
+    )
+    assert done.code == 0
+    assert "no resolver has taken it yet" in done.err
+    [(subject, body)] = await requests(bus)
+    assert subject == "mesh.request.run.shop"
+    assert body["id"] == done.out.strip()
+    assert body["variables"] == {"day": 3, "name": "monday"}
+    assert body["blocks"] == {"names": ["load"], "upstream": False, "downstream": True}
+    assert (body["labels"], body["timeout"], body["executor_type"]) == ({"team": "a"}, 60, "k8s")
+    assert body["allow_blocks_to_fail"] is True
+
+
+async def test_submit_as_json_writes_nothing_else_on_stdout(runmesh: Command, bus: Bus) -> None:
+    async with resolving(bus, run_fact("accepted")):
+        done = await runmesh("submit", "orders", "--id", RUN, "--json")
+    assert (done.code, done.values) == (0, [{"run": RUN, "project": "shop", "pipeline": "orders"}])
+    assert not done.err
+
+
+async def test_a_rejected_request_exits_3_and_says_why(runmesh: Command, bus: Bus) -> None:
+    problem = RequestProblem(path="pipeline", message="there is no pipeline 'oders'", hint="did you mean 'orders'?")
+    async with resolving(bus, run_fact("rejected", errors=(problem,))):
+        done = await runmesh("submit", "oders", "--id", RUN)
+        watched = await runmesh("submit", "oders", "--id", RUN, "--watch")
+    assert done.code == watched.code == 3
+    assert "rejected: pipeline: there is no pipeline 'oders' (did you mean 'orders'?)" in done.err
+    assert "pipeline: there is no pipeline 'oders' (did you mean 'orders'?)" in watched.out
+
+
+async def test_an_id_that_is_taken_is_said_even_if_that_run_completed(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *whole_run())
+    for follow in ([], ["--watch"]):
+        async with resolving(bus, dead="id_conflict"):
+            done = await runmesh("submit", "orders", "--id", RUN, "--var", f"day={len(follow)}", *follow)
+        assert done.code == 2
+        assert "runmesh: request: no (refused as id_conflict)" in done.err
+
+
+async def test_a_request_that_no_resolver_could_read_is_refused_here(runmesh: Command, bus: Bus) -> None:
+    done = await runmesh("submit", "orders", "--id", "no.dots")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("runmesh: id: ")
+    assert await requests(bus) == []
+
+
+@pytest.mark.parametrize(("end", "code"), [("completed", 0), ("failed", 1), ("cancelled", 1)])
+async def test_submit_and_watch_exits_as_the_run_ends(runmesh: Command, bus: Bus, end: str, code: int) -> None:
+    async with resolving(bus, *whole_run(end)):
+        done = await runmesh("submit", "orders", "--id", RUN, "--watch")
+    assert done.code == code
+    assert "report on local_python" in done.out
+    assert ("runmesh retry" in done.err) == (end != "completed")
+
+
+# --- watch, logs -----------------------------------------------------------------------------------------
+
+
+async def test_watching_off_a_terminal_prints_a_line_for_each_change(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *whole_run("failed"))
+    done = await runmesh("watch", RUN)
+    assert done.code == 1
+    assert [line.split(maxsplit=1)[1] for line in done.out.splitlines()] == [
+        f"○ accepted         run {RUN} of orders",
+        "○ queued           load on local_python",
+        f"● running          run {RUN} of orders",
+        "● running          load on local_python",
+        "✓ completed        load on local_python",
+        "○ queued           report on local_python",
+        "● running          report on local_python",
+        "✗ failed           report on local_python: user: exit code 1",
+        f"✗ failed           run {RUN} of orders",
+    ]
+    assert f"runmesh logs {RUN} report" in done.err
+
+
+async def test_watching_as_json_writes_the_facts(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *whole_run())
+    done = await runmesh("watch", RUN, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert [value["type"] for value in done.values][-2:] == [
+        "dev.runmesh.task.completed.v1",
+        "dev.runmesh.run.completed.v1",
+    ]
+
+
+async def test_an_unknown_run_exits_2(runmesh: Command) -> None:
+    for command in ("watch", "show", "logs", "cancel", "retry"):
+        done = await runmesh(command, "ghost")
+        assert (done.code, done.out) == (2, "")
+        assert done.err == "runmesh: run: nothing is known of 'ghost' (`runmesh runs` lists the latest)\n"
+
+
+async def test_logs_name_the_block_unless_it_was_asked_for(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *whole_run())
+    await write(bus, "load", "one", "[bold]two")
+    await write(bus, "report", "three", stream="stderr")
+    assert (await runmesh("logs", RUN)).out == "load │ one\nload │ [bold]two\nreport │ three\n"
+    assert (await runmesh("logs", RUN, "report")).out == "three\n"
+    assert [value["stream"] for value in (await runmesh("logs", RUN, "--json")).values] == ["stdout", "stderr"]
+
+
+async def test_following_logs_ends_with_the_run(runmesh: Command, bus: Bus) -> None:
+    facts = whole_run()
+    await publish(bus, *facts[:4])
+    following = asyncio.create_task(runmesh("logs", RUN, "-f"))
+    await write(bus, "load", "one")
+    await publish(bus, *facts[4:])
+    assert (await following).out == "load │ one\n"
+
+
+async def test_logs_of_a_block_that_the_run_has_not_exit_2(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *whole_run())
+    done = await runmesh("logs", RUN, "laod")
+    assert done.code == 2
+    assert "did you mean 'load'?" in done.err
+
+
+# --- runs, show ------------------------------------------------------------------------------------------
+
+
+async def test_runs_are_listed_and_chosen_by_state_and_project(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *whole_run("failed", run="first"), *whole_run(run="second"), run_fact("accepted", run="third"))
+    assert [value["run"] for value in (await runmesh("runs", "--json")).values] == ["third", "second", "first"]
+    assert [value["run"] for value in (await runmesh("runs", "--json", "--state", "failed")).values] == ["first"]
+    assert [value["run"] for value in (await runmesh("runs", "--json", "--limit", "1")).values] == ["third"]
+    assert (await runmesh("runs", "--json", "--project", "other")).out == ""
+    table = (await runmesh("runs")).out.splitlines()
+    assert table[0].split() == ["run", "state", "project", "pipeline", "blocks", "took", "began"]
+    assert table[2].split()[:5] == ["second", "✓", "completed", "shop", "orders"]
+
+
+async def test_no_runs_are_no_table(runmesh: Command) -> None:
+    done = await runmesh("runs", "--since", "2h")
+    assert (done.code, done.out, done.err) == (0, "", "no runs within 2h\n")
+
+
+async def test_show_draws_a_run_and_writes_it_as_json(runmesh: Command, bus: Bus) -> None:
+    await publish(
+        bus, run_fact("accepted"), task_fact("load", "queued", 1, executor_type="k8s", reason="no worker of k8s")
+    )
+    assert "no worker of k8s" in (await runmesh("show", RUN)).out
+    [value] = (await runmesh("show", RUN, "--json")).values
+    assert (value["state"], value["blocks"][0]["reason"]) == ("accepted", "no worker of k8s")
+
+
+# --- cancel, retry -----------------------------------------------------------------------------------------
+
+
+async def test_cancel_asks_for_blocks_with_the_reason(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *whole_run()[:4])
+    assert (await runmesh("cancel", RUN, "load", "--reason", "wrong day")).code == 0
+    assert await requests(bus) == [
+        ("mesh.request.cancel.shop", {"run": RUN, "blocks": ["load"], "reason": "wrong day"})
+    ]
+
+
+async def test_cancelling_what_has_ended_asks_for_nothing(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *whole_run())
+    done = await runmesh("cancel", RUN)
+    assert done.code == 0
+    assert "has ended already, completed" in done.err
+    assert await requests(bus) == []
+
+
+async def test_retry_prints_the_new_run(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *whole_run("failed"))
+    done = await runmesh("retry", RUN, "--json")
+    [(subject, body)] = await requests(bus)
+    assert done.values == [{"run": body["id"], "retry_of": RUN}]
+    assert (subject, body["run"]) == ("mesh.request.retry.shop", RUN)
+
+
+# --- workers, dead letters, doctor -------------------------------------------------------------------------
+
+
+async def test_workers_are_listed_with_what_waits_for_them(runmesh: Command, bus: Bus) -> None:
+    assert "runmesh executor local_python" in (await runmesh("workers")).err
+    await bus.bucket(subjects.WORKERS).put(subjects.worker("k8s", "default", "w1"), b'{"held": 3, "slots": 32}')
+    await bus.publish(subjects.execute("k8s", "default", "shop", RUN, "load"), b"{}")
+    [value] = (await runmesh("workers", "--json")).values
+    assert (value["executor_type"], value["held"], value["waiting"]) == ("k8s", 3, 1)
+    assert "w1" in (await runmesh("workers")).out
+
+
+async def one_dead_letter(bus: Bus) -> None:
+    await bus.publish("mesh.request.run.shop", b"\xff not json", headers={"traceparent": "00-1"}, message_id="m1")
+    async with bus.consume(subjects.REQUESTS, subjects.RESOLVER, slots=1) as pump:
+        message = await anext(pump)
+        await bury(bus, message, service="resolver", reason="undecodable", error="not JSON")
+        await message.ack(confirmed=True)
+
+
+async def test_a_dead_letter_is_listed_shown_and_published_again(runmesh: Command, bus: Bus) -> None:
+    assert (await runmesh("dead", "list")).err == "no dead letters\n"
+    await one_dead_letter(bus)
+    [value] = (await runmesh("dead", "list", "--json")).values
+    assert (value["number"], value["service"], value["reason"]) == (1, "resolver", "undecodable")
+    assert "mesh.request.run.shop" in (await runmesh("dead", "list")).out
+    assert "\\xff not json" in (await runmesh("dead", "show", "1")).out
+    assert (await runmesh("dead", "replay", "1")).code == 0
+    async with bus.consume(subjects.REQUESTS, subjects.RESOLVER, slots=1) as pump:
+        message = await anext(pump)
+    assert (message.data, message.headers["traceparent"]) == (b"\xff not json", "00-1")
+    assert (await runmesh("dead", "list")).err == "no dead letters\n"
+
+
+async def test_a_dead_letter_is_dropped_for_good(runmesh: Command, bus: Bus) -> None:
+    await one_dead_letter(bus)
+    assert (await runmesh("dead", "drop", "1")).code == 0
+    assert (await bus.stream_info(subjects.DEAD)).messages == 0
+    again = await runmesh("dead", "drop", "1")
+    assert (again.code, again.err) == (
+        2,
+        "runmesh: number: there is no dead letter 1 (`runmesh dead list` shows them)\n",
+    )
+
+
+async def test_the_doctor_says_what_is_missing_and_what_to_do(runmesh: Command, bus: Bus) -> None:
+    found = {value["check"]: value for value in (await runmesh("doctor", "--json")).values}
+    assert found["provisioned"]["verdict"] == found["clock"]["verdict"] == "ok"
+    assert (found["resolver"]["verdict"], found["resolver"]["next"]) == ("fail", "start one: `runmesh resolver`")
+    assert found["workers"]["verdict"] == "warn"
+    await bus.api("STREAM.DELETE.LOGS")
+    done = await runmesh("doctor")
+    assert done.code == 1
+    assert "missing: LOGS" in done.out
+    assert "run `runmesh provision`" in done.out
+
+
+async def test_provision_mends_that_and_then_has_nothing_to_do(runmesh: Command, bus: Bus) -> None:
+    await runmesh("provision")
+    await bus.api("STREAM.DELETE.LOGS")
+    assert (await runmesh("provision")).out.strip() == "made stream LOGS"
+    assert (await runmesh("provision")).err == "everything is there already\n"
+
+
+@pytest.mark.usefixtures("runmesh")
+async def test_a_service_refuses_to_start_where_nothing_is_provisioned(bus: Bus) -> None:
+    await bus.api(f"CONSUMER.DELETE.{subjects.FACTS}.{subjects.RESOLVER}")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "runmesh", "resolver", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert err.decode() == "runmesh: consumer 'resolver' of stream FACTS is missing: run `runmesh provision` first\n"
+
+
+@pytest.mark.usefixtures("runmesh")
+async def test_watching_that_is_interrupted_exits_130(bus: Bus) -> None:
+    await publish(bus, *whole_run()[:4])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "runmesh", "watch", RUN, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    assert "accepted" in (await process.stdout.readline()).decode()
+    process.send_signal(2)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")

@@ -11,17 +11,17 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from ulid import ULID
 
 from runmesh import cloudevents, local, subjects
-from runmesh.bus import Bus, Entry, Message, connect
+from runmesh.bus import Bus, Message, connect
 from runmesh.bus.refusals import Refused
 from runmesh.errors import Invalid, Problem, Undecodable
 from runmesh.events import CancelRequest, Command, DeadLetter, LogLines, RetryRequest, RunFact, RunRequest, TaskFact
 from runmesh.settings import Settings, load
 from runmesh.view import Fact, RunView, fold
+from runmesh.workers import WorkerView, worker_view
 
 C = TypeVar("C", bound=Command)
 T = TypeVar("T")
@@ -37,23 +37,6 @@ class _Sent(NamedTuple):
     project: str
     sequence: int
     body: bytes
-
-
-class WorkerView(BaseModel):
-    """One worker process, as its last beat describes it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    executor_type: str
-    pool: str
-    worker: str
-    state: str = "working"
-    host: str | None = None
-    version: str | None = None
-    slots: int | None = None
-    held: int | None = None
-    since: datetime | None = None
-    at: datetime
 
 
 class Mesh:
@@ -237,7 +220,7 @@ class Mesh:
     async def workers(self) -> list[WorkerView]:
         """Return the workers that are alive."""
         entries = await self.bus.bucket(subjects.WORKERS).entries()
-        return sorted(map(_worker, entries), key=lambda worker: (worker.executor_type, worker.pool, worker.worker))
+        return sorted(map(worker_view, entries), key=lambda worker: (worker.executor_type, worker.pool, worker.worker))
 
     async def _stored(self, *filters: str, since: datetime | None = None) -> AsyncIterator[Fact]:
         async for message in self.bus.replay(subjects.FACTS, *filters, since=since):
@@ -295,11 +278,3 @@ def _fact(message: Message) -> Fact | None:
 
 def _ends_run(fact: Fact) -> bool:
     return isinstance(fact, RunFact) and fold(fact.run, [fact]).ended
-
-
-def _worker(entry: Entry) -> WorkerView:
-    name = subjects.worker_address(entry.key)._asdict()
-    try:
-        return WorkerView.model_validate({**from_json(entry.value), **name, "at": entry.at})
-    except (ValidationError, ValueError):  # a beat of a newer version: it is alive, that much we know
-        return WorkerView.model_validate({**name, "at": entry.at})

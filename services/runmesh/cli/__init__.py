@@ -18,6 +18,7 @@ from runmesh.cli.exits import EXIT_CODES, exit_code
 
 _MESH, _RUNS, _CARE = "A mesh", "Runs", "When something is wrong"
 COMMANDS: Final = {
+    "demo": ("demo", _MESH, "Watch an example project run, on a mesh of its own."),
     "up": ("up", _MESH, "Run a whole mesh on this machine, until Ctrl-C."),
     "provision": ("services", _MESH, "Make every stream, consumer and bucket on a NATS server."),
     "resolver": ("services", _MESH, "Run the service that turns requests into tasks."),

@@ -81,6 +81,12 @@ class Stopping:
         """Whether somebody asked."""
         return self._asked.is_set()
 
+    def begin(self) -> None:
+        """Let all children drain and end."""
+        self._asked.set()
+        for child in self._children:
+            child.stop()
+
     async def wait(self) -> None:
         """Wait until somebody asks."""
         await self._asked.wait()
@@ -95,9 +101,8 @@ class Stopping:
             asyncio.get_running_loop().remove_signal_handler(number)
 
     def _on_signal(self) -> None:
+        if not self.begun:
+            self.begin()
+            return
         for child in self._children:
-            if self.begun:
-                child.kill()
-            else:
-                child.stop()
-        self._asked.set()
+            child.kill()

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from runmesh.cli import output
 from runmesh.cli.exits import Exit
-from runmesh.cli.tree import render
+from runmesh.cli.tree import last_words, render
 from runmesh.client import Mesh
-from runmesh.events import RunFact, RunState, TaskState
+from runmesh.events import RunFact, RunState, TaskFact, TaskState
 from runmesh.view import Fact, RunView, fold
 
 _REFRESH: Final = 0.125
@@ -25,14 +25,15 @@ _CODES: Final = {RunState.COMPLETED: Exit.OK, RunState.REJECTED: Exit.REJECTED}
 async def follow(mesh: Mesh, run: str, *, as_json: bool = False) -> Exit:
     """Show a run until it has ended, and return the exit code that its end deserves."""
     if as_json:
-        view = await _as_json(mesh, run)
-    elif sys.stdout.isatty():
-        view = await _as_tree(mesh, run)
-    else:
-        view = await _as_lines(mesh, run)
-    if not as_json:
-        _next_steps(view)
+        return ended_with(await _as_json(mesh, run))
+    view = await shown(mesh, run)
+    _next_steps(view)
     return ended_with(view)
+
+
+async def shown(mesh: Mesh, run: str) -> RunView:
+    """Show a run to a person until it has ended, and return what became of it."""
+    return await (_as_tree(mesh, run) if sys.stdout.isatty() else _as_lines(mesh, run))
 
 
 async def follow_own(mesh: Mesh, run: str, *, as_json: bool, fresh: bool = True) -> Exit:
@@ -96,8 +97,9 @@ async def _as_lines(mesh: Mesh, run: str) -> RunView:
     async with _impatient(facts):
         async for fact in mesh.watch(run):
             facts.append(fact)
-            sys.stdout.write(f"{line(fact)}\n")
-            sys.stdout.flush()
+            if _tells(fact):
+                sys.stdout.write(f"{line(fact)}\n")
+                sys.stdout.flush()
     view = fold(run, facts)
     for problem in view.errors:
         output.out().print(
@@ -130,9 +132,21 @@ def line(fact: Fact) -> str:
     if isinstance(fact, RunFact):
         return f"{at}  {glyph} {fact.state:<16} run {fact.run} of {fact.pipeline}{_because(fact.reason)}"
     attempt = f" (try {fact.attempt})" if fact.attempt > 1 else ""
-    cause = f"{fact.cause}: " if fact.cause and fact.state in (TaskState.FAILED, TaskState.RETRYING) else ""
-    reason = _because(f"{cause}{fact.reason}" if fact.reason else None)
-    return f"{at}  {glyph} {fact.state:<16} {fact.block} on {fact.executor_type}{attempt}{reason}"
+    return f"{at}  {glyph} {fact.state:<16} {fact.block} on {fact.executor_type}{attempt}{_because(_why(fact))}"
+
+
+def _tells(fact: Fact) -> bool:
+    """Leave out the steps that every task takes: it is enough to see it run, or why it does not."""
+    return fact.state not in (TaskState.QUEUED, TaskState.SUBMITTED) or bool(fact.reason)
+
+
+def _why(fact: TaskFact) -> str | None:
+    match fact.state:
+        case TaskState.FAILED:
+            return ": ".join(filter(None, (fact.cause, fact.reason, last_words(fact.log_tail))))
+        case TaskState.RETRYING if fact.due_at:
+            return f"again in {max(0.0, (fact.due_at - fact.at).total_seconds()):.0f} s"
+    return fact.reason
 
 
 def _because(reason: str | None) -> str:

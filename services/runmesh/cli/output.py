@@ -1,7 +1,7 @@
 """How the command line speaks: results on stdout, everything else on stderr, colours only on a terminal."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -102,4 +102,12 @@ def table(*columns: str) -> Table:
     """Return an empty table in our style: a quiet head, no lines."""
     made = Table(*columns, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     made.columns[0].no_wrap = True  # it names what the row is about: cut, it names nothing
+    return made
+
+
+def steps(commands: Iterable[tuple[str, str]]) -> Table:
+    """Return what to type next, and what each command does."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    for command, what in commands:
+        made.add_row("", Text(command, "cyan", no_wrap=True), Text(what, "dim"))
     return made

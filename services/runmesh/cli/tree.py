@@ -123,7 +123,7 @@ def _note(view: RunView, block: BlockView, now: datetime) -> Text:
             return _failure(block)
         case TaskState.RETRYING:
             wait = max(0.0, (block.due_at - now).total_seconds()) if block.due_at else 0
-            reason = f"again in {wait:.0f} s: {reason}"
+            reason = f"again in {wait:.0f} s: {last_words(block.log_tail) or reason}"
         case TaskState.UPSTREAM_FAILED:
             reason = "not run"
         case TaskState.COMPLETED:
@@ -135,11 +135,16 @@ def _failure(block: BlockView) -> Text:
     text = Text.assemble((f"{block.cause or 'failed'}: ", "red"), _line(block.reason) or f"exit code {block.exit_code}")
     if block.unconfirmed:
         text.append("; it may still be running", "yellow")
-    lines = (line.strip() for line in reversed(block.log_tail))
-    last = next((line for line in lines if line and not line.startswith(_OURS)), None)
+    last = last_words(block.log_tail)
     if last and last not in text.plain:
         text.append(f"\n{last}", "dim")
     return text
+
+
+def last_words(log_tail: Sequence[str] | None) -> str | None:
+    """Return the last line that the block itself wrote, which mostly says why it failed."""
+    lines = (line.strip() for line in reversed(log_tail or ()))
+    return next((line for line in lines if line and not line.startswith(_OURS)), None)
 
 
 def _summary(view: RunView, hidden: int) -> Text:

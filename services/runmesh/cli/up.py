@@ -6,7 +6,8 @@ outlives us, however we end.
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -30,6 +31,7 @@ from runmesh.settings import PREFIX, Settings, load
 app = typer.Typer()
 
 _READY_WITHIN: Final = 20.0
+_LOOK: Final = 0.05
 _LEASE: Final = 10.0
 """How soon a new executor takes over from one that died, in seconds: on one machine no network asks for patience."""
 
@@ -48,7 +50,7 @@ def up(
     projects_dir, project = _projects(project_dir)
 
     async def work() -> Exit:
-        here = _here(projects_dir)
+        here = settings_for(projects_dir)
         async with embedded(here.state_dir / "nats", port) as server:
             mesh = LocalMesh(server.url, server.token, os.getpid(), str(projects_dir), project)
             with announced(mesh, here.state_dir) as file:
@@ -59,32 +61,40 @@ def up(
 
 
 async def _run(here: Settings, server: Server, mesh: LocalMesh, file: Path, slots: int | None) -> None:
+    async with services(here, server, slots) as (_, stopping):
+        if not stopping.begun:
+            output.out().print(_welcome(server, mesh, file))
+        await stopping.wait()
+        output.say("stopping: what runs may end first (Ctrl-C again ends it now)")
+
+
+@asynccontextmanager
+async def services(here: Settings, server: Server, slots: int | None = None) -> AsyncIterator[tuple[Mesh, Stopping]]:
+    """Run a resolver and a local executor for the length of the block, which begins when they are ready."""
     environment = _environment(here, server, slots)
     children = [
         Child("resolver", ("resolver",), environment),
         Child("executor", ("executor", "local_python"), environment),
     ]
     async with connect(server.url, name="runmesh up", token=server.token) as bus:
-        pools = {"local_python": here.pools}
-        await provision(bus, pools=pools, ack_wait=here.ack_wait)
+        await provision(bus, pools={"local_python": here.pools}, ack_wait=here.ack_wait)
         async with Stopping(children) as stopping, asyncio.TaskGroup() as group:
             for child in children:
                 group.create_task(child.run())
-            if await _ready(Mesh(bus), stopping):
-                output.out().print(_welcome(server, mesh, file))
-            await stopping.wait()
-            output.say("stopping: what runs may end first (Ctrl-C again ends it now)")
+            mesh = Mesh(bus)
+            await _ready(mesh, stopping)
+            yield mesh, stopping
+            stopping.begin()
 
 
-async def _ready(mesh: Mesh, stopping: Stopping) -> bool:
+async def _ready(mesh: Mesh, stopping: Stopping) -> None:
     """Wait until the first worker is there: what is submitted then starts at once."""
     try:
         async with asyncio.timeout(_READY_WITHIN):
             while not stopping.begun and not await mesh.workers():  # noqa: ASYNC110 - it happens in another process
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(_LOOK)
     except TimeoutError:
         output.say("no worker is there yet; `runmesh doctor` looks for the reason")
-    return not stopping.begun
 
 
 def _projects(directory: Path) -> tuple[Path, str | None]:
@@ -98,7 +108,8 @@ def _projects(directory: Path) -> tuple[Path, str | None]:
     raise Invalid(Problem("PROJECT_DIR", f"{directory} is no project, and holds none", hint))
 
 
-def _here(projects_dir: Path) -> Settings:
+def settings_for(projects_dir: Path) -> Settings:
+    """Return the environment's settings for a mesh on this machine."""
     here = load(projects_dir=projects_dir)
     return here if "ack_wait" in here.model_fields_set else here.model_copy(update={"ack_wait": _LEASE})
 
@@ -126,10 +137,8 @@ def _welcome(server: Server, mesh: LocalMesh, file: Path) -> Group:
     facts.add_row("  [dim]NATS[/]", server.url, f"[dim]token in {os.path.relpath(file)}[/]")
     for name in names[:5]:
         facts.add_row("  [dim]project[/]", f"[bold]{name}[/]", f"[dim]{directory / name}[/]")
-    steps = Text()
-    for command, what in _steps(directory, names):
-        steps.append(f"  {command:<48}", "cyan").append(f"{what}\n", "dim")
-    return Group(Text.assemble(("✓", "green"), (" runmesh is up", "bold"), "\n"), facts, Text(), steps)
+    title = Text.assemble(("✓", "green"), (" runmesh is up", "bold"), "\n")
+    return Group(title, facts, Text(), output.steps(_steps(directory, names)), Text())
 
 
 def _steps(directory: Path, names: list[str]) -> list[tuple[str, str]]:

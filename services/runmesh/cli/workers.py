@@ -8,8 +8,8 @@ from runmesh.bus import Bus
 from runmesh.cli import output
 from runmesh.cli.context import Json, mesh
 from runmesh.cli.exits import run as run_command
-from runmesh.client import WorkerView
 from runmesh.errors import NotProvisioned
+from runmesh.workers import WorkerView
 
 app = typer.Typer()
 

@@ -136,9 +136,9 @@ def _cell(value: Any) -> str:
 def _steps(project: Path) -> list[tuple[str, str]]:
     program, directory = _program(), _short(project)
     return [
-        (f"{program} explain {directory} {PIPELINE}", "why each block runs where it does"),
-        (f"{program} up {directory}", "a mesh that stays, until Ctrl-C"),
-        (f"{program} submit {PIPELINE} --watch", "the same run on it, from another terminal"),
+        (f"{program} explain {directory} {PIPELINE}", "why it runs where it does"),
+        (f"{program} up {directory}", "a mesh that stays"),
+        (f"{program} submit {PIPELINE} --watch", "from a second terminal"),
     ]
 
 

@@ -1,7 +1,7 @@
 """How the command line speaks: results on stdout, everything else on stderr, colours only on a terminal."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -85,8 +85,14 @@ def duration(seconds: float | None) -> str:
 
 
 def ago(at: datetime | None) -> str:
-    """Write how long ago something was."""
-    return f"{duration(max(0.0, (now() - at).total_seconds()))} ago" if at else ""
+    """Write roughly how long ago something was: 40 s ago, 3 min ago."""
+    if at is None:
+        return ""
+    seconds = max(0, int((now() - at).total_seconds()))
+    for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
+        if seconds >= length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"
 
 
 def size(count: float) -> str:
@@ -99,15 +105,20 @@ def size(count: float) -> str:
 
 
 def table(*columns: str) -> Table:
-    """Return an empty table in our style: a quiet head, no lines."""
+    """Return an empty table in our style: a quiet head, no lines, a line for each row."""
     made = Table(*columns, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    made.columns[0].no_wrap = True  # it names what the row is about: cut, it names nothing
+    for column in made.columns:
+        column.no_wrap = True
+    made.columns[0].overflow = "ignore"  # it names what the row is about: cut, it names nothing
     return made
 
 
-def steps(commands: Iterable[tuple[str, str]]) -> Table:
-    """Return what to type next, and what each command does."""
+def steps(commands: Sequence[tuple[str, str]]) -> Table:
+    """Return what to type next, whole however narrow it is here, and what each command does."""
     made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column()
+    made.add_column(style="cyan", min_width=max(len(command) for command, _ in commands))
+    made.add_column(style="dim")
     for command, what in commands:
-        made.add_row("", Text(command, "cyan", no_wrap=True), Text(what, "dim"))
+        made.add_row("", Text(command), Text(what))
     return made

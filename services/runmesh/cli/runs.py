@@ -17,6 +17,7 @@ from runmesh.view import RunView
 
 app = typer.Typer()
 
+_STATE_WIDTH: Final = 12
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -80,7 +81,8 @@ def summary(view: RunView) -> dict[str, Any]:
 
 
 def _print(views: list[RunView]) -> None:
-    table = output.table("run", "state", "project", "pipeline", "blocks", "took", "began")
+    table = output.table("run", "state", "project", "pipeline", "took", "began")
+    table.columns[1].min_width = _STATE_WIDTH
     now = output.now()
     for view in views:
         table.add_row(
@@ -88,9 +90,8 @@ def _print(views: list[RunView]) -> None:
             output.state_text(str(view.state)),
             view.project,
             view.pipeline,
-            str(view.total or ""),
             output.duration(view.duration(now)),
-            Text(output.ago(view.started_at), "dim"),
+            Text(output.ago(view.started_at or view.ended_at), "dim"),
         )
     output.out().print(table)
 

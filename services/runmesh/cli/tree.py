@@ -43,7 +43,7 @@ def render(view: RunView, now: datetime, *, height: int | None = None) -> Render
         shown = [row for row in shown if row.block.state not in _QUIET][:room]
     parts: list[RenderableType] = [_head(view), Text()]
     if shown:
-        parts += [_table(view, shown, now), Text()]
+        parts += [_table(view, shown, now), *_failures(shown), Text()]
     if hidden := view.total - len(shown):
         parts += [_summary(view, hidden), Text()]
     return Group(*parts, _foot(view, now))
@@ -93,7 +93,7 @@ def _table(view: RunView, shown: Sequence[Row], now: datetime) -> Table:
     table.add_column(no_wrap=True, style="dim")
     table.add_column(no_wrap=True, style="dim")
     table.add_column(no_wrap=True, justify="right")
-    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True, overflow="ellipsis")
     for row in shown:
         block = row.block
         table.add_row(
@@ -135,10 +135,14 @@ def _failure(block: BlockView) -> Text:
     text = Text.assemble((f"{block.cause or 'failed'}: ", "red"), _line(block.reason) or f"exit code {block.exit_code}")
     if block.unconfirmed:
         text.append("; it may still be running", "yellow")
-    last = last_words(block.log_tail)
-    if last and last not in text.plain:
-        text.append(f"\n{last}", "dim")
     return text
+
+
+def _failures(shown: Sequence[Row]) -> Iterator[Text]:
+    """Say below the tree, where there is room, what failed blocks wrote last."""
+    for row in shown:
+        if row.block.state == TaskState.FAILED and (last := last_words(row.block.log_tail)):
+            yield Text.assemble("\n ", ("✗", "bold red"), f" {row.block.name}  ", (last, "dim"))
 
 
 def last_words(log_tail: Sequence[str] | None) -> str | None:

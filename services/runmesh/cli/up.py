@@ -148,5 +148,5 @@ def _steps(directory: Path, names: list[str]) -> list[tuple[str, str]]:
     return [
         (f"runmesh submit {pipeline}{project} --watch", "start a run and follow it"),
         ("runmesh runs", "what ran"),
-        ("Ctrl-C", "stop everything; what is stored stays"),
+        ("Ctrl-C", "stop everything, keep what is stored"),
     ]

@@ -11,6 +11,8 @@ from runmesh.errors import BusError
 from runmesh.resolver.happened import Present
 
 _LOOK: Final = 2.0
+_LOOK_FOR_FIRST: Final = 0.1
+"""A mesh that is just starting should not say that nobody is there when somebody is."""
 log = structlog.get_logger()
 
 
@@ -35,4 +37,4 @@ class Presence:
                 await self.look()
             except BusError as error:
                 log.warning("workers not listed", error=str(error))
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_LOOK if self.event.pools else _LOOK_FOR_FIRST)

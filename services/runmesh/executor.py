@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, NewType, Protocol, TypeVar, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from runmesh.events import Cause
 from runmesh.subjects import ExecutorType
@@ -31,16 +31,22 @@ class ExecutorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pool: str = "default"
-    """The workers that take the task: a named group, such as one cluster or one region."""
-    project_path: str | None = None
-    """Where the project is inside the job; the resolver's own path if absent."""
-    start_timeout: float = 1800.0
-    """Seconds in which the platform must start the job, else `capacity`."""
-    shared: bool = False
-    """The variables directory is the same for every executor, although its path is a local one."""
-    runtime: Literal["native", "mage"] = "native"
-    """What runs inside the job: ours, or `mage run`, for images that hold Mage."""
+    pool: str = Field(
+        "default", description="The workers that take the task: a named group, such as one cluster or one region."
+    )
+    project_path: str | None = Field(
+        None, description="Where the project is inside the job; the resolver's own path if absent."
+    )
+    start_timeout: float = Field(
+        1800.0, description="Seconds in which the platform must start the job, else `capacity`."
+    )
+    shared: bool = Field(
+        default=False,
+        description="The variables directory is the same for every executor, although its path is a local one.",
+    )
+    runtime: Literal["native", "mage"] = Field(
+        "native", description="What runs inside the job: ours, or `mage run`, for images that hold Mage."
+    )
 
 
 ConfigT = TypeVar("ConfigT", bound=ExecutorConfig)

@@ -9,6 +9,7 @@ import re
 from base64 import b32encode
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -33,6 +34,7 @@ WHOLE_PIPELINE: Final = "_pipeline"
 _LONGEST_TOKEN: Final = 200
 
 
+@lru_cache(4096)
 def token(name: str) -> str:
     """Encode a name from outside as one subject token; an overlong one is cut and ends in its hash."""
     encoded = quote(name, safe=":", errors="surrogatepass").replace(".", "%2E").replace("~", "%7E")
@@ -90,7 +92,7 @@ def dead(service: str, reason: str) -> str:
 
 
 def api(verb: str, project: str) -> str:
-    """mesh.api.<verb>.<project>"""
+    """mesh.api.<submit|run|explain>.<project>"""
     return f"mesh.api.{verb}.{token(project)}"
 
 

@@ -68,20 +68,21 @@ async def provision(
     and what is made gets 3 where the cluster has the nodes for it. `ack_wait` is a worker's lease in seconds.
     Raises `Refused` for what can't be changed (the retention of a stream, say).
     """
-    streams = [*_streams(), *_buckets(ack_wait)]
-    there = await _configurations(bus, streams)
-    missing = [stream for stream in streams if stream["name"] not in there]
+    wanted = [*streams(), *buckets(ack_wait)]
+    there = await _configurations(bus, wanted)
+    missing = [stream for stream in wanted if stream["name"] not in there]
     await _make(bus, missing, replicas)
     notes = [f"made stream {stream['name']}" for stream in missing]
-    for stream in streams:
+    for stream in wanted:
         if stream not in missing:
             notes += await _change(bus, stream, there[stream["name"]], replicas)
-    for name, consumer in _consumers(pools or {}, ack_wait):
+    for name, consumer in consumers(pools or {}, ack_wait):
         notes += await _consumer(bus, name, consumer)
     return notes
 
 
-def _streams() -> list[Config]:
+def streams() -> list[Config]:
+    """Return the configuration of every stream, without those under the buckets."""
     return [
         {**_QUEUE, "name": REQUESTS, "subjects": list(STREAM_SUBJECTS[REQUESTS])},
         *({**_QUEUE, "name": execute_stream(kind), "subjects": [execute_subjects(kind)]} for kind in ExecutorType),
@@ -95,14 +96,16 @@ def _history(name: str, *, days: int, **limits: int) -> Config:
     return {**_HISTORY, "name": name, "subjects": list(STREAM_SUBJECTS[name]), "max_age": days * _DAY, **limits}
 
 
-def _buckets(ack_wait: float) -> list[Config]:
+def buckets(ack_wait: float) -> list[Config]:
+    """Return the configuration of the stream under every key-value bucket."""
     lease = int(ack_wait * _SECOND)
     expiring = {"max_age": lease, "duplicate_window": min(lease, 120 * _SECOND)}
-    buckets = [(RUNS, {}), (CLAIMS, {}), (WORKERS, expiring)]
-    return [{**_BUCKET, "name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], **more} for name, more in buckets]
+    own = [(RUNS, {}), (CLAIMS, {}), (WORKERS, expiring)]
+    return [{**_BUCKET, "name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], **more} for name, more in own]
 
 
-def _consumers(pools: Mapping[str, Collection[str]], ack_wait: float) -> list[tuple[str, Config]]:
+def consumers(pools: Mapping[str, Collection[str]], ack_wait: float) -> list[tuple[str, Config]]:
+    """Return the name of its stream and the configuration of every durable consumer."""
     durable = {
         "ack_policy": "explicit",
         "ack_wait": int(ack_wait * _SECOND),
@@ -110,15 +113,15 @@ def _consumers(pools: Mapping[str, Collection[str]], ack_wait: float) -> list[tu
         "max_ack_pending": _PENDING,
         "deliver_policy": "all",
     }
-    consumers = [
+    made = [
         (REQUESTS, {**durable, "durable_name": RESOLVER}),
         (FACTS, {**durable, "durable_name": RESOLVER, "filter_subjects": list(TERMINAL_TASK_FACTS)}),
     ]
     for kind in ExecutorType:
         for pool in sorted({DEFAULT_POOL, *pools.get(kind, ())}):
             filters = {"filter_subjects": [execute_subjects(kind, pool)]}
-            consumers.append((execute_stream(kind), {**durable, "durable_name": execute_consumer(pool), **filters}))
-    return consumers
+            made.append((execute_stream(kind), {**durable, "durable_name": execute_consumer(pool), **filters}))
+    return made
 
 
 async def _configurations(bus: Bus, streams: Iterable[Config]) -> dict[str, Config]:

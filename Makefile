@@ -1,0 +1,62 @@
+# Every target works as the first command after a clone: what it needs is set up in .venv, with uv where it is on the
+# PATH, else with pip. Works with GNU make from 3.81 on.
+#
+#   PYTHON=python3.13   the interpreter for .venv (else the first one here that is new enough)
+#   ARGS='-k worker'    more arguments for pytest
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types schemas bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## Set up .venv (the others do it when they need it)
+
+demo: $(READY) ## Watch a real pipeline go through the mesh
+	@$(BIN)/python -m runmesh demo
+
+test: $(READY) ## Run all tests
+	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
+
+lint: $(READY) ## Check style, formatting and layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
+
+types: $(READY) ## Check types
+	$(BIN)/mypy
+
+schemas: $(READY) ## Write schemas/ from the code
+	$(BIN)/python -m runmesh.schemas schemas
+
+bench: $(READY) ## Measure
+	@$(BIN)/python -m tests.bench
+
+clean: ## Remove .venv and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find services tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@python=$$(for name in $(PYTHONS); do $$name -c '$(PROBE)' 2>/dev/null; done | head -n 1); \
+	if [ -z "$$python" ]; then \
+		echo "Runmesh needs Python 3.11 or later; looked for: $(PYTHONS)" >&2; \
+		echo "Install one, or say where it is: make PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi; \
+	set -e; \
+	if command -v uv >/dev/null; then \
+		echo "==> Setting up $(VENV) with uv and $$python"; \
+		uv venv --quiet --allow-existing --python "$$python" $(VENV); \
+		uv pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else \
+		echo "==> Setting up $(VENV) with pip and $$python"; \
+		"$$python" -m venv $(VENV); \
+		$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	fi
+	@touch $(READY)

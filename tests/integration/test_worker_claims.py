@@ -11,7 +11,7 @@ from runmesh.bus import Bus
 from runmesh.events import Cause, TaskState
 from runmesh.executor import Handle
 from runmesh.worker.claims import Claim, ClaimPhase
-from tests.conftest import Address
+from tests.conftest import ACK_WAIT, Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, LocalExecutor, Platform, Script
 from tests.integration.worker_mesh import POOL, RUN, TYPE, Mesh, mesh_on
@@ -178,6 +178,23 @@ async def test_a_local_job_dies_with_its_owner_and_is_lost(mesh: Mesh) -> None:
 
     assert (fact.state, fact.cause, fact.epoch) == ("failed", Cause.LOST, 1)
     assert platform.started[event.key] == 1
+
+
+async def test_a_local_job_that_its_dead_owner_may_have_started_is_not_started_again(mesh: Mesh) -> None:
+    platform = Platform()
+    event = mesh.command("load")
+    await mesh.write_claim(event, Claim(owner="dead", claimed_at=now()).submitting(now()))
+    await mesh.start(platform, LocalExecutor)
+    await mesh.order("load")
+    assert (await mesh.ended(event)).cause is Cause.LOST
+    assert not platform.jobs
+
+
+async def test_a_held_task_is_not_delivered_again(mesh: Mesh) -> None:
+    await mesh.start(Platform(load=Script(runs=1.5 * ACK_WAIT)))
+    await mesh.ended(await mesh.order("load"))
+    durable = f"{subjects.execute_stream(TYPE)}.{subjects.execute_consumer(POOL)}"
+    assert (await mesh.bus.api(f"CONSUMER.INFO.{durable}"))["delivered"]["consumer_seq"] == 1
 
 
 async def test_a_local_job_that_left_an_outcome_before_its_owner_died_is_not_lost(mesh: Mesh, tmp_path: Path) -> None:

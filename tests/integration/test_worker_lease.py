@@ -1,6 +1,7 @@
 """A worker that can't confirm that it is alive behaves as if it were dead."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,7 +14,7 @@ from runmesh.settings import Settings
 from runmesh.worker import LeaseLost, Worker
 from tests.conftest import ACK_WAIT, Address
 from tests.eventually import eventually
-from tests.executors.scripted import Config, LocalExecutor, Platform, Script, ScriptedExecutor
+from tests.executors.scripted import Config, Fault, LocalExecutor, Platform, Script, ScriptedExecutor
 from tests.integration.worker_mesh import POOL, TYPE, Mesh, mesh_on
 
 
@@ -77,6 +78,34 @@ async def test_a_worker_whose_record_cant_be_written_stops_before_others_take_ov
     assert claim
     assert (claim.owner, claim.phase, claim.epoch) == (process.worker_id, "submitted", 0)
     assert len(platform.alive) == 1
+
+
+async def test_a_worker_that_was_frozen_beyond_its_lease_does_nothing_when_it_wakes(mesh: Mesh) -> None:
+    platform = Platform(load=Script(submit=(Fault.REFUSED,), retry_after=1.0), report=Script(runs=1.0))
+    process = await mesh.start(platform)
+    report = await mesh.order("report")
+
+    async def runs() -> bool:
+        return await mesh.states(report) == ["submitted", "running"]
+
+    await eventually(runs)
+    load = await mesh.order("load")
+
+    async def waits() -> bool:
+        claim = await mesh.claim(load)
+        return claim is not None and claim.phase == "claimed" and platform.calls["submit"] > 1
+
+    await eventually(waits)
+    before = await mesh.claim(load), await mesh.claim(report)
+    calls = dict(platform.calls)
+    time.sleep(ACK_WAIT)  # noqa: ASYNC251 - the whole process stands still, as with SIGSTOP
+
+    with pytest.raises(LeaseLost):
+        await process.task
+
+    assert dict(platform.calls) == calls
+    assert (await mesh.claim(load), await mesh.claim(report)) == before
+    assert await mesh.states(report) == ["submitted", "running"]
 
 
 async def test_a_missing_consumer_is_fatal_and_says_so(bus: Bus) -> None:

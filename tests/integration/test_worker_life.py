@@ -1,19 +1,20 @@
 """A task's life in one worker, when nothing goes wrong, and when the task itself does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import pytest
 
 from runmesh import subjects
 from runmesh.bus import Bus
 from runmesh.events import Cause, LogLines
+from runmesh.executor import Handle, Observation, Phase
 from runmesh.worker.claims import ClaimPhase
 from tests.conftest import Address
 from tests.eventually import eventually
-from tests.executors.scripted import Fault, LocalExecutor, Platform, Script, ToldExecutor
+from tests.executors.scripted import Fault, LocalExecutor, Platform, Script, ScriptedExecutor, ToldExecutor
 from tests.integration.worker_mesh import Mesh, mesh_on
 
 
@@ -110,6 +111,53 @@ async def test_all_that_a_job_prints_is_stored_in_order_before_its_terminal_fact
     batches = [LogLines.model_validate_json(message.data) for message in stored]
     assert tuple(line for batch in batches for line in batch.lines) == lines
     assert [batch.first for batch in batches] == [1, 501, 1001, 1501]
+
+
+async def test_the_last_lines_are_stored_before_the_terminal_fact(mesh: Mesh) -> None:
+    await mesh.start(Platform(load=Script(prints=("one", "two"))), ToldExecutor)
+    await mesh.ended(await mesh.order("load"))
+    (lines,) = [message async for message in mesh.bus.replay(subjects.LOGS, "mesh.log.>")]
+    (told,) = [message async for message in mesh.bus.replay(subjects.FACTS, "mesh.task.completed.>")]
+    assert lines.at < told.at
+
+
+async def test_an_adopter_goes_on_where_the_log_of_the_dead_owner_ends(mesh: Mesh) -> None:
+    lines = tuple(f"line {number}" for number in range(1, 11))
+    platform = Platform(load=Script(prints=lines[:5], runs=None))
+    first = await mesh.start(platform, ToldExecutor)
+    event = await mesh.order("load")
+
+    async def stored() -> list[str]:
+        messages = [message async for message in mesh.bus.replay(subjects.LOGS, "mesh.log.>")]
+        return [line for message in messages for line in LogLines.model_validate_json(message.data).lines]
+
+    await eventually(stored)
+    await first.kill()
+    job = platform.job("load")
+    job.script = Script(prints=lines)
+    await mesh.start(platform, ToldExecutor)
+
+    async def adopted() -> bool:
+        claim = await mesh.claim(event)
+        return claim is not None and claim.owner == "worker-1"
+
+    await eventually(adopted)
+    job.end(Observation(Phase.SUCCEEDED, 0))
+    await mesh.ended(event)
+    assert tuple(await stored()) == lines
+
+
+class Broken(ScriptedExecutor):
+    """Answers nonsense for a while."""
+
+    async def observe(self, handles: Collection[Handle]) -> Mapping[Handle, Observation]:
+        seen = await super().observe(handles)
+        return seen if self.platform.calls["observe"] > 3 else cast("Mapping[Handle, Observation]", None)
+
+
+async def test_an_executor_that_answers_nonsense_does_not_end_its_worker(mesh: Mesh) -> None:
+    await mesh.start(Platform(load=Script()), Broken)
+    assert (await mesh.ended(await mesh.order("load"))).state == "completed"
 
 
 async def test_a_platform_that_does_not_answer_ends_nothing(mesh: Mesh) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from runmesh.bus import Bus
 from runmesh.events import Cause
-from runmesh.executor import Handle
+from runmesh.executor import Handle, Observation, Phase
 from runmesh.worker.claims import Claim, Stopping
 from tests.conftest import Address
 from tests.eventually import eventually
@@ -31,12 +31,29 @@ async def test_a_running_job_is_gone_before_its_task_is_cancelled(mesh: Mesh) ->
     event = await mesh.order("load")
     await mesh.submitted(event)
     await mesh.cancel()
+    await eventually(lambda: platform.cancelled)
+    claim = await mesh.claim(event)
+    assert claim
+    assert claim.stopping
+    assert claim.stopping.cause is Cause.CANCELLED
 
     fact = await mesh.ended(event)
 
     assert (fact.state, fact.cause, fact.reason, fact.unconfirmed) == ("cancelled", Cause.CANCELLED, "asked", None)
     assert platform.job("load").ended.is_set()
     await mesh.settled()
+
+
+async def test_a_timeout_that_its_owner_began_is_reported_by_the_next_one(mesh: Mesh) -> None:
+    platform = Platform(load=Script(runs=None, cancel_takes=None))
+    first = await mesh.start(platform)
+    event = await mesh.order("load", timeout=0.3)
+    await eventually(lambda: platform.cancelled)
+    await first.kill()
+    platform.job("load").end(Observation(Phase.SUCCEEDED, 0))
+    await mesh.start(platform)
+    fact = await mesh.ended(event)
+    assert (fact.state, fact.cause, fact.epoch) == ("failed", Cause.TIMEOUT, 1)
 
 
 async def test_only_the_named_tasks_stop(mesh: Mesh) -> None:

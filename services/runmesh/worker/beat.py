@@ -113,7 +113,7 @@ class Beat:
         if not isinstance(executor, NeedsBeats):
             return
         try:
-            async with asyncio.timeout(self._interval):
+            async with asyncio.timeout(self._interval / 2):
                 await executor.beat(self._station.lease.remaining())
         except LeaseLost:
             raise

@@ -93,8 +93,12 @@ class Observer:
 
     async def _observe(self, handles: Collection[Handle]) -> bool:
         """Tell each job what is said of it; return whether the platform answered."""
+        window = self._platform.executor.gone_window
         try:
             answers = await self._platform.observe(handles)
+            for handle in handles:
+                if job := self._jobs.get(handle):
+                    job.see(answers.get(handle, UNKNOWN), window)
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - foreign code: keep what was known
@@ -102,10 +106,6 @@ class Observer:
             self._pause = min(LONGEST_PAUSE, asked or 2 * self._pause)
             log.warning("platform not observed", jobs=len(handles), pause=self._pause, error=repr(error))
             return False
-        window = self._platform.executor.gone_window
-        for handle in handles:
-            if job := self._jobs.get(handle):
-                job.see(answers.get(handle, UNKNOWN), window)
         return True
 
 

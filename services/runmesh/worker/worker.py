@@ -1,6 +1,7 @@
 """One process's worker: pulls, and sees every task through from its delivery to its acknowledgement."""
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ from runmesh.worker.watching import Watcher
 log = structlog.get_logger(__name__)
 
 SLOTS: Final = 32
-"""Submissions in flight, unless the settings say otherwise."""
+"""Submissions in flight, unless the settings say otherwise. Jobs that live in their worker: one for each core."""
 MOST_HELD: Final = 20_000
 LAST_WORDS: Final = 60.0
 """Seconds beside the grace period that a draining worker takes at most."""
@@ -70,7 +71,7 @@ class Worker:
         self._draining = asyncio.Event()
         self._pump: Pump | None = None
         self._lives: set[asyncio.Task[None]] = set()
-        self._slots = settings.slots or SLOTS
+        self._slots = settings.slots or (SLOTS if executor.adoptable else os.cpu_count() or 1)
         throttle = Throttle(getattr(executor, "submit_rate", None))
         self._logs = Logs(self._station, self._spawn)
         self._observer = Observer(platform)

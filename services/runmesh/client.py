@@ -220,7 +220,8 @@ class Mesh:
     async def workers(self) -> list[WorkerView]:
         """Return the workers that are alive."""
         entries = await self.bus.bucket(subjects.WORKERS).entries()
-        return sorted(map(worker_view, entries), key=lambda worker: (worker.executor_type, worker.pool, worker.worker))
+        found = [worker_view(entry.key, entry.value, entry.at) for entry in entries]
+        return sorted(found, key=lambda worker: (worker.executor_type, worker.pool, worker.worker))
 
     async def _stored(self, *filters: str, since: datetime | None = None) -> AsyncIterator[Fact]:
         async for message in self.bus.replay(subjects.FACTS, *filters, since=since):

@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from runmesh import subjects
-from runmesh.bus import Entry
 
 
 class WorkerView(BaseModel):
@@ -26,10 +25,10 @@ class WorkerView(BaseModel):
     at: datetime
 
 
-def worker_view(entry: Entry) -> WorkerView:
+def worker_view(key: str, beat: bytes, at: datetime) -> WorkerView:
     """Read an entry of the `workers` bucket; of a beat that says something else we still know that it is alive."""
-    known = {**subjects.worker_address(entry.key)._asdict(), "at": entry.at}
+    known = {**subjects.worker_address(key)._asdict(), "at": at}
     try:
-        return WorkerView.model_validate({**from_json(entry.value), **known})
+        return WorkerView.model_validate({**from_json(beat), **known})
     except (ValidationError, ValueError, TypeError):
         return WorkerView.model_validate(known)

@@ -146,13 +146,11 @@ async def test_watching_off_a_terminal_prints_a_line_for_each_change(runmesh: Co
     assert done.code == 1
     assert [line.split(maxsplit=1)[1] for line in done.out.splitlines()] == [
         f"○ accepted         run {RUN} of orders",
-        "○ queued           load on local_python",
         f"● running          run {RUN} of orders",
         "● running          load on local_python",
         "✓ completed        load on local_python",
-        "○ queued           report on local_python",
         "● running          report on local_python",
-        "✗ failed           report on local_python: user: exit code 1",
+        "✗ failed           report on local_python: user: exit code 1: KeyError: 'age'",
         f"✗ failed           run {RUN} of orders",
     ]
     assert f"runmesh logs {RUN} report" in done.err
@@ -210,7 +208,7 @@ async def test_runs_are_listed_and_chosen_by_state_and_project(runmesh: Command,
     assert [value["run"] for value in (await runmesh("runs", "--json", "--limit", "1")).values] == ["third"]
     assert (await runmesh("runs", "--json", "--project", "other")).out == ""
     table = (await runmesh("runs")).out.splitlines()
-    assert table[0].split() == ["run", "state", "project", "pipeline", "blocks", "took", "began"]
+    assert table[0].split() == ["run", "state", "project", "pipeline", "took", "began"]
     assert table[2].split()[:5] == ["second", "✓", "completed", "shop", "orders"]
 
 

@@ -7,7 +7,7 @@ if 'data_exporter' not in globals():
 
 COLOURS = {'Adelie': '#e07a3f', 'Chinstrap': '#8b5fbf', 'Gentoo': '#2f8f83', 'all': '#8a8f98'}
 WIDTH, HEIGHT = 640, 380
-LEFT, RIGHT, TOP, BOTTOM = 30, 62, 13, 22  # millimetres at the chart's edges
+SHORT, LONG, FLAT, DEEP = 30, 62, 12, 22  # millimetres at the edges of the chart
 
 
 @data_exporter
@@ -57,11 +57,11 @@ def axes():
 
 
 def x(bill_mm):
-    return (bill_mm - LEFT) / (RIGHT - LEFT) * WIDTH
+    return (bill_mm - SHORT) / (LONG - SHORT) * WIDTH
 
 
 def y(depth_mm):
-    return HEIGHT - (depth_mm - TOP) / (BOTTOM - TOP) * HEIGHT
+    return HEIGHT - (depth_mm - FLAT) / (DEEP - FLAT) * HEIGHT
 
 
 def table(summary):

@@ -38,7 +38,8 @@ async def health(port: int | None, ready: Callable[[], bool]) -> AsyncIterator[i
             writer.close()
 
     async with await asyncio.start_server(answer, port=port) as server:
-        yield server.sockets[0].getsockname()[1]
+        # A free port is another one for IPv4 and for IPv6, and asyncio lists the two in any order: say IPv4's.
+        yield min(server.sockets, key=lambda socket: socket.family).getsockname()[1]
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ready: Callable[[], bool]) -> None:

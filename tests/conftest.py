@@ -9,9 +9,14 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from runmesh.bus import Bus, connect, provision
 from runmesh.embedded import Server, embedded
+
+# How fast this machine is must not decide whether a test passes.
+settings.register_profile("runmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("runmesh")
 
 ACK_WAIT = 2.0
 """The lease in tests, in seconds."""

@@ -260,6 +260,16 @@ async def test_an_unknown_version_waits_for_a_worker_that_knows_it(mesh: Mesh) -
     assert await mesh.facts(event) == []
 
 
+async def test_an_unknown_version_that_no_upgrade_cures_fails_in_the_end(mesh: Mesh) -> None:
+    await mesh.start(Platform(), ack_wait=1.0)
+    event = mesh.command("load")
+    written = cloudevents.headers_for(event, event_id="x", source="/test")
+    await mesh.publish_raw("load", event.to_json(), headers={**written, "ce-type": "dev.runmesh.task.execute.v9"})
+    assert (await mesh.ended(event, within=30.0)).cause is Cause.CONFIG
+    await mesh.settled()
+    assert len(await mesh.dead()) == 1
+
+
 @pytest.mark.parametrize("wrong", [{"executor_type": "ecs"}, {"pool": "gpu"}, {"key": "a.*.>"}])
 async def test_a_command_on_a_subject_that_is_not_its_own_is_a_dead_letter(mesh: Mesh, wrong: dict[str, str]) -> None:
     platform = Platform()

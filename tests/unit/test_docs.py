@@ -1,0 +1,60 @@
+"""What the documentation says of the code is true."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic.fields import FieldInfo
+
+from runmesh import subjects
+from runmesh.settings import PREFIX, Settings
+from runmesh.subjects import ExecutorType
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "deploy/demo/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def default(field: FieldInfo) -> str:
+    value: Any = field.default
+    match value:
+        case None:
+            return "none"
+        case tuple():
+            return f"`{','.join(value)}`"
+        case bool():
+            return f"`{str(value).lower()}`"
+        case Path():
+            return f"`{value}`"
+    return f"`{value}`"
+
+
+def settings_table() -> str:
+    rows = [
+        f"| `{PREFIX}{name.upper()}` | {default(field)} | {field.description or ''} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    page = (ROOT / "docs/operating.md").read_text()
+    found = re.search(r"<!-- settings:.*?-->\n(.*?)\n<!-- end -->", page, re.DOTALL)
+    assert found
+    assert found[1] == settings_table(), f"docs/operating.md should hold:\n\n{settings_table()}\n"
+
+
+def test_every_subject_is_documented() -> None:
+    page = (ROOT / "docs/events.md").read_text().replace(r"\|", "|")  # as a table's cell writes it
+    assert [subject for subject in subjects.literals() if f"`{subject}`" not in page] == []
+
+
+def test_the_readme_knows_every_executor_type() -> None:
+    page = (ROOT / "README.md").read_text()
+    assert [kind for kind in ExecutorType if f"`{kind}`" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []

@@ -93,6 +93,7 @@ class TestTheDemo:
             code = await demo.wait()
 
         assert code == 130, rest.decode()
+        assert "nothing is left running" in rest.decode()
         await eventually(lambda: not processes_with(mark))
         assert not list((clone / ".runmesh").iterdir())
 

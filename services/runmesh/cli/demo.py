@@ -58,6 +58,7 @@ def demo() -> None:
             async with embedded(here.state_dir / "nats") as server, services(here, server) as (mesh, stopping):
                 view = await _unless_stopped(_run(mesh, project.name), stopping)
         if view is None:
+            output.say("stopped; nothing is left running")
             return Exit.INTERRUPTED
         if (code := ended_with(view)) is Exit.OK:
             output.out().print(Group(*_result(project, view.run), output.steps(_steps(project))))

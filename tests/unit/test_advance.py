@@ -203,9 +203,13 @@ def test_a_state_is_stored_without_loss() -> None:
     assert len(plan.encode()) < 100_000
 
 
-graphs = st.integers(1, 9).flatmap(
-    lambda size: st.tuples(*(st.lists(st.integers(0, max(0, i - 1)), unique=True, max_size=i) for i in range(size)))
-).map(lambda ups: {f"b{i}": [f"b{j}" for j in above if j < i] for i, above in enumerate(ups)})
+graphs = (
+    st.integers(1, 9)
+    .flatmap(
+        lambda size: st.tuples(*(st.lists(st.integers(0, max(0, i - 1)), unique=True, max_size=i) for i in range(size)))
+    )
+    .map(lambda ups: {f"b{i}": [f"b{j}" for j in above if j < i] for i, above in enumerate(ups)})
+)
 ends = st.sampled_from(
     [(DONE, None)] * 4 + [(FAILED, cause) for cause in Cause] + [(TaskState.CANCELLED, Cause.CANCELLED)]
 )

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import nats.errors
 from nats.aio.msg import Msg
+from pydantic_core import from_json
 
 from runmesh.bus.link import Link, background
 from runmesh.bus.message import Stored
@@ -215,7 +216,7 @@ def header_size(headers: Mapping[str, str] | None) -> int:
 
 def decode_json(subject: str, msg: Msg) -> dict[str, Any]:
     """Read an answer of JetStream's API. Raises what its error means."""
-    answer: dict[str, Any] = json.loads(msg.data)
+    answer: dict[str, Any] = from_json(msg.data)
     if error := answer.get("error"):
         raise refusal(subject, error)
     return answer

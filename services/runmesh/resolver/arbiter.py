@@ -32,8 +32,9 @@ class Arbiter:
 
     async def decide(self, plan: Plan, state: State, now: datetime) -> Sequence[RunEvent]:
         """End every unclaimed task that must end, and learn of those that a worker has."""
-        facts = (_end(plan, state, block, now) for block, record in state.out().items() if not record.claimed)
-        return await asyncio.gather(*(self._end_unclaimed(plan, fact) for fact in facts if fact))
+        facts = [_end(plan, state, block, now) for block, record in state.out().items() if not record.claimed]
+        must_end = [fact for fact in facts if fact]
+        return await asyncio.gather(*(self._end_unclaimed(plan, fact) for fact in must_end)) if must_end else ()
 
     async def unknown_ends(self, plan: Plan, state: State) -> Sequence[TaskFact]:
         """Return the terminal facts of claims that the state does not know yet."""

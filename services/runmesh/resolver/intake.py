@@ -8,7 +8,8 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
@@ -100,8 +101,7 @@ class Intake:
         digest = _digest(project, document)
         try:
             request = decode(RunRequest, message.headers, message.data)
-            plan = await self._planner.plan(project, request, run)
-            await self._accept(plan, message, digest)
+            await self._accept(await self._planner.plan(project, request, run), message, digest)
         except Invalid as error:
             await self._reject(run, project, name, error, message, digest)
         except TooLarge as error:
@@ -110,9 +110,6 @@ class Intake:
 
     async def _accept(self, plan: Plan, message: Message, digest: str) -> None:
         plan = plan.model_copy(update={"digest": digest, "trace": trace_of(message.headers)})
-        with suppress(Conflict):
-            # The run is there already: the creation of its state will say so.
-            plan = await self._store.keep(plan)
         now = datetime.now(UTC)
         state = advance(plan, accept(plan, now=now), [self._presence.event], now)
         await self._begin(plan, state, message)
@@ -129,7 +126,7 @@ class Intake:
         try:
             run = await self._store.create(plan, state)
         except Conflict:
-            await self._again(state, message)
+            await self._again(plan, state, message)
             return
         await self._go_on(run, message)
 
@@ -138,20 +135,23 @@ class Intake:
             await self._pay(run, message)
             return
         await message.ack()
-        self._lanes.start(run)
+        await self._lanes.begin(run)
 
     async def _pay(self, run: Run, message: Message) -> None:
         """Publish the end of a run that never began, then acknowledge: nothing else would publish it."""
         paid = await self._store.publish_owed(run, ())
         await (message.ack() if len(paid) == len(run.state.outbox) else message.nak(_AGAIN))
 
-    async def _again(self, state: State, message: Message) -> None:
+    async def _again(self, plan: Plan | None, state: State, message: Message) -> None:
         """Answer a request whose id is taken: the same one again, a cancelled one, or another one."""
         known = await self._store.load(state.run)
         if known is None:
             raise BusError(f"run {state.run} vanished")
         if known.state.digest == state.digest:
             if not known.state.final:
+                if known.plan is None:
+                    known = replace(known, plan=plan)
+                    await self._store.repair(known)
                 await self._store.activate(state.run)
             await self._go_on(known, message)
         elif _cancelled_before(known.state, state.project):

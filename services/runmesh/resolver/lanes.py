@@ -25,18 +25,12 @@ from runmesh.resolver.state import Debt
 from runmesh.resolver.store import Run, Store
 from runmesh.resolver.timers import Timers
 
-_REMEMBERED: Final = 20_000
+_REMEMBERED: Final = 10_000
 _SWAPS: Final = 50
 _TRIES: Final = 3
 _AGAIN: Final = 1.0
 _Batch = list[tuple[RunEvent, Message | None]]
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class _Lane:
-    batch: _Batch = field(default_factory=list)
-    sweep: bool = False
 
 
 @dataclass(slots=True)
@@ -46,6 +40,14 @@ class _Memory:
     run: Run
     paid: set[Debt] = field(default_factory=set)
     touched: float = field(default_factory=monotonic)
+
+
+@dataclass(slots=True)
+class _Lane:
+    batch: _Batch = field(default_factory=list)
+    fresh: _Memory | None = None
+    """Just created: nothing has happened yet, and all is owed."""
+    sweep: bool = False
 
 
 class Lanes:
@@ -67,10 +69,15 @@ class Lanes:
     def __len__(self) -> int:
         return len(self._lanes)
 
-    def start(self, run: Run) -> None:
-        """Begin with a run that was just created."""
-        self._remember(run.state.run, _Memory(run))
-        self.give(run.state.run, Tick())
+    async def begin(self, run: Run) -> None:
+        """Publish what a run owes that was just created, and whatever happens to it meanwhile."""
+        memory, name = _Memory(run), run.state.run
+        self._remember(name, memory)
+        if name in self._lanes:
+            self.give(name, Tick())
+            return
+        lane = self._lanes[name] = _Lane(fresh=memory)
+        await self._drive(name, lane)
 
     def give(self, run: str, event: RunEvent, message: Message | None = None) -> None:
         """Let an event happen to a run; its message is acknowledged once the state that knows it is stored."""
@@ -81,7 +88,7 @@ class Lanes:
         self._lane(run).sweep = True
 
     def rested(self, run: str, seconds: float) -> bool:
-        """Say whether nothing happened to a run here for so long."""
+        """Say whether a run is not known here, or nothing happened to it for so long."""
         memory = self._memory.get(run)
         return run not in self._lanes and (memory is None or monotonic() - memory.touched > seconds)
 
@@ -94,18 +101,22 @@ class Lanes:
 
     async def _drive(self, run: str, lane: _Lane) -> None:
         try:
-            while lane.batch or lane.sweep:
+            while lane.batch or lane.sweep or lane.fresh:
                 batch, lane.batch = lane.batch, []
                 sweep, lane.sweep = lane.sweep, False
-                await self._turn_safely(run, batch, sweep=sweep)
+                fresh, lane.fresh = lane.fresh, None
+                await self._turn_safely(run, batch, fresh, sweep=sweep)
         finally:
             # No await since the loop's last look: whatever comes now gets a lane of its own.
             del self._lanes[run]
 
-    async def _turn_safely(self, run: str, batch: _Batch, *, sweep: bool) -> None:
+    async def _turn_safely(self, run: str, batch: _Batch, fresh: _Memory | None, *, sweep: bool) -> None:
         """Take one turn; what fails is delivered again, and every other run goes on."""
         try:
-            await self._turn(run, batch, sweep=sweep)
+            if fresh:
+                await self._settle(fresh)
+            if batch or sweep:
+                await self._turn(run, batch, sweep=sweep)
         except (NotPermitted, NotProvisioned):
             raise
         except BusError as error:
@@ -124,7 +135,9 @@ class Lanes:
             self._memory.pop(run, None)
             events += await self._look(run)
         memory = await self._swap(run, events)
-        await asyncio.gather(*(message.ack() for _, message in batch if message))
+        for _, message in batch:
+            if message:
+                await message.ack()
         if memory is not None:
             await self._settle(memory)
             if sweep and memory.paid:

@@ -71,9 +71,7 @@ def _task_fact(plan: Plan, debt: Debt) -> TaskFact:
     return fact.model_copy(update={"n": debt.n, "cause": debt.cause, "reason": debt.reason, "due_at": debt.due_at})
 
 
-def task_fact(
-    plan: Plan, block: str, attempt: int, resubmission: int, state: TaskState, *, at: datetime
-) -> TaskFact:
+def task_fact(plan: Plan, block: str, attempt: int, resubmission: int, state: TaskState, *, at: datetime) -> TaskFact:
     """Return a fact of the resolver's own about one submission of one task."""
     task = plan.tasks[block]
     return TaskFact(

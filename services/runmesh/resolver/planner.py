@@ -28,6 +28,8 @@ _DIGEST_FRESH: Final = 2.0
 
 class _Kept(NamedTuple):
     explanation: Explanation
+    plan: Plan | None
+    """For a run without a name yet; None where there are errors."""
     at: float
 
 
@@ -44,25 +46,34 @@ class Planner:
 
     async def plan(self, project: str, request: RunRequest, run: str) -> Plan:
         """Return the plan of a run. Raises `Invalid` with all that is wrong."""
-        explanation = await self.explain(project, request)
-        if explanation.errors:
-            raise Invalid(*explanation.errors)
-        made = plan(explanation, request, run=run, settings=self._settings)
-        for executor_type in {task.executor_type for task in made.tasks.values()} - self._streams:
+        kept = await self._keep(project, request)
+        if kept.plan is None:
+            raise Invalid(*kept.explanation.errors)
+        for executor_type in {executor_type for executor_type, _ in kept.plan.pools} - self._streams:
             await self._check_stream(executor_type)
-        return made
+        return kept.plan.model_copy(
+            update={"run": run, "request": request, "execution_partition": request.execution_partition or run}
+        )
 
     async def explain(self, project: str, request: RunRequest) -> Explanation:
         """Explain what a request would do. Raises `Invalid` where there is nothing to explain."""
+        return (await self._keep(project, request)).explanation
+
+    async def _keep(self, project: str, request: RunRequest) -> _Kept:
         fingerprint = f"{project}\0{request.model_copy(update={'id': None}).to_json()!r}"
         kept = self._kept.get(fingerprint)
         if kept is None or monotonic() - kept.at > _FRESH:
-            kept = _Kept(await asyncio.to_thread(self._explain, project, request), monotonic())
+            kept = await asyncio.to_thread(self._decide, project, request)
             self._kept[fingerprint] = kept
             self._kept.move_to_end(fingerprint)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        return kept.explanation
+        return kept
+
+    def _decide(self, project: str, request: RunRequest) -> _Kept:
+        explanation = self._explain(project, request)
+        made = None if explanation.errors else plan(explanation, request, run="", settings=self._settings)
+        return _Kept(explanation, made, monotonic())
 
     def _explain(self, name: str, request: RunRequest) -> Explanation:
         project = self._projects.project(name)

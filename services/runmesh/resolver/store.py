@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -19,8 +18,6 @@ from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State, TaskRecord
 
 SOURCE: Final = "/runmesh/resolver"
-_ABANDONED: Final = timedelta(seconds=30)
-"""Longer than any write of ours may take: who stored a plan and no state by then has died."""
 log = structlog.get_logger()
 
 
@@ -41,42 +38,39 @@ class Store:
         self._runs = bus.bucket(subjects.RUNS)
 
     async def load(self, run: str) -> Run | None:
-        """Read a run, or None if there is none."""
+        """Read a run, or None if there is none. A plan that belongs to another request is none of the run's."""
         state, plan = await asyncio.gather(
             self._runs.get(subjects.run_state(run)), self._runs.get(subjects.run_plan(run))
         )
         if state is None:
             return None
-        return Run(Plan.decode(plan.value) if plan else None, State.decode(state.value), state.revision)
-
-    async def keep(self, plan: Plan) -> Plan:
-        """Store the plan of a run that is about to be created; return the plan that counts.
-
-        A plan without a state is what a resolver left that died in between: the same request goes on with it.
-        Raises `Conflict` if the run is there, `TooLarge`, and `BusError` while somebody else may be accepting it.
-        """
-        key = subjects.run_plan(plan.run)
-        try:
-            await self._runs.create(key, plan.encode())
-        except Conflict:
-            entry, state = await asyncio.gather(self._runs.get(key), self._runs.get(subjects.run_state(plan.run)))
-            if entry is None or state is not None:
-                raise
-            known = Plan.decode(entry.value)
-            if known.digest == plan.digest:
-                return known
-            if datetime.now(UTC) - entry.at < _ABANDONED:
-                raise BusError(f"run {plan.run} is being accepted from another request") from None
-            await self._runs.update(key, plan.encode(), entry.revision)
-        return plan
+        found = Run(Plan.decode(plan.value) if plan else None, State.decode(state.value), state.revision)
+        return replace(found, plan=None) if found.plan and found.plan.digest != found.state.digest else found
 
     async def create(self, plan: Plan | None, state: State) -> Run:
-        """Accept (or reject) a run: the creation of its state is the arbiter. Raises `Conflict`, `TooLarge`."""
-        writes = [self._runs.create(subjects.run_state(state.run), state.encode())]
-        if not state.final:
-            writes.append(self._runs.put(subjects.active(state.run), b""))
-        revision, *_ = await asyncio.gather(*writes)
-        return Run(plan, state, revision)
+        """Accept (or reject) a run: the creation of its state, after its plan, is the arbiter.
+
+        All is sent at once: one stream stores it in this order. Raises `Conflict` if the run is there, `TooLarge`.
+        """
+        planned = self._runs.post(subjects.run_plan(state.run), plan.encode(), revision=0) if plan else None
+        if planned and planned.done():
+            await planned
+        created = self._runs.post(subjects.run_state(state.run), state.encode(), revision=0)
+        activated = None if state.final else self._runs.post(subjects.active(state.run), b"")
+        answers = await asyncio.gather(*filter(None, (created, planned, activated)), return_exceptions=True)
+        if isinstance(answers[0], BaseException):
+            raise answers[0]
+        run = Run(plan, state, await created)
+        if any(isinstance(answer, Conflict) for answer in answers):
+            await self.repair(run)
+        elif failed := [answer for answer in answers if isinstance(answer, BaseException)]:
+            raise failed[0]
+        return run
+
+    async def repair(self, run: Run) -> None:
+        """Write the plan that belongs to a run's state, where one that was never accepted lies in its place."""
+        if run.plan is not None:
+            await self._runs.put(subjects.run_plan(run.state.run), run.plan.encode())
 
     async def activate(self, run: str) -> None:
         """Let the sweep see a run (again)."""

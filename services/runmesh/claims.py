@@ -1,17 +1,21 @@
 """The records in the buckets `claims`, `workers` and `runs` (under ``cancelling.``) that services share.
 
-A claim says which worker owns a task, and how far it got; it is changed only by compare-and-swap, and
-whoever creates it first is the owner. Ownership is the claim and never the message: JetStream accepts
-the acks, naks and heartbeats of a worker that has long been replaced.
+A claim says which worker owns a task, and how far its submission went. It is the only arbiter: JetStream
+accepts the acks, naks and heartbeats of a worker that has long been replaced. So every step of a task is a
+compare-and-swap of its claim first, and what the step announces happens afterwards::
+
+    claimed ──▶ submitting ──▶ submitted ──▶ terminal
+       ▲            │ refused      │
+       └────────────┘              └─(drain)─▶ released ──▶ taken over: epoch + 1
 """
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from runmesh.events import Cause, TaskFact
+from runmesh.events import Cause, Handle, TaskFact
 
 
 class Record(BaseModel):
@@ -29,51 +33,89 @@ class Record(BaseModel):
         return cls.model_validate_json(stored)
 
 
-class Phase(StrEnum):
-    """How far the owner of a task got."""
+class ClaimPhase(StrEnum):
+    """How far a task's owner has got."""
 
     CLAIMED = "claimed"
     SUBMITTING = "submitting"
-    """`submit` may have been called: a job may exist although there is no handle."""
+    """A job may exist, and only `find` knows."""
     SUBMITTED = "submitted"
     RELEASED = "released"
-    """A draining worker gave it up; the next one adopts the job."""
+    """Handed over by a worker that drains: anyone may take it."""
     TERMINAL = "terminal"
 
 
-class Stopping(BaseModel):
-    """Written before a job is stopped: whoever sees it gone reports this."""
-
-    model_config = ConfigDict(frozen=True)
+class Stopping(Record):
+    """Why a job is being stopped: written before the stop, reported by whoever sees the job gone."""
 
     cause: Cause
     reason: str | None = None
+    handed_back: bool = False
     at: datetime
 
 
 class Claim(Record):
-    """Who owns a task, and how far it got."""
+    """The record. `n` is the number of the last fact told, `fact` the terminal one, whole."""
 
     owner: str
-    epoch: int = 1
-    phase: Phase = Phase.CLAIMED
-    handle: str | None = None
+    epoch: int = 0
+    phase: ClaimPhase = ClaimPhase.CLAIMED
+    handle: Handle | None = None
     stopping: Stopping | None = None
     claimed_at: datetime
     submitting_at: datetime | None = None
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     n: int = 0
-    """How many facts the task's owners have published."""
-    takeovers: int = 0
-    """How many owners in a row never reached a handle."""
     fact: TaskFact | None = None
-    """The terminal fact, whole: whoever finds it publishes it again."""
 
-    @classmethod
-    def ended(cls, owner: str, fact: TaskFact) -> Self:
-        """Return the claim of a task that ends before any worker took it."""
-        return cls(owner=owner, epoch=fact.epoch, phase=Phase.TERMINAL, claimed_at=fact.at, n=fact.n, fact=fact)
+    @property
+    def may_have_job(self) -> bool:
+        """Whether something may exist on the platform."""
+        return self.handle is not None or self.submitting_at is not None
+
+    def taken_over(self, owner: str) -> Self:
+        """Give the task to another owner, as far as it is."""
+        if self.handle is not None:
+            phase = ClaimPhase.SUBMITTED
+        else:
+            phase = ClaimPhase.SUBMITTING if self.submitting_at else ClaimPhase.CLAIMED
+        return self._with(owner=owner, epoch=self.epoch + 1, phase=phase)
+
+    def submitting(self, now: datetime) -> Self:
+        """Say that from now on there may be a job."""
+        return self._with(phase=ClaimPhase.SUBMITTING, submitting_at=now)
+
+    def refused(self) -> Self:
+        """Say that the platform refused explicitly: there is no job."""
+        return self._with(phase=ClaimPhase.CLAIMED, submitting_at=None)
+
+    def submitted(self, handle: Handle, now: datetime) -> Self:
+        """Note the job; the fact `submitted` follows."""
+        return self._with(phase=ClaimPhase.SUBMITTED, handle=handle, submitted_at=now, n=self.n + 1)
+
+    def moved(self, handle: Handle) -> Self:
+        """Note that the platform knows the job under another address now."""
+        return self._with(handle=handle)
+
+    def running(self, now: datetime) -> Self:
+        """Note the start; the fact `running` follows."""
+        return self._with(started_at=now, n=self.n + 1)
+
+    def stop(self, stopping: Stopping) -> Self:
+        """Note why the job is about to be stopped. The first cause stays."""
+        return self if self.stopping else self._with(stopping=stopping)
+
+    def released(self) -> Self:
+        """Hand the task over to whoever comes."""
+        return self._with(phase=ClaimPhase.RELEASED)
+
+    def finished(self, fact: TaskFact) -> Self:
+        """End the task: the fact is stored before it is told."""
+        return self._with(phase=ClaimPhase.TERMINAL, n=fact.n, fact=fact)
+
+    def _with(self, **changes: Any) -> Self:
+        return self.model_copy(update=changes)
 
 
 class Stop(Record):
@@ -87,8 +129,8 @@ class Stop(Record):
         return self.keys == "all" or key in self.keys
 
 
-class Worker(Record):
-    """``<type>.<pool>.<worker>``: one beat of one worker process. It is alive while the record is there."""
+class Beat(Record):
+    """``<type>.<pool>.<worker>``: what a worker process says of itself. It is alive while the record is there."""
 
     since: datetime
     slots: int

@@ -8,7 +8,7 @@ Times are UTC; durations are seconds.
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, NewType
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainValidator
 
@@ -19,6 +19,10 @@ RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Partition = Annotated[str, Field(pattern=r"^[A-Za-z0-9_=:+-][A-Za-z0-9_.=:+/-]{0,199}$")]
+
+
+Handle = NewType("Handle", str)
+"""The whole address of a job on its platform: whoever holds it needs nothing else to find the job."""
 
 
 class RunState(StrEnum):

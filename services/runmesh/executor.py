@@ -15,15 +15,32 @@ from enum import StrEnum
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, NewType, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from runmesh.events import Cause
+from runmesh.events import Cause, Handle
 from runmesh.subjects import ExecutorType
 
-Handle = NewType("Handle", str)
-"""The whole address of a job on its platform: whoever holds it needs nothing else to find the job."""
+__all__ = [
+    "ENDED",
+    "GONE",
+    "UNKNOWN",
+    "Backend",
+    "Executor",
+    "ExecutorConfig",
+    "Handle",
+    "LogLine",
+    "NeedsBeats",
+    "Observation",
+    "Phase",
+    "Position",
+    "SeesChanges",
+    "Site",
+    "StreamsLogs",
+    "Task",
+    "load",
+]
 
 
 class ExecutorConfig(BaseModel):

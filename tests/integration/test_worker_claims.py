@@ -8,9 +8,9 @@ import pytest
 
 from runmesh import cloudevents, subjects
 from runmesh.bus import Bus
+from runmesh.claims import Claim, ClaimPhase
 from runmesh.events import Cause, TaskState
 from runmesh.executor import Handle
-from runmesh.worker.claims import Claim, ClaimPhase
 from tests.conftest import ACK_WAIT, Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, LocalExecutor, Platform, Script

@@ -9,9 +9,9 @@ import pytest
 
 from runmesh import subjects
 from runmesh.bus import Bus
+from runmesh.claims import ClaimPhase
 from runmesh.events import Cause, LogLines
 from runmesh.executor import Handle, Observation, Phase
-from runmesh.worker.claims import ClaimPhase
 from tests.conftest import Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, LocalExecutor, Platform, Script, ScriptedExecutor, ToldExecutor

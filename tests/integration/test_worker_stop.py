@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from runmesh.bus import Bus
+from runmesh.claims import Claim, Stopping
 from runmesh.events import Cause
 from runmesh.executor import Handle, Observation, Phase
-from runmesh.worker.claims import Claim, Stopping
 from tests.conftest import Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, LocalExecutor, Platform, Script

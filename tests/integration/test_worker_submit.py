@@ -7,8 +7,8 @@ import pytest
 
 from runmesh import subjects
 from runmesh.bus import Bus
+from runmesh.claims import ClaimPhase
 from runmesh.events import Cause
-from runmesh.worker.claims import ClaimPhase
 from tests.conftest import Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, Platform, Script, ScriptedExecutor

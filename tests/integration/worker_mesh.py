@@ -10,10 +10,10 @@ from pydantic_core import from_json, to_json
 
 from runmesh import cloudevents, subjects
 from runmesh.bus import Bus, connect
+from runmesh.claims import Claim
 from runmesh.events import FINAL_TASK_STATES, ExecuteTask, TaskFact
 from runmesh.settings import Settings
 from runmesh.worker import Worker
-from runmesh.worker.claims import Claim
 from tests.conftest import ACK_WAIT, Address
 from tests.eventually import eventually
 from tests.executors.scripted import Config, Platform, ScriptedExecutor
@@ -131,11 +131,11 @@ class Mesh:
     async def claim(self, event: ExecuteTask) -> Claim | None:
         """The claim of a task."""
         entry = await self._claims.get(subjects.claim(TYPE, POOL, event.key))
-        return Claim.model_validate_json(entry.value) if entry else None
+        return Claim.decode(entry.value) if entry else None
 
     async def write_claim(self, event: ExecuteTask, claim: Claim) -> None:
         """Leave a claim as another worker would."""
-        await self._claims.put(subjects.claim(TYPE, POOL, event.key), claim.to_json())
+        await self._claims.put(subjects.claim(TYPE, POOL, event.key), claim.encode())
 
     async def facts(self, event: ExecuteTask) -> list[TaskFact]:
         """What was told of a task."""

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runmesh.claims import Claim, ClaimPhase, Stopping
 from runmesh.events import Cause, TaskFact, TaskState
 from runmesh.executor import Handle
-from runmesh.worker.claims import Claim, ClaimPhase, Stopping
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FRESH = Claim(owner="a", claimed_at=NOW)
@@ -67,7 +67,7 @@ def test_the_first_cause_of_a_stop_stays() -> None:
 def test_a_finished_claim_holds_the_whole_fact() -> None:
     finished = FRESH.finished(FACT)
     assert finished.phase is ClaimPhase.TERMINAL
-    assert Claim.model_validate_json(finished.to_json()).fact == FACT
+    assert Claim.decode(finished.encode()).fact == FACT
 
 
 @given(st.lists(st.sampled_from(sorted(STEPS))))
@@ -80,4 +80,4 @@ def test_facts_are_counted_up_and_nothing_of_a_job_is_forgotten(steps: list[str]
         assert claim.handle or not before.handle
         assert claim.stopping or not before.stopping
         assert claim.may_have_job or not before.may_have_job or step == "refused"
-        assert Claim.model_validate_json(claim.to_json()) == claim
+        assert Claim.decode(claim.encode()) == claim

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmesh.bus import Message
+from runmesh.claims import Stopping
 from runmesh.dead import dead_letter
 from runmesh.errors import Unreachable
 from runmesh.events import Cause, DeadLetter, TaskFact, TaskState
 from runmesh.executor import Handle, Observation, Phase
-from runmesh.worker.claims import Stopping
 from runmesh.worker.intake import unreadable
 from runmesh.worker.lease import Lease, LeaseLost
 from runmesh.worker.platform import Platform

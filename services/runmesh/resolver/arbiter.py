@@ -47,8 +47,9 @@ class Arbiter:
         return [claim.fact for claim in claims if claim.fact]
 
     async def _end_unclaimed(self, plan: Plan, fact: TaskFact) -> RunEvent:
+        claim = Claim(owner="resolver", claimed_at=fact.at).finished(fact)
         try:
-            await self._claims.create(_claim_key(fact), Claim.ended("resolver", fact).encode())
+            await self._claims.create(_claim_key(fact), claim.encode())
         except Conflict:
             return await self._owned(fact)
         headers = headers_for(fact, event_id=fact.ce_id, source=SOURCE, trace=plan.trace)

@@ -10,10 +10,9 @@ from random import uniform
 from typing import Any, Final
 
 import structlog
-from pydantic_core import to_json
 
 import runmesh
-from runmesh import subjects
+from runmesh import claims, subjects
 from runmesh.errors import BusError, NotPermitted, NotProvisioned
 from runmesh.executor import NeedsBeats, SeesChanges, StreamsLogs
 from runmesh.worker.jobs import utc
@@ -96,17 +95,15 @@ class Beat:
 
     def _record(self) -> bytes:
         executor = self._station.platform.executor
-        return to_json(
-            {
-                "since": self._since,
-                "slots": self._slots,
-                "held": len(self._station.jobs),
-                "host": socket.gethostname(),
-                "version": runmesh.__version__,
-                "capabilities": [name for name, power in _POWERS.items() if isinstance(executor, power)],
-                "state": "working" if self._station.leave_by is None else "draining",
-            }
-        )
+        return claims.Beat(
+            since=self._since,
+            slots=self._slots,
+            held=len(self._station.jobs),
+            host=socket.gethostname(),
+            version=runmesh.__version__,
+            capabilities=tuple(name for name, power in _POWERS.items() if isinstance(executor, power)),
+            state="working" if self._station.leave_by is None else "draining",
+        ).encode()
 
     async def _feed(self) -> None:
         executor = self._station.platform.executor

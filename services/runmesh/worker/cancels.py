@@ -5,17 +5,14 @@ because that is fast, and scanned with every beat because that is sure.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 import structlog
-from pydantic_core import from_json
 
 from runmesh import subjects
 from runmesh.bus import Entry
+from runmesh.claims import Stop, Stopping
 from runmesh.errors import BusError
 from runmesh.events import Cause
-from runmesh.worker.claims import Stopping
 from runmesh.worker.jobs import Job, utc
 from runmesh.worker.lease import clock
 from runmesh.worker.station import Station
@@ -85,20 +82,14 @@ class Cancels:
 
     def _apply(self, record: Entry) -> None:
         try:
-            wanted = from_json(record.value)
-            stopping = Stopping(cause=Cause.CANCELLED, reason=wanted.get("reason"), at=utc())
-        except (ValueError, AttributeError) as error:
+            wanted = Stop.decode(record.value)
+        except ValueError as error:
             log.warning("unreadable cancel record", key=record.key, error=str(error))
             return
         for job in self._station.jobs:
-            if job.event.run == _run_of(record.key) and _names(wanted, job.event.key):
-                job.ask_stop(stopping)
+            if job.event.run == _run_of(record.key) and wanted.names(job.event.key):
+                job.ask_stop(Stopping(cause=Cause.CANCELLED, reason=wanted.reason, at=utc()))
 
 
 def _run_of(key: str) -> str:
     return key.rsplit(".", 1)[1]
-
-
-def _names(wanted: Mapping[str, Any], key: str) -> bool:
-    keys = wanted.get("keys", ())
-    return key not in wanted.get("keep", ()) if keys == "all" else key in keys

@@ -1,126 +1,17 @@
-"""The claim: the record that says which worker owns a task, and how far its submission went.
-
-It is the only arbiter (JetStream accepts a stale holder's ack), so every step of a task is a
-compare-and-swap of its claim first, and what the step announces happens afterwards::
-
-    claimed ──▶ submitting ──▶ submitted ──▶ terminal
-       ▲            │ refused      │
-       └────────────┘              └─(drain)─▶ released ──▶ taken over: epoch + 1
-
-`Claim` is the record with its transitions, `Claims` the bucket that holds them.
-"""
+"""The bucket of claims, as one worker uses it: every write checks the lease and swaps."""
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from typing import Any, Self
-
-from pydantic import BaseModel, ConfigDict
 
 from runmesh import subjects
 from runmesh.bus import Bus, Entry
+from runmesh.claims import Claim
 from runmesh.errors import Conflict, RunmeshError, Unreachable
-from runmesh.events import Cause, TaskFact
-from runmesh.executor import Handle
 from runmesh.worker.lease import Lease
 
 
 class OwnershipLost(RunmeshError):
     """Another worker owns the task now: send nothing more for it."""
-
-
-class ClaimPhase(StrEnum):
-    """How far a task's owner has got."""
-
-    CLAIMED = "claimed"
-    SUBMITTING = "submitting"
-    """A job may exist, and only `find` knows."""
-    SUBMITTED = "submitted"
-    RELEASED = "released"
-    """Handed over by a worker that drains: anyone may take it."""
-    TERMINAL = "terminal"
-
-
-class Stopping(BaseModel):
-    """Why a job is being stopped: written before the stop, reported by whoever sees the job gone."""
-
-    model_config = ConfigDict(frozen=True)
-
-    cause: Cause
-    reason: str | None = None
-    handed_back: bool = False
-    at: datetime
-
-
-class Claim(BaseModel):
-    """The record. `n` is the number of the last fact told, `fact` the terminal one, whole."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    owner: str
-    epoch: int = 0
-    phase: ClaimPhase = ClaimPhase.CLAIMED
-    handle: Handle | None = None
-    stopping: Stopping | None = None
-    claimed_at: datetime
-    submitting_at: datetime | None = None
-    submitted_at: datetime | None = None
-    started_at: datetime | None = None
-    n: int = 0
-    fact: TaskFact | None = None
-
-    @property
-    def may_have_job(self) -> bool:
-        """Whether something may exist on the platform."""
-        return self.handle is not None or self.submitting_at is not None
-
-    def taken_over(self, owner: str) -> Self:
-        """Give the task to another owner, as far as it is."""
-        if self.handle is not None:
-            phase = ClaimPhase.SUBMITTED
-        else:
-            phase = ClaimPhase.SUBMITTING if self.submitting_at else ClaimPhase.CLAIMED
-        return self._with(owner=owner, epoch=self.epoch + 1, phase=phase)
-
-    def submitting(self, now: datetime) -> Self:
-        """Say that from now on there may be a job."""
-        return self._with(phase=ClaimPhase.SUBMITTING, submitting_at=now)
-
-    def refused(self) -> Self:
-        """Say that the platform refused explicitly: there is no job."""
-        return self._with(phase=ClaimPhase.CLAIMED, submitting_at=None)
-
-    def submitted(self, handle: Handle, now: datetime) -> Self:
-        """Note the job; the fact `submitted` follows."""
-        return self._with(phase=ClaimPhase.SUBMITTED, handle=handle, submitted_at=now, n=self.n + 1)
-
-    def moved(self, handle: Handle) -> Self:
-        """Note that the platform knows the job under another address now."""
-        return self._with(handle=handle)
-
-    def running(self, now: datetime) -> Self:
-        """Note the start; the fact `running` follows."""
-        return self._with(started_at=now, n=self.n + 1)
-
-    def stop(self, stopping: Stopping) -> Self:
-        """Note why the job is about to be stopped. The first cause stays."""
-        return self if self.stopping else self._with(stopping=stopping)
-
-    def released(self) -> Self:
-        """Hand the task over to whoever comes."""
-        return self._with(phase=ClaimPhase.RELEASED)
-
-    def finished(self, fact: TaskFact) -> Self:
-        """End the task: the fact is stored before it is told."""
-        return self._with(phase=ClaimPhase.TERMINAL, n=fact.n, fact=fact)
-
-    def to_json(self) -> bytes:
-        """Encode the record."""
-        return self.__pydantic_serializer__.to_json(self, exclude_none=True)
-
-    def _with(self, **changes: Any) -> Self:
-        return self.model_copy(update=changes)
 
 
 @dataclass(slots=True)
@@ -144,11 +35,11 @@ class Claims:
     async def read(self, key: str) -> Hold | None:
         """Return the claim of a task, if there is one."""
         entry = await self._entry(key)
-        return Hold(key, Claim.model_validate_json(entry.value), entry.revision) if entry else None
+        return Hold(key, Claim.decode(entry.value), entry.revision) if entry else None
 
     async def create(self, key: str, claim: Claim) -> tuple[Hold, bool]:
         """Return the task's claim, and whether it is the one given here."""
-        value = claim.to_json()
+        value = claim.encode()
         while True:
             self._lease.check()
             try:
@@ -157,7 +48,7 @@ class Claims:
                 entry = await self._entry(key)
             if entry is not None:
                 # An answer may have been lost: what we find may be what we wrote.
-                return Hold(key, Claim.model_validate_json(entry.value), entry.revision), entry.value == value
+                return Hold(key, Claim.decode(entry.value), entry.revision), entry.value == value
             await asyncio.sleep(0.01)
 
     async def take_over(self, hold: Hold, owner: str) -> bool:
@@ -175,7 +66,7 @@ class Claims:
     def post(self, hold: Hold, claim: Claim) -> asyncio.Future[int]:
         """Send the swap now; `settle` waits for its answer."""
         self._lease.check()
-        written = self._bucket.post(self._name(hold.key), claim.to_json(), revision=hold.revision)
+        written = self._bucket.post(self._name(hold.key), claim.encode(), revision=hold.revision)
         written.add_done_callback(_noted)
         return written
 
@@ -186,9 +77,9 @@ class Claims:
                 hold.revision = await written
             except (Conflict, Unreachable):
                 entry = await self._entry(hold.key)
-                if entry is None or (entry.value != claim.to_json() and entry.revision != hold.revision):
+                if entry is None or (entry.value != claim.encode() and entry.revision != hold.revision):
                     raise OwnershipLost(hold.key) from None
-                if entry.value != claim.to_json():
+                if entry.value != claim.encode():
                     await asyncio.sleep(0.01)
                     written = self.post(hold, claim)
                     continue

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 
 from runmesh import cloudevents, subjects
 from runmesh.bus import Message
+from runmesh.claims import Claim, ClaimPhase
 from runmesh.cloudevents import UnknownVersion
 from runmesh.dead import bury
 from runmesh.errors import Invalid, Problem, RunmeshError, Undecodable, nearest
 from runmesh.events import Cause, ExecuteTask, TaskFact, TaskState
 from runmesh.executor import ExecutorConfig, Task
 from runmesh.worker.beat import Beat
-from runmesh.worker.claims import Claim, ClaimPhase
 from runmesh.worker.jobs import Job, utc
 from runmesh.worker.report import Reporter
 from runmesh.worker.station import Station

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runmesh.bus import Message
+from runmesh.claims import Claim, Stopping
 from runmesh.errors import Invalid, RunmeshError
 from runmesh.events import ExecuteTask
 from runmesh.executor import ENDED, UNKNOWN, Handle, Observation, Phase, Task
-from runmesh.worker.claims import Claim, Hold, Stopping
+from runmesh.worker.claims import Hold
 from runmesh.worker.lease import clock
 
 

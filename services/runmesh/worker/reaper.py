@@ -9,8 +9,8 @@ from random import uniform
 
 import structlog
 
+from runmesh.claims import ClaimPhase
 from runmesh.executor import Handle
-from runmesh.worker.claims import ClaimPhase
 from runmesh.worker.lease import LeaseLost
 from runmesh.worker.station import Station
 

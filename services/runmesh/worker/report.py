@@ -7,10 +7,10 @@ import structlog
 
 from runmesh import cloudevents, subjects
 from runmesh.bus import Message, Stored
+from runmesh.claims import Claim
 from runmesh.errors import BusError, StreamFull, Unreachable
 from runmesh.events import TaskFact, TaskState
 from runmesh.worker import outcome
-from runmesh.worker.claims import Claim
 from runmesh.worker.jobs import Job, utc
 from runmesh.worker.lease import LeaseLost
 from runmesh.worker.logs import Logs

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from runmesh.claims import Stopping
 from runmesh.events import Cause, TaskState
 from runmesh.executor import Observation, Phase
-from runmesh.worker.claims import Stopping
 
 USAGE_EXIT: Final = 2
 """With this code `runmesh-run` says that project, arguments or an input is wrong."""

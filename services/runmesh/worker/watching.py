@@ -9,11 +9,11 @@ from typing import Final
 
 import structlog
 
+from runmesh.claims import Stopping
 from runmesh.errors import Invalid
 from runmesh.events import Cause, TaskState
 from runmesh.executor import ENDED, Phase
 from runmesh.worker import outcome
-from runmesh.worker.claims import Stopping
 from runmesh.worker.jobs import HandOver, Job, begun, utc
 from runmesh.worker.lease import LeaseLost, clock
 from runmesh.worker.observer import Observer

@@ -9,6 +9,7 @@ import structlog
 
 from runmesh import subjects
 from runmesh.bus import Bus, Message, Pump
+from runmesh.claims import Stopping
 from runmesh.errors import BusError, Invalid, NotPermitted, NotProvisioned
 from runmesh.events import Cause
 from runmesh.executor import Executor, ExecutorConfig
@@ -16,7 +17,7 @@ from runmesh.settings import Settings
 from runmesh.worker import outcome
 from runmesh.worker.beat import Beat
 from runmesh.worker.cancels import Cancels
-from runmesh.worker.claims import Claims, OwnershipLost, Stopping
+from runmesh.worker.claims import Claims, OwnershipLost
 from runmesh.worker.intake import Intake
 from runmesh.worker.jobs import HandOver, Job, utc
 from runmesh.worker.lease import Lease, LeaseLost, clock

@@ -5,18 +5,26 @@ known name. Facts are read by programs that may be older than their writers: unk
 Times are UTC; durations are seconds.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, NewType
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainValidator
 
+OUTCOME: Final = "RUNMESH_OUTCOME"
+"""The variable of a task's environment that says where its job leaves its outcome: a path, or a URL for fsspec."""
+ATTEMPT: Final = "Runmesh-Attempt"
+RESUBMISSION: Final = "Runmesh-Resubmission"
+"""Headers of a command: what its failure says of it when its body can't be read."""
 VERSION: Final = "v1"
 TYPE_PREFIX: Final = "dev.runmesh."
+LONGEST: Final = 10 * 366 * 86_400
+"""Seconds: ten years. A calendar ends, so no time may be any longer."""
 
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Partition = Annotated[str, Field(pattern=r"^[A-Za-z0-9_=:+-][A-Za-z0-9_.=:+/-]{0,199}$")]
 
@@ -123,12 +131,22 @@ def _selection(value: object) -> object:
     return {"names": value} if isinstance(value, list | tuple) else value
 
 
+def _finite(value: object) -> object:
+    """Refuse NaN and infinity: no JSON knows them, and some writers turn them into null without a word."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ValueError("holds a number that JSON can't express: NaN or infinity") from None
+    return value
+
+
 def _name_or_document(value: object) -> object:
     if isinstance(value, dict) or (isinstance(value, str) and value):
-        return value
+        return _finite(value)
     raise ValueError("should be a pipeline's name or an inline document")
 
 
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 PipelineSource = Annotated[
     str | dict[str, Any], PlainValidator(_name_or_document, json_schema_input_type=Name | dict[str, JsonValue])
 ]
@@ -144,14 +162,12 @@ class RunRequest(Command):
     pipeline: PipelineSource = Field(description="A pipeline's name, or a whole inline document.")
     blocks: Blocks | None = Field(None, description="Run only these blocks.")
     executor_type: str | None = Field(None, description="Run every block there, whatever the project says.")
-    executor_config: dict[str, dict[str, JsonValue]] = Field(
+    executor_config: dict[str, JsonObject] = Field(
         default_factory=dict, description='Configuration by executor type: {"k8s": {"namespace": "batch"}}.'
     )
-    block_config: dict[str, dict[str, JsonValue]] = Field(
-        default_factory=dict, description="Executor configuration by block."
-    )
+    block_config: dict[str, JsonObject] = Field(default_factory=dict, description="Executor configuration by block.")
     run_pipeline_in_one_process: bool | None = Field(None, description="Run the whole pipeline as one task.")
-    variables: dict[str, JsonValue] = Field(default_factory=dict, description="Win over the pipeline's variables.")
+    variables: JsonObject = Field(default_factory=dict, description="Win over the pipeline's variables.")
     execution_partition: Partition | None = Field(None, description="Where outputs are stored; the run's id if absent.")
     execution_date: datetime | None = None
     trigger_name: Name | None = None

@@ -61,6 +61,10 @@ class ExecutorConfig(BaseModel):
         default=False,
         description="The variables directory is the same for every executor, although its path is a local one.",
     )
+    rerun_when_unverified: bool = Field(
+        default=False,
+        description="Run the task again even where its last job may still be running: only for what may run twice.",
+    )
     runtime: Literal["native", "mage"] = Field(
         "native", description="What runs inside the job: ours, or `mage run`, for images that hold Mage."
     )

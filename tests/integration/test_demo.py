@@ -20,8 +20,8 @@ from runmesh.client import Mesh
 from runmesh.cloudevents import decode
 from runmesh.embedded import Server
 from runmesh.events import FINAL_RUN_STATES, RunFact, RunState, TaskFact, TaskState
-from runmesh.projects import load_pipeline, load_project
-from runmesh.runtime.outputs import Outputs, variables_of
+from runmesh.projects import load_pipeline, load_project, variables_of
+from runmesh.runtime.outputs import Outputs
 from runmesh.view import Fact
 from tests.eventually import eventually
 

@@ -7,10 +7,10 @@ from uuid import uuid4
 import pytest
 
 from runmesh.errors import Invalid, UnsafePath
-from runmesh.projects import Block, Pipeline, Project, Templates
+from runmesh.projects import Block, Pipeline, Project, Templates, outcome_path, variables_of
 from runmesh.runtime.failed import Failed
-from runmesh.runtime.outcome import Outcome, outcome_path
-from runmesh.runtime.outputs import MOST_OUTPUTS, Outputs, clean_name, variables_of
+from runmesh.runtime.outcome import Outcome
+from runmesh.runtime.outputs import MOST_OUTPUTS, Outputs, clean_name
 
 LOAD = Block("load", "data_loader")
 

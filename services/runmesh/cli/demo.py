@@ -30,8 +30,8 @@ from runmesh.cli.up import services, settings_for
 from runmesh.client import Mesh
 from runmesh.embedded import embedded
 from runmesh.errors import Invalid, Problem
-from runmesh.projects import load_pipeline, load_project
-from runmesh.runtime.outputs import Outputs, variables_of
+from runmesh.projects import load_pipeline, load_project, variables_of
+from runmesh.runtime.outputs import Outputs
 from runmesh.settings import Settings, environment
 from runmesh.view import RunView
 

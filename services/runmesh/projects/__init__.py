@@ -10,6 +10,7 @@ from runmesh.projects.reading import find_project, load_pipeline, load_project
 from runmesh.projects.retries import RetryPolicy
 from runmesh.projects.revisions import revision
 from runmesh.projects.templates import Templates, holds_secret, render
+from runmesh.projects.variables import outcome_path, variables_of
 
 __all__ = [
     "Block",
@@ -23,7 +24,9 @@ __all__ = [
     "holds_secret",
     "load_pipeline",
     "load_project",
+    "outcome_path",
     "render",
     "revision",
     "topological_order",
+    "variables_of",
 ]

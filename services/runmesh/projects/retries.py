@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from runmesh.projects.fields import Fields, Problems
+
+_MOST: Final = 10 * 366 * 86_400
+"""Ten years, for what is in seconds: a calendar ends, so no wait may be any longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def _positive(fields: Fields, key: str, default: float) -> float:
     value = fields.number(key)
     if value is None:
         return default
-    if not 0 <= value < float("inf"):
-        fields.problem(key, "must not be negative or endless")
+    if not 0 <= value <= _MOST:
+        fields.problem(key, f"must be between 0 and {_MOST:,}")
         return default
     return value

@@ -24,6 +24,7 @@ from runmesh.projects import (
     load_pipeline,
     load_project,
     revision,
+    variables_of,
 )
 from runmesh.resolver import command, mage, refusals
 from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
@@ -125,6 +126,9 @@ class _Explainer:
         self.commands = command.Commands(str(project.path), pipeline.uuid, self.revision, request, self.document)
         self.retries, self.retry_errors = self._common_retries()
         self.settled: dict[str, Configuration] = {}
+        self.unreadable: list[Problem] = []
+        self.variables = self._variables()
+        self.max_in_flight = self._max_in_flight()
 
     def explanation(self) -> Explanation:
         """Put everything together."""
@@ -138,6 +142,8 @@ class _Explainer:
             pipeline=whole,
             blocks=blocks,
             revision=self.revision,
+            variables=self.variables,
+            max_in_flight=self.max_in_flight,
             warnings=_distinct(*warnings, *(task.warnings for task in tasks)),
             errors=_distinct(self._errors(), *(task.errors for task in tasks)),
         )
@@ -236,8 +242,24 @@ class _Explainer:
             errors += error.problems
             return self.retries
 
+    def _variables(self) -> str:
+        try:
+            return variables_of(self.project, self.pipeline, self.environment)
+        except Invalid as error:
+            self.unreadable += error.problems
+            return ""
+
+    def _max_in_flight(self) -> int | None:
+        limit = self.pipeline.concurrency_config.get("block_run_limit")
+        if limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0):
+            return limit
+        where = f"{self.file}: concurrency_config.block_run_limit"
+        self.unreadable.append(Problem(where, f"should be a whole number above 0, not {limit!r}"))
+        return None
+
     def _errors(self) -> Iterator[Problem]:
         """Yield what is wrong with the request and the pipeline, besides its tasks."""
+        yield from self.unreadable
         yield from refusals.of_request(self.request, self.rules)
         unknown = unknown_blocks(self.pipeline, self.request)
         yield from unknown

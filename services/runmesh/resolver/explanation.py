@@ -58,6 +58,10 @@ class Explanation:
     blocks: Mapping[str, BlockExplanation] = field(default_factory=dict)
     """The blocks that run, in the order of the document."""
     revision: str = ""
+    variables: str = ""
+    """Where the pipeline's variables are, as seen from here."""
+    max_in_flight: int | None = None
+    """How many tasks of the run may be out at once, if the pipeline says so (`block_run_limit`, as in Mage)."""
     warnings: tuple[Problem, ...] = ()
     """All of them, the blocks' included."""
     errors: tuple[Problem, ...] = ()

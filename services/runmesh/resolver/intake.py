@@ -55,6 +55,8 @@ class Intake:
             raise
         except Undecodable as error:
             await self._dead(message, "undecodable", error)
+        except TooLarge as error:
+            await self._dead(message, "too_large", error)
         except (BusError, TimeoutError) as error:
             log.warning("request is taken again", subject=message.subject, error=str(error))
             await message.nak(_AGAIN)
@@ -94,7 +96,7 @@ class Intake:
     async def _run(self, project: str, message: Message, document: Mapping[str, Any]) -> None:
         run = derived_id(message)
         pipeline = document.get("pipeline")
-        name = pipeline if isinstance(pipeline, str) else "_inline" if isinstance(pipeline, dict) else "_unknown"
+        name = pipeline[:200] if isinstance(pipeline, str) else "_inline" if isinstance(pipeline, dict) else "_unknown"
         given = document.get("id")
         if isinstance(given, str) and subjects.RUN_ID.fullmatch(given):
             run = given

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from runmesh.claims import Stop
 from runmesh.errors import Problem
-from runmesh.events import BlockStatus, ExecuteTask, RequestProblem, RunFact, RunState, TaskFact, TaskState
+from runmesh.events import OUTCOME, BlockStatus, ExecuteTask, RequestProblem, RunFact, RunState, TaskFact, TaskState
+from runmesh.projects import outcome_path
 from runmesh.resolver.command import fill
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State
 from runmesh.subjects import task_key
 
-_MOST_BLOCKS = 200
+_MOST_BLOCKS: Final = 200
 
 
 class Owed(NamedTuple):
@@ -58,7 +59,7 @@ def execute(plan: Plan, block: str, attempt: int, resubmission: int) -> ExecuteT
         pool=task.pool,
         config=plan.configs[task.config],
         command=fill(task.command, run=plan.run, key=key, attempt=attempt),
-        environment=task.environment,
+        environment={**task.environment, OUTCOME: outcome_path(plan.variables, plan.run, key)},
         timeout=task.timeout,
         start_timeout=task.start_timeout,
         labels=plan.request.labels,

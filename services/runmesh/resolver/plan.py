@@ -51,6 +51,8 @@ class Plan(Document):
     carried: tuple[str, ...] = ()
     """Blocks that completed in the run that this one retries."""
     retry_of: str | None = None
+    variables: str = ""
+    """Where outputs and outcomes are."""
     max_in_flight: int
     queue_timeout: float
     infrastructure_retries: int
@@ -102,7 +104,8 @@ def plan(explanation: Explanation, request: RunRequest, *, run: str, settings: S
         execution_partition=request.execution_partition or run,
         tasks=tasks,
         configs=tuple(configs),
-        max_in_flight=settings.max_in_flight,
+        variables=explanation.variables,
+        max_in_flight=explanation.max_in_flight or settings.max_in_flight,
         queue_timeout=settings.queue_timeout,
         infrastructure_retries=settings.infrastructure_retries,
     )
@@ -125,6 +128,7 @@ def _task(part: BlockExplanation, *, config: int, within: Mapping[str, object]) 
         timeout=part.timeout,
         start_timeout=part.start_timeout,
         retries=part.retries,
+        rerun_when_unverified=bool(part.config.get("rerun_when_unverified")),
     )
 
 

@@ -19,6 +19,7 @@ from runmesh.resolver.explain import explain_pipeline
 from runmesh.resolver.explanation import Explanation
 from runmesh.resolver.plan import Plan, plan
 from runmesh.resolver.refusals import Rules
+from runmesh.resolver.sizes import check_commands
 from runmesh.settings import Settings
 
 _KEPT: Final = 512
@@ -73,6 +74,8 @@ class Planner:
     def _decide(self, project: str, request: RunRequest) -> _Kept:
         explanation = self._explain(project, request)
         made = None if explanation.errors else plan(explanation, request, run="", settings=self._settings)
+        if made:
+            check_commands(made, self._bus.payload_limit)
         return _Kept(explanation, made, monotonic())
 
     def _explain(self, name: str, request: RunRequest) -> Explanation:

@@ -12,7 +12,7 @@ from runmesh.bus import Bus, Stored
 from runmesh.claims import Stop
 from runmesh.cloudevents import headers_for
 from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned
-from runmesh.events import ExecuteTask, RunFact, TaskFact
+from runmesh.events import ATTEMPT, RESUBMISSION, ExecuteTask, RunFact, TaskFact
 from runmesh.resolver.owed import Owed, execute, owed
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State, TaskRecord
@@ -126,6 +126,8 @@ class Store:
                 event_id = event.ce_id
                 subject = subjects.run_fact(event.state, event.project, event.pipeline, event.run)
         headers = headers_for(event, event_id=event_id, source=SOURCE, trace=plan.trace if plan else None)
+        if isinstance(event, ExecuteTask):
+            headers |= {ATTEMPT: str(event.attempt), RESUBMISSION: str(event.resubmission)}
         message_id = event_id if last_sequence is None else None
         return self._bus.post(
             subject, event.to_json(), headers=headers, message_id=message_id, last_sequence=last_sequence

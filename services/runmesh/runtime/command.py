@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 
 from runmesh.errors import Invalid
+from runmesh.projects import outcome_path
 from runmesh.runtime import arguments
 from runmesh.runtime.decorators import Decorated
 from runmesh.runtime.failed import Failed
 from runmesh.runtime.job import Job, prepare
-from runmesh.runtime.outcome import outcome_path
 
 
 def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -15,13 +15,14 @@ from runmesh.projects import (
     load_project,
     revision,
     topological_order,
+    variables_of,
 )
 from runmesh.runtime.arguments import Arguments
 from runmesh.runtime.code import Code, Source
 from runmesh.runtime.failed import Failed
 from runmesh.runtime.keywords import keywords
 from runmesh.runtime.outcome import Outcome
-from runmesh.runtime.outputs import Outputs, clean_name, variables_of
+from runmesh.runtime.outputs import Outputs, clean_name
 
 RUNNABLE: Final = frozenset({"data_loader", "transformer", "data_exporter", "custom", "sensor"})
 NEVER_RUN: Final = frozenset({"chart", "markdown", "scratchpad"})

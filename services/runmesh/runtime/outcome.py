@@ -20,7 +20,7 @@ class Outcome:
         self.failed = 0
 
     def write(self, path: str, exit_code: int) -> None:
-        """Write the document to a path or URL that `outcome_path` returned."""
+        """Write the document to a path or URL that `projects.outcome_path` returned."""
         document = {
             "exit_code": exit_code,
             "outputs": self.outputs,
@@ -29,8 +29,3 @@ class Outcome:
             "runtime_version": runmesh.__version__,
         }
         place(path).write(path, json.dumps(document).encode())
-
-
-def outcome_path(variables: str, run: str, key: str) -> str:
-    """Return where the outcome of a task is, below the variables directory of its pipeline."""
-    return f"{variables}/.runmesh/{run}/{key}.json"

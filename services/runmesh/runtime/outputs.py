@@ -5,14 +5,13 @@ Mage cleans them, so none leaves its place. A block's outputs are replaced as a 
 former ones, or none, never some.
 """
 
-import os.path
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from runmesh.errors import Invalid, Problem, UnsafePath
-from runmesh.projects import Block, Pipeline, Project, holds_secret
+from runmesh.projects import Block
 from runmesh.runtime.failed import Failed
 from runmesh.runtime.places import place
 from runmesh.runtime.values import Unreadable, load, store
@@ -22,8 +21,6 @@ MOST_OUTPUTS: Final = 100
 _EMPTY: Final = ".empty"
 _LONGEST_NAME: Final = 200
 """Bytes: file systems take 255, and a directory that is being written has a longer name."""
-_PLACEHOLDER: Final = "s3://bucket/path_prefix"
-"""What `mage init` writes as `remote_variables_dir`: nobody's."""
 _MAY_STORE_NOTHING: Final = frozenset({"data_exporter", "sensor"})
 """Mage leaves no directory for a block without outputs; these mostly have none."""
 
@@ -80,35 +77,9 @@ def clean_name(name: str) -> str:
     return f"letter_{cleaned}" if cleaned[0].isdecimal() else cleaned
 
 
-def variables_of(
-    project: Project, pipeline: Pipeline, environment: Mapping[str, str], override: str | None = None
-) -> str:
-    """Return the directory or URL of a pipeline's variables.
-
-    The first of: `override`; `remote_variables_dir` of the pipeline or the project; `MAGE_DATA_DIR`; `variables_dir`
-    of the pipeline or the project; `~/.mage_data`. As Mage: the project's name is added to an absolute directory, a
-    relative one is the project's own, a URL is taken as it is. Raises `Invalid` for a template that can't be rendered.
-    """
-    remote = _rendered(project, pipeline.remote_variables_dir) or project.remote_variables_dir
-    local = environment.get("MAGE_DATA_DIR") or _rendered(project, pipeline.variables_dir) or project.variables_dir
-    chosen = override or (remote if remote != _PLACEHOLDER else None) or local or "~/.mage_data"
-    if holds_secret(chosen):
-        raise Invalid(Problem("variables_dir", "secret functions are not available here", "use env_var"))
-    if "://" in chosen:
-        return chosen.rstrip("/")
-    directory = Path(chosen).expanduser()
-    if directory.is_absolute() and directory != project.path:
-        return str(directory / project.name)
-    return os.path.abspath(project.path / directory)  # noqa: PTH100 - Mage doesn't follow symbolic links either
-
-
 def unsafe_path(name: str) -> bool:
     """Say whether this leads out of the directory it is put below."""
     return name.startswith("/") or "\\" in name or "\0" in name or not {".", ".."}.isdisjoint(name.split("/"))
-
-
-def _rendered(project: Project, text: str | None) -> str | None:
-    return project.templates.render(text, where="variables_dir") if text else None
 
 
 def _store(block: Block, number: int, value: Any, directory: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from runmesh.claims import Claim, ClaimPhase
 from runmesh.cloudevents import UnknownVersion
 from runmesh.dead import bury
 from runmesh.errors import Invalid, Problem, RunmeshError, Undecodable, nearest
-from runmesh.events import Cause, ExecuteTask, TaskFact, TaskState
+from runmesh.events import ATTEMPT, RESUBMISSION, Cause, ExecuteTask, TaskFact, TaskState
 from runmesh.executor import ExecutorConfig, Task
 from runmesh.worker.beat import Beat
 from runmesh.worker.jobs import Job, utc
@@ -26,9 +26,6 @@ from runmesh.worker.station import Station
 
 log = structlog.get_logger(__name__)
 
-ATTEMPT: Final = "Runmesh-Attempt"
-RESUBMISSION: Final = "Runmesh-Resubmission"
-"""Headers of a command: what its failure says of it when its body can't be read."""
 UPGRADE: Final = 10.0
 """How long, in ack waits, a message of an unknown version waits for a worker that knows it (10 minutes)."""
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -8,8 +8,6 @@ from pydantic_core import from_json
 
 from runmesh.errors import RunmeshError
 
-VARIABLE: Final = "RUNMESH_OUTCOME"
-"""The variable of a task's environment that says where its outcome is: a path, or an URL for fsspec."""
 _LARGEST: Final = 1_000_000
 _WITHIN: Final = 30.0
 

@@ -9,7 +9,7 @@ from runmesh import cloudevents, subjects
 from runmesh.bus import Message, Stored
 from runmesh.claims import Claim
 from runmesh.errors import BusError, StreamFull, Unreachable
-from runmesh.events import TaskFact, TaskState
+from runmesh.events import OUTCOME, TaskFact, TaskState
 from runmesh.worker import outcome
 from runmesh.worker.jobs import Job, utc
 from runmesh.worker.lease import LeaseLost
@@ -73,7 +73,7 @@ class Reporter:
             log.warning("acknowledgement not confirmed", key=job.event.key, error=str(error))
 
     async def _terminal(self, job: Job, verdict: Verdict) -> TaskFact:
-        left = await outcome.read_if_possible(job.event.environment.get(outcome.VARIABLE)) if job.claim.handle else None
+        left = await outcome.read_if_possible(job.event.environment.get(OUTCOME)) if job.claim.handle else None
         return self._fact(
             job,
             job.claim.model_copy(update={"n": job.claim.n + 1}),

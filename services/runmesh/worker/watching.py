@@ -11,7 +11,7 @@ import structlog
 
 from runmesh.claims import Stopping
 from runmesh.errors import Invalid
-from runmesh.events import Cause, TaskState
+from runmesh.events import OUTCOME, Cause, TaskState
 from runmesh.executor import ENDED, Phase
 from runmesh.worker import outcome
 from runmesh.worker.jobs import HandOver, Job, begun, utc
@@ -119,7 +119,7 @@ class Watcher:
     async def _outcome(self, job: Job) -> dict[str, object] | None:
         for attempt in range(OUTCOME_TRIES):
             try:
-                return await outcome.read(job.event.environment.get(outcome.VARIABLE))
+                return await outcome.read(job.event.environment.get(OUTCOME))
             except outcome.Unreadable as error:
                 log.warning("outcome not readable", key=job.event.key, error=str(error))
                 await asyncio.sleep(0.1 * 4**attempt)

@@ -11,7 +11,7 @@ from runmesh import subjects
 from runmesh.bus import Bus, Message, Pump
 from runmesh.claims import Stopping
 from runmesh.errors import BusError, Invalid, NotPermitted, NotProvisioned
-from runmesh.events import Cause
+from runmesh.events import OUTCOME, Cause
 from runmesh.executor import Executor, ExecutorConfig
 from runmesh.settings import Settings
 from runmesh.worker import outcome
@@ -200,7 +200,7 @@ class Worker:
     async def _died_with_its_owner(self, job: Job) -> Verdict:
         if job.claim.stopping is not None:
             return Verdict.stopped(job.claim.stopping)
-        left = await outcome.read_if_possible(job.event.environment.get(outcome.VARIABLE))
+        left = await outcome.read_if_possible(job.event.environment.get(OUTCOME))
         return Verdict.left_behind(left)
 
     async def _release(self, job: Job) -> None:

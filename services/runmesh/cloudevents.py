@@ -10,6 +10,7 @@ plain
 W3C ``traceparent`` and ``tracestate`` headers are carried from a command to all that follows from it.
 """
 
+import re
 from base64 import b64decode
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ E = TypeVar("E", bound=Event)
 TRACE_HEADERS: Final = ("traceparent", "tracestate")
 _STRUCTURED: Final = "application/cloudevents+json"
 _LONGEST_TEXT: Final = 300
+_LONGEST_TRACE: Final = 512
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
 class UnknownVersion(Undecodable):
@@ -49,8 +52,11 @@ def headers_for(event: Event, *, event_id: str, source: str, trace: Mapping[str,
 
 
 def trace_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the trace headers of a message, to carry on."""
-    return {name: headers[name] for name in TRACE_HEADERS if name in headers}
+    """Return the trace headers of a message, to carry on; as W3C has it, a malformed trace is none."""
+    if not _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
+        return {}
+    found = {name: headers[name] for name in TRACE_HEADERS if name in headers}
+    return {name: value for name, value in found.items() if len(value) <= _LONGEST_TRACE and value.isascii()}
 
 
 class Envelope(NamedTuple):
@@ -122,8 +128,16 @@ def _problem(model: type[Event], detail: ErrorDetails) -> Problem:
         return Problem(path[:_LONGEST_TEXT], "unknown field", nearest(detail["loc"][-1], _fields(model, detail["loc"])))
     if detail["type"] == "missing":
         return Problem(path, "is required")
-    message = detail["msg"].removeprefix("Value error, ")
-    return Problem(path[:_LONGEST_TEXT], f"{message}, not {_shown(detail['input'])}")
+    return Problem(path[:_LONGEST_TEXT], f"{_message(detail)}, not {_shown(detail['input'])}")
+
+
+def _message(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "string_pattern_mismatch":
+            return f"should match {detail['ctx']['pattern']}"
+        case "too_short" | "string_too_short":
+            return "should not be empty"
+    return detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
 
 
 def _fields(model: type[BaseModel], location: tuple[int | str, ...]) -> Collection[str]:

@@ -3,6 +3,7 @@
 ======================  ==========================================================================
 ``connection.py``       `connect` and `Bus`: everything that the rest of Runmesh calls
 ``link.py``             the connection underneath: state, permissions, what is fatal
+``wire.py``             nats-py's client, which also survives what it can't read
 ``exchange.py``         every message that has an answer: pipelined, bounded, retried when that is safe
 ``pulling.py``          `Pump`: continuous pull within slots
 ``replaying.py``        ordered reads of what is stored, surviving restarts

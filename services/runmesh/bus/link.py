@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from runmesh.bus.wire import Client
 from runmesh.errors import BusError, NotPermitted, Unreachable
 
 log = logging.getLogger(__name__)

@@ -207,13 +207,15 @@ class _Explainer:
         }
 
     def _source(self, block: Block) -> tuple[str | None, list[Problem]]:
-        """Read a block's source where the choice depends on it."""
-        if self.pipeline.type != "pyspark" or block.type != "sensor":
-            return None, []
+        """Read a block's source where the choice depends on it; a file outside the project is a problem anywhere."""
         try:
-            return self.project.block_source(block), []
+            if self.pipeline.type == "pyspark" and block.type == "sensor":
+                return self.project.block_source(block), []
+            if block.configuration:
+                self.project.block_path(block)
         except Invalid as error:
             return None, list(error.problems)
+        return None, []
 
     def _mage_type(self, block: Block | None, choice: ExecutorChoice) -> str:
         pipeline = self.chooser.rendered(self.pipeline.executor_type)

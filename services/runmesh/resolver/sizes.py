@@ -7,11 +7,13 @@ from runmesh.resolver.owed import execute
 from runmesh.resolver.plan import Plan
 
 _ROOM: Final = 8192
-"""Bytes for the headers of a command, and for the run's id wherever it is put in."""
+"""Bytes for the headers of a command."""
+_LONGEST_RUN: Final = "x" * 64
 
 
 def check_commands(plan: Plan, limit: int) -> None:
-    """Raise `Invalid` for a task whose execute event would exceed `limit` bytes."""
+    """Raise `Invalid` for a task whose execute event would exceed `limit` bytes, whatever the run is called."""
+    plan = plan.model_copy(update={"run": _LONGEST_RUN})
     for block in plan.tasks:
         size = len(execute(plan, block, 1, 0).to_json())
         if size > limit - _ROOM:

@@ -118,7 +118,7 @@ def _fault(model: type[BaseModel], detail: ErrorDetails) -> Fault:
             return Fault(path, f"unknown key {detail['loc'][-1]!r}", nearest(detail["loc"][-1], _keys(model, detail)))
         case "missing":
             return Fault(path, "is required")
-    message = detail["msg"].removeprefix("Value error, ")
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return Fault(path, f"{message}, not {repr(detail['input'])[:_LONGEST_SHOWN]}")
 
 

@@ -1,0 +1,32 @@
+"""nats-py's client, which also survives what it can't read.
+
+The server stores whatever somebody publishes: a header block that is none, a subject that is no UTF-8 or holds a
+vertical tab. nats-py drops its connection over each of them, and gets the same message again after the reconnect; so
+one message would stop everything that reads the stream. Here it is read as far as possible, and judged as any other.
+"""
+
+import re
+from typing import Any
+
+from nats.aio import client
+from nats.aio.msg import Msg
+from nats.protocol import parser
+
+# Any white space ends a subject for nats-py; for the server, which wrote the line, only a space does.
+parser.MSG_RE = re.compile(rb"\AMSG ([^ \r\n]+) ([^ \r\n]+) (([^ \r\n]+) )?(\d+)\r\n")
+parser.HMSG_RE = re.compile(rb"\AHMSG ([^ \r\n]+) ([^ \r\n]+) (([^ \r\n]+) )?(\d+) (\d+)\r\n")
+
+
+class Client(client.Client):
+    """Reads unreadable headers as none, and what is no UTF-8 in a subject as U+FFFD."""
+
+    async def _process_headers(self, headers: Any) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (LookupError, ValueError):
+            return None
+
+    def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> Msg:
+        subject, reply = (name.decode(errors="replace").encode() for name in (subject, reply))
+        message: Msg = super()._build_message(sid, subject, reply, data, headers)
+        return message

@@ -69,7 +69,6 @@ class Pump:
         self._address = f"{stream}.{consumer}"
         self._arrived: asyncio.Queue[Message | BusError | None] = asyncio.Queue()
         self._wake = asyncio.Event()
-        self._wake.set()
         self._wake.set()  # the first request is made at once
         self._subscription: Subscription | None = None
         self._inbox = ""

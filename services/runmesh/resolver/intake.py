@@ -67,7 +67,7 @@ class Intake:
     async def _take(self, message: Message) -> None:
         verb, project = subjects.request_address(message.subject)
         document = _document(message)
-        async with self._in_order(str(document.get("id" if verb == "run" else "run"))):
+        async with self._in_order(document.get("id" if verb == "run" else "run") or derived_id(message)):
             match verb:
                 case "run":
                     await self._run(project, message, document)
@@ -79,8 +79,9 @@ class Intake:
                     raise Undecodable(f"unknown request {verb!r}: known are run, cancel and retry")
 
     @asynccontextmanager
-    async def _in_order(self, run: str) -> AsyncIterator[None]:
+    async def _in_order(self, name: object) -> AsyncIterator[None]:
         """Take requests for the same run one after another, as they came: the first one counts."""
+        run = str(name)
         lock = self._locks.setdefault(run, asyncio.Lock())
         self._waiting[run] += 1
         try:

@@ -27,11 +27,15 @@ _FRESH: Final = 0.5
 _DIGEST_FRESH: Final = 2.0
 
 
-class _Kept(NamedTuple):
+class _Decision(NamedTuple):
     explanation: Explanation
     plan: Plan | None
     """For a run without a name yet; None where there are errors."""
-    at: float
+
+
+class _Kept(NamedTuple):
+    decision: asyncio.Task[_Decision]
+    since: float
 
 
 class Planner:
@@ -47,36 +51,37 @@ class Planner:
 
     async def plan(self, project: str, request: RunRequest, run: str) -> Plan:
         """Return the plan of a run. Raises `Invalid` with all that is wrong."""
-        kept = await self._keep(project, request)
-        if kept.plan is None:
-            raise Invalid(*kept.explanation.errors)
-        for executor_type in {executor_type for executor_type, _ in kept.plan.pools} - self._streams:
+        decision = await self._decided(project, request)
+        if decision.plan is None:
+            raise Invalid(*decision.explanation.errors)
+        for executor_type in {executor_type for executor_type, _ in decision.plan.pools} - self._streams:
             await self._check_stream(executor_type)
-        return kept.plan.model_copy(
+        return decision.plan.model_copy(
             update={"run": run, "request": request, "execution_partition": request.execution_partition or run}
         )
 
     async def explain(self, project: str, request: RunRequest) -> Explanation:
         """Explain what a request would do. Raises `Invalid` where there is nothing to explain."""
-        return (await self._keep(project, request)).explanation
+        return (await self._decided(project, request)).explanation
 
-    async def _keep(self, project: str, request: RunRequest) -> _Kept:
+    async def _decided(self, project: str, request: RunRequest) -> _Decision:
         fingerprint = f"{project}\0{request.model_copy(update={'id': None}).to_json()!r}"
         kept = self._kept.get(fingerprint)
-        if kept is None or monotonic() - kept.at > _FRESH:
-            kept = await asyncio.to_thread(self._decide, project, request)
-            self._kept[fingerprint] = kept
+        if kept is None or (kept.decision.done() and monotonic() - kept.since > _FRESH):
+            # One thread decides for all who ask meanwhile.
+            decision = asyncio.create_task(asyncio.to_thread(self._decide, project, request))
+            kept = self._kept[fingerprint] = _Kept(decision, monotonic())
             self._kept.move_to_end(fingerprint)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        return kept
+        return await asyncio.shield(kept.decision)
 
-    def _decide(self, project: str, request: RunRequest) -> _Kept:
+    def _decide(self, project: str, request: RunRequest) -> _Decision:
         explanation = self._explain(project, request)
         made = None if explanation.errors else plan(explanation, request, run="", settings=self._settings)
         if made:
             check_commands(made, self._bus.payload_limit)
-        return _Kept(explanation, made, monotonic())
+        return _Decision(explanation, made)
 
     def _explain(self, name: str, request: RunRequest) -> Explanation:
         project = self._projects.project(name)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from time import monotonic
 from typing import Final
 
@@ -39,7 +40,6 @@ class _Memory:
 
     run: Run
     paid: set[Debt] = field(default_factory=set)
-    touched: float = field(default_factory=monotonic)
 
 
 @dataclass(slots=True)
@@ -65,6 +65,8 @@ class Lanes:
         self._tasks, self._timers, self._surroundings = tasks, timers, surroundings
         self._lanes: dict[str, _Lane] = {}
         self._memory: OrderedDict[str, _Memory] = OrderedDict()
+        self._touched: dict[str, float] = {}
+        """When something last happened to a run here: kept for all that have not ended, remembered or not."""
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -89,8 +91,7 @@ class Lanes:
 
     def rested(self, run: str, seconds: float) -> bool:
         """Say whether a run is not known here, or nothing happened to it for so long."""
-        memory = self._memory.get(run)
-        return run not in self._lanes and (memory is None or monotonic() - memory.touched > seconds)
+        return run not in self._lanes and monotonic() - self._touched.get(run, -inf) > seconds
 
     def _lane(self, run: str) -> _Lane:
         lane = self._lanes.get(run)
@@ -188,8 +189,7 @@ class Lanes:
             self._timers.wake(run.state.run, _now() + timedelta(seconds=_AGAIN))
         elif run.state.final:
             await self._store.retire(run.state.run)
-            self._memory.pop(run.state.run, None)
-            self._timers.forget(run.state.run)
+            self._forget(run.state.run)
             return
         if run.plan is None:
             return
@@ -228,8 +228,13 @@ class Lanes:
         self._remember(run, memory)
         return memory
 
+    def _forget(self, run: str) -> None:
+        self._memory.pop(run, None)
+        self._touched.pop(run, None)
+        self._timers.forget(run)
+
     def _remember(self, run: str, memory: _Memory) -> None:
-        memory.touched = monotonic()
+        self._touched[run] = monotonic()
         self._memory[run] = memory
         self._memory.move_to_end(run)
         if len(self._memory) > _REMEMBERED:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pydantic_core import to_json
 
-from runmesh import cloudevents, subjects
+from runmesh import cloudevents, metrics, subjects
 from runmesh.bus import Bus, Message
 from runmesh.events import DeadLetter
 
@@ -46,7 +46,9 @@ async def bury(bus: Bus, message: Message, *, service: str, reason: str, error: 
     headers = cloudevents.headers_for(
         letter, event_id=letter_id, source=f"/runmesh/{service}", trace=cloudevents.trace_of(message.headers)
     )
-    await bus.publish(subjects.dead(service, reason), letter.to_json(), headers=headers, message_id=letter_id)
+    stored = await bus.publish(subjects.dead(service, reason), letter.to_json(), headers=headers, message_id=letter_id)
+    if not stored.duplicate:
+        metrics.DEAD.labels(service, reason).inc()
 
 
 def _encoded(data: bytes, room: int) -> tuple[str, Encoding, bool]:

@@ -54,10 +54,10 @@ class Working:
 
     async def _work(self) -> None:
         worker_id = _fresh_id()
-        async with _site(self._settings, worker_id) as site, self._backend.Executor(site) as executor:
+        async with _site(self._settings, worker_id) as site:
             self._worker = Worker(
                 self._bus,
-                executor,
+                self._backend.Executor(site),
                 executor_type=self._type,
                 config_model=self._backend.Config,
                 settings=self._settings,

@@ -7,12 +7,12 @@ from typing import Final
 
 import structlog
 
-from runmesh import subjects
+from runmesh import metrics, subjects
 from runmesh.bus import Bus, Stored
 from runmesh.claims import Stop
 from runmesh.cloudevents import headers_for
 from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned
-from runmesh.events import ATTEMPT, RESUBMISSION, ExecuteTask, RunFact, TaskFact
+from runmesh.events import ATTEMPT, FINAL_RUN_STATES, RESUBMISSION, ExecuteTask, RunFact, TaskFact
 from runmesh.resolver.owed import Owed, execute, owed
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State, TaskRecord
@@ -98,7 +98,7 @@ class Store:
         answers = await asyncio.gather(*(answer for _, answer in sent), return_exceptions=True)
         stored = set()
         for (item, _), answer in zip(sent, answers, strict=True):
-            if await self._is_stored(item, answer):
+            if await self._is_stored(run, item, answer):
                 stored.add(item.debt)
         return stored
 
@@ -133,7 +133,7 @@ class Store:
             subject, event.to_json(), headers=headers, message_id=message_id, last_sequence=last_sequence
         )
 
-    async def _is_stored(self, item: Owed, answer: object) -> bool:
+    async def _is_stored(self, run: Run, item: Owed, answer: object) -> bool:
         match answer:
             case Conflict():
                 return not isinstance(item.event, ExecuteTask) or await self._is_queued(item.event)
@@ -144,6 +144,8 @@ class Store:
                 return False
             case BaseException():
                 raise answer
+            case _ if isinstance(item.event, RunFact) and item.event.state in FINAL_RUN_STATES:
+                metrics.RUNS.labels(run.state.project, item.event.state).inc()
         return True
 
     async def _is_queued(self, command: ExecuteTask) -> bool:

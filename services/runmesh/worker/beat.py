@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 import runmesh
-from runmesh import claims, subjects
+from runmesh import claims, metrics, subjects
 from runmesh.errors import BusError, NotPermitted, NotProvisioned
 from runmesh.executor import NeedsBeats, SeesChanges, StreamsLogs
 from runmesh.worker.jobs import utc
@@ -95,6 +95,7 @@ class Beat:
 
     def _record(self) -> bytes:
         executor = self._station.platform.executor
+        metrics.HELD.labels(self._station.executor_type, self._station.pool).set(len(self._station.jobs))
         return claims.Beat(
             since=self._since,
             slots=self._slots,

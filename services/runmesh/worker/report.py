@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import structlog
 
-from runmesh import cloudevents, subjects
+from runmesh import cloudevents, metrics, subjects
 from runmesh.bus import Message, Stored
 from runmesh.claims import Claim
 from runmesh.errors import BusError, StreamFull, Unreachable
@@ -45,6 +45,7 @@ class Reporter:
         await self._logs.end(job)
         await self.tell(fact, job.message)
         await self._clean_up(job, fact, job.claim)
+        metrics.TASKS.labels(fact.executor_type, fact.pool, fact.state, fact.cause or "").inc()
         log.info("task ended", key=fact.key, run=fact.run, block=fact.block, state=fact.state, cause=fact.cause)
 
     async def finish_again(self, job: Job, claim: Claim) -> None:

@@ -10,15 +10,20 @@ The map of this package, from the outside in:
 ``executors/``          one file per executor type: dumb backends that return facts about jobs
 ``executor.py``         the contract between the two
 ``bus/``                the only package that imports nats
-``service.py``          what every service does alike: settings, signals, drain, health
+``service.py``          what every service does alike: signals, drain, with ``health.py``,
+                        ``logs.py`` and ``metrics.py``
+``dead.py``             dead letters: what could not be handled, kept whole
 ``projects/``           reading a Mage project: YAML, templates, files of blocks
 ``runtime/``            what runs inside a job
-``events.py``           every event on the wire
+``events.py``           every event on the wire; ``cloudevents.py`` their envelope
+``claims.py``           the records that services share in buckets
 ``subjects.py``         every name on the wire
+``view.py``             a run as its facts tell it; ``workers.py`` a worker as its beats do
+``schemas/``            the published schemas, generated from all of these
 ``errors.py``           every error that is raised on purpose
 ``settings.py``         the environment, read once
-``embedded.py``         a nats-server of one's own, for one machine and for tests
-======================  =====================================================================
+``embedded.py``         a nats-server of one's own; ``local.py`` says where it listens
+======================
 """
 
 from typing import TYPE_CHECKING

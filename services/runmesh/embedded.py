@@ -86,6 +86,14 @@ class Server:
             written.unlink()
         self._process = None
 
+    async def ended(self) -> int:
+        """Wait until it ends by itself, and return its exit code; `start` then starts it again."""
+        if self._process is None:
+            raise RunmeshError("nats-server does not run")
+        code = await self._process.wait()
+        await self.kill()
+        return code
+
     async def restart(self) -> None:
         """Stop and start again: same port, token and store."""
         await self.stop()

@@ -79,12 +79,22 @@ async def services(here: Settings, server: Server, slots: int | None = None) -> 
     async with connect(server.url, name="runmesh up", token=server.token) as bus:
         await provision(bus, pools={"local_python": here.pools}, ack_wait=here.ack_wait)
         async with Stopping(children) as stopping, asyncio.TaskGroup() as group:
+            keeping = group.create_task(_keep(server))
             for child in children:
                 group.create_task(child.run())
             mesh = Mesh(bus)
             await _ready(mesh, stopping)
             yield mesh, stopping
             stopping.begin()
+            keeping.cancel()
+
+
+async def _keep(server: Server) -> None:
+    """Start the server again whenever it dies: everybody else waits for it, and nothing stored is lost."""
+    while True:
+        code = await server.ended()
+        output.say(f"nats-server ended with {code}; starting it again")
+        await server.start()
 
 
 async def _ready(mesh: Mesh, stopping: Stopping) -> None:

@@ -186,10 +186,11 @@ class Turn:
 
     def _ready(self) -> Sequence[str]:
         due = [block for block, record in self.tasks.items() if record.due_at and record.due_at <= self.now]
+        completed = {block for block, record in self.tasks.items() if record.state is TaskState.COMPLETED}
         fresh = [
             block
             for block, task in self.plan.tasks.items()
-            if block not in self.tasks and all(self._completed(above) for above in task.upstream)
+            if block not in self.tasks and completed.issuperset(task.upstream)
         ]
         return due + fresh
 
@@ -273,7 +274,3 @@ class Turn:
     def _final(self, block: str) -> bool:
         record = self.tasks.get(block)
         return record is not None and record.final
-
-    def _completed(self, block: str) -> bool:
-        record = self.tasks.get(block)
-        return record is not None and record.state is TaskState.COMPLETED

@@ -16,15 +16,14 @@
     ├── Rejected                  a platform will never run this specification
     └── Unavailable               a platform refuses for now: throttled, over quota
 
-This module imports nothing of the mesh, since the runtime inside a job uses it too.
+This module imports nothing of the mesh, and no dataclasses, since the runtime inside a job uses it too: see `runtime`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong: where it is, what is wrong, and what to write instead."""
 
     path: str

@@ -1,7 +1,6 @@
 """`runmesh explain`: what would run where, with which configuration, and why. Needs no NATS."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from runmesh.cli.context import settings as found_settings
 from runmesh.cli.exits import Exit
 from runmesh.errors import Invalid, Problem, nearest
 from runmesh.resolver import explain as explain_project
-from runmesh.resolver.explanation import BlockExplanation, Explanation
+from runmesh.resolver.explanation import BlockExplanation, Explanation, plain
 from runmesh.settings import environment
 
 app = typer.Typer()
@@ -42,7 +41,7 @@ def explain(
     explanation = explain_project(directory, pipeline, request=request, environment=environment())
     shown = _only(explanation, block)
     if json:
-        output.emit(_plain({**_fields(explanation), "blocks": shown}))
+        output.emit({**plain(explanation), "blocks": plain(shown)})
     else:
         _print(output.out(), explanation, shown)
     raise typer.Exit(Exit.FAILED if explanation.errors else Exit.OK)
@@ -139,18 +138,3 @@ def _short(value: Any) -> str:
 
 
 # --- as JSON -----------------------------------------------------------------------------------------
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
-
-
-def _plain(value: Any) -> Any:
-    """Turn what holds read-only mappings and dataclasses into what JSON knows."""
-    if is_dataclass(value):
-        return _plain(_fields(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each) for each in value]
-    return value

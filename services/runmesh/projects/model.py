@@ -2,23 +2,22 @@
 
 Nothing here is rendered or decided: an `executor_type` is the text that the document holds. The keys are those that
 Mage reads, the defaults are Mage's. Keys that Mage doesn't know are kept in `extra` and reported in a pipeline's
-`warnings`, never as errors. Values are shared between readers: don't change them.
+`warnings`, never as errors. Values are shared between readers, defaults too: don't change them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from runmesh.errors import Problem
 from runmesh.projects import files
 from runmesh.projects.templates import Templates
 
 Config = Mapping[str, Any]
+_EMPTY: Final[Config] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """One block as its pipeline's document describes it."""
 
     uuid: str
@@ -31,7 +30,7 @@ class Block:
     upstream_blocks: tuple[str, ...] = ()
     """In the order of the document, which is the order of the block function's arguments."""
     downstream_blocks: tuple[str, ...] = ()
-    configuration: Config = field(default_factory=dict)
+    configuration: Config = _EMPTY
     """Handed to the block as it is: dates stay dates here."""
     retry_config: Config | None = None
     timeout: float | None = None
@@ -49,49 +48,47 @@ class Block:
     all_upstream_blocks_executed: bool | None = None
     callback_blocks: tuple[str, ...] = ()
     conditional_blocks: tuple[str, ...] = ()
-    extra: Config = field(default_factory=dict)
+    extra: Config = _EMPTY
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(NamedTuple):
     """One pipeline as its document describes it; blocks are in the order of the document."""
 
     uuid: str
     name: str = ""
     description: str | None = None
     type: str = "python"
-    blocks: Mapping[str, Block] = field(default_factory=dict)
-    callbacks: Mapping[str, Block] = field(default_factory=dict)
-    conditionals: Mapping[str, Block] = field(default_factory=dict)
-    widgets: Mapping[str, Block] = field(default_factory=dict)
-    extensions: Mapping[str, Mapping[str, Block]] = field(default_factory=dict)
+    blocks: Mapping[str, Block] = {}
+    callbacks: Mapping[str, Block] = {}
+    conditionals: Mapping[str, Block] = {}
+    widgets: Mapping[str, Block] = {}
+    extensions: Mapping[str, Mapping[str, Block]] = {}
     """By extension (`great_expectations`), then by block."""
     executor_type: str | None = None
     """Raw: it may be a template."""
-    executor_config: Config = field(default_factory=dict)
+    executor_config: Config = _EMPTY
     executor_count: int = 1
     run_pipeline_in_one_process: bool | None = None
     """None: the document doesn't say, and the environment decides."""
     cache_block_output_in_memory: bool = False
-    concurrency_config: Config = field(default_factory=dict)
-    retry_config: Config = field(default_factory=dict)
-    notification_config: Config = field(default_factory=dict)
-    variables: Config = field(default_factory=dict)
+    concurrency_config: Config = _EMPTY
+    retry_config: Config = _EMPTY
+    notification_config: Config = _EMPTY
+    variables: Config = _EMPTY
     """Handed to the blocks as they are: dates stay dates here."""
-    settings: Config = field(default_factory=dict)
-    spark_config: Config = field(default_factory=dict)
-    data_integration: Config = field(default_factory=dict)
+    settings: Config = _EMPTY
+    spark_config: Config = _EMPTY
+    data_integration: Config = _EMPTY
     execution_framework: str | None = None
     remote_variables_dir: str | None = None
     variables_dir: str | None = None
     tags: tuple[str, ...] = ()
     created_at: str | None = None
-    extra: Config = field(default_factory=dict)
+    extra: Config = _EMPTY
     warnings: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(NamedTuple):
     """A folder with a `metadata.yaml`, rendered and checked."""
 
     name: str

@@ -1,7 +1,6 @@
 """From a pipeline's document to `Pipeline` and its blocks."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ def read_pipeline(document: Mapping[str, Any], where: str, name: str | None) -> 
     problems = Problems(where)
     pipeline = _pipeline(Fields(document, problems), name)
     problems.raise_any()
-    return replace(pipeline, warnings=tuple(problems.warnings))
+    return pipeline._replace(warnings=tuple(problems.warnings))
 
 
 def _pipeline(fields: Fields, name: str | None) -> Pipeline:
@@ -123,7 +122,7 @@ def _with_original(block: Block, blocks: Mapping[str, Block], fields: Fields) ->
             return block
         original = blocks[uuid]
         seen.add(uuid)
-    return block if original is block else replace(block, original=original)
+    return block if original is block else block._replace(original=original)
 
 
 def _warn_about_downstream(fields: Fields, blocks: Mapping[str, Block]) -> None:

@@ -272,7 +272,7 @@ class _Explainer:
         try:
             check_graph(self.pipeline)
         except Invalid as error:
-            yield from (replace(problem, path=f"{self.file}: {problem.path}") for problem in error.problems)
+            yield from (problem._replace(path=f"{self.file}: {problem.path}") for problem in error.problems)
 
     def _left_out(self) -> Iterator[Problem]:
         for uuid, block in self.pipeline.blocks.items():

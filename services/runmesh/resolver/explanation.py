@@ -1,7 +1,7 @@
 """What `explain` returns, and what a plan is built from: every decision, with the reason for it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from runmesh.errors import Problem
@@ -66,3 +66,16 @@ class Explanation:
     """All of them, the blocks' included."""
     errors: tuple[Problem, ...] = ()
     """Likewise."""
+
+
+def plain(value: Any) -> Any:
+    """Turn an explanation, or what is in one, into what JSON knows."""
+    if isinstance(value, Problem):
+        return value._asdict()
+    if is_dataclass(value):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(each) for each in value]
+    return value

@@ -21,6 +21,7 @@ from runmesh.cloudevents import decode, headers_for
 from runmesh.dead import bury
 from runmesh.errors import BusError, Invalid, NotPermitted, NotProvisioned, Problem, Undecodable
 from runmesh.events import RunRequest, TaskFact
+from runmesh.resolver.explanation import plain
 from runmesh.resolver.happened import Tick
 from runmesh.resolver.intake import Intake
 from runmesh.resolver.lanes import Lanes
@@ -155,4 +156,4 @@ class Resolver:
     async def _explain(self, message: Message) -> bytes:
         project = subjects.request_address(message.subject).project
         request = decode(RunRequest, message.headers, message.data)
-        return to_json(await self._planner.explain(project, request), fallback=str)
+        return to_json(plain(await self._planner.explain(project, request)), fallback=str)

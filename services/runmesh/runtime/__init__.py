@@ -10,7 +10,7 @@ pandas, polars, pyarrow or fsspec only for a value that needs them.
 ``job.py``         which blocks run, in which order; what can't run here
 ``code.py``        one block's source: its decorated functions, their arguments, its tests
 ``decorators.py``  `@data_loader` and the others, injected or imported from `mage_ai`
-``keywords.py``    the keyword arguments of block functions
+``parameters.py``  what a function takes · ``keywords.py``: the keyword arguments of block functions
 ``outputs.py``     where outputs are, and how a block's outputs are replaced as a whole
 ``places.py``      a directory tree on this machine, or behind fsspec
 ``values.py``      one output as files, and back; ``frames.py``: DataFrames

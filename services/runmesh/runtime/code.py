@@ -6,18 +6,17 @@ executed as a module of its own under the name that its file would have, so that
 the instances of its classes can be stored.
 """
 
-import linecache
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from inspect import Parameter, isgenerator, signature
-from types import ModuleType
+from types import GeneratorType, ModuleType
 from typing import Any, NamedTuple
 
 from runmesh.errors import Invalid, Problem
 from runmesh.runtime.decorators import Decorated, Function
 from runmesh.runtime.failed import Failed
+from runmesh.runtime.parameters import parameters_of
 
 
 class Source(NamedTuple):
@@ -28,6 +27,11 @@ class Source(NamedTuple):
     text: str
     filename: str
     module: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether tracebacks find the text by themselves."""
+        return not self.filename.startswith("<")
 
 
 class Checked(NamedTuple):
@@ -49,8 +53,8 @@ class Code:
             module.__dict__[name] = self._decorated.decorator(name)
         self._decorated.make_importable()
         sys.modules[source.module] = module
-        lines = source.text.splitlines(keepends=True)
-        linecache.cache[source.filename] = (len(source.text), None, lines, source.filename)
+        if not source.is_file:
+            _show_in_tracebacks(source)
         with self._of_the_user():
             exec(compile(source.text, source.filename, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
 
@@ -113,32 +117,37 @@ class Code:
             raise Failed(f"block {self._source.block!r} failed") from error
 
 
+def _show_in_tracebacks(source: Source) -> None:
+    import linecache  # noqa: PLC0415 - slow to import, and not needed for a file
+
+    lines = source.text.splitlines(keepends=True)
+    linecache.cache[source.filename] = (len(source.text), None, lines, source.filename)
+
+
 def outputs_of(result: Any) -> list[Any]:
     """Return a result as the list of outputs that Mage makes of it; a generator is one output, a list of its items."""
     if result is None:
         return []
-    if isgenerator(result):
+    if isinstance(result, GeneratorType):
         return [list(result)]
     return list(result) if isinstance(result, tuple) else result if isinstance(result, list) else [result]
 
 
 def misfit(function: Function, inputs: int) -> str | None:
     """Say why a function can't take this many inputs, or None (Mage's rule: one per parameter, more with `*args`)."""
-    kinds = [parameter.kind for parameter in signature(function).parameters.values()]
-    named = sum(kind not in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD} for kind in kinds)
-    open_ended = Parameter.VAR_POSITIONAL in kinds
-    if named == inputs or (open_ended and named < inputs):
+    parameters = parameters_of(function)
+    named = parameters.positional + parameters.keyword_only
+    if named == inputs or (parameters.args and named < inputs):
         return None
-    least = "at least " if open_ended else ""
+    least = "at least " if parameters.args else ""
     name = getattr(function, "__name__", "the function")
     return f"{name} takes {least}{named} inputs, and the upstream blocks give {inputs}"
 
 
 def _takes_positionals(function: Function) -> bool:
-    kinds = {parameter.kind for parameter in signature(function).parameters.values()}
-    return bool(kinds & {Parameter.VAR_POSITIONAL, Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD})
+    parameters = parameters_of(function)
+    return parameters.args or parameters.positional > 0
 
 
 def _call(function: Function, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-    kinds = {parameter.kind for parameter in signature(function).parameters.values()}
-    return function(*inputs, **keywords) if Parameter.VAR_KEYWORD in kinds else function(*inputs)
+    return function(*inputs, **keywords) if parameters_of(function).kwargs else function(*inputs)

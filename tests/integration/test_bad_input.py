@@ -7,23 +7,29 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from rich.console import Console
 from ulid import ULID
 
 from runmesh import subjects
 from runmesh.bus import Bus, connect, provision
+from runmesh.cli.tree import render
+from runmesh.client import Mesh as Client
 from runmesh.embedded import embedded
 from runmesh.events import RequestProblem, RunFact
+from tests.conftest import Address
 from tests.eventually import eventually
+from tests.executors.scripted import Platform
 from tests.integration.raw import Raw, framed, raw
+from tests.integration.worker_mesh import mesh_on
 from tests.shop import (
     answering,
     ask,
-    commands,
     dead_letters,
     resolving,
     run_facts,
@@ -64,6 +70,7 @@ class Mesh:
     bus: Bus
     projects: Path
     wire: Raw
+    address: Address
 
     async def still_works(self) -> None:
         """See the next good request through to its end, and nothing left of those before."""
@@ -127,7 +134,7 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
     ):
         await provision(bus, ack_wait=2)
         async with resolving(resolvers, settings_for(projects)), answering(workers):
-            yield Mesh(bus, projects, wire)
+            yield Mesh(bus, projects, wire, Address(server.url, server.token))
 
 
 @asynccontextmanager
@@ -491,7 +498,7 @@ async def ended_or_cancelled(bus: Bus, run: str) -> bool:
     return bool({"completed", "cancelled"} & set(await states(bus, run)))
 
 
-async def test_a_run_waits_for_the_first_worker_of_its_type_and_says_so_on_its_facts(mesh: Mesh) -> None:
+async def test_a_run_waits_for_the_first_worker_of_its_type_and_says_so(mesh: Mesh) -> None:
     async with survived(mesh):
         run = str(ULID())
         await ask(mesh.bus, "run", {"id": run, "pipeline": "far"})
@@ -500,6 +507,23 @@ async def test_a_run_waits_for_the_first_worker_of_its_type_and_says_so_on_its_f
         (queued,) = await eventually(lambda: task_facts(mesh.bus, run))
         for fact in (running, queued):
             assert fact.reason == "waiting: no k8s worker of pool 'default' has reported"
-        assert len([command for command in await commands(mesh.bus, "k8s") if command.run == run]) == 1
-        async with answering(mesh.bus, "k8s"):
+        shown = Console(width=200)
+        with shown.capture() as capture:
+            shown.print(render(await Client(mesh.bus).show(run), datetime.now(UTC)))
+        assert "waiting: no k8s worker of pool 'default' has reported" in capture.get()
+        async with mesh_on(mesh.bus, mesh.address) as workers:
+            await workers.start(Platform())
             await mesh.ends(run, "completed")
+
+
+async def test_a_graph_too_dense_for_a_message_is_left_out_of_the_facts(mesh: Mesh) -> None:
+    async with survived(mesh):
+        names = [f"{n}_{'x' * 200}" for n in range(120)]
+        blocks = [{"uuid": name, "type": "custom", "upstream_blocks": names[:n]} for n, name in enumerate(names)]
+        project = mesh.project(pipeline=json.dumps({"blocks": blocks}))
+        run = str(ULID())
+        await ask(mesh.bus, "run", {"id": run, "pipeline": "p"}, project=project)
+        facts = await eventually(lambda: ended(mesh.bus, run))
+        assert [str(fact.state) for fact in facts] == ["accepted", "running", "completed"]
+        assert facts[0].blocks
+        assert {status.upstream for status in facts[0].blocks.values()} == {None}

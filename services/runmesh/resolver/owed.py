@@ -14,6 +14,8 @@ from runmesh.resolver.state import Debt, State
 from runmesh.subjects import task_key
 
 _MOST_BLOCKS: Final = 200
+_LARGEST_GRAPH: Final = 200_000
+"""Characters of all names in `upstream`: a denser graph would not fit into a message."""
 
 
 class Owed(NamedTuple):
@@ -102,7 +104,7 @@ def _stopping_keys(plan: Plan, state: State) -> tuple[str, ...] | Literal["all"]
 def run_fact(plan: Plan | None, state: State, debt: Debt) -> RunFact:
     """Return the fact that the run has reached the debt's state."""
     assert debt.run_state is not None  # noqa: S101 - a debt of kind "run" always names its state
-    with_graph = debt.run_state is RunState.ACCEPTED
+    with_graph = debt.run_state is RunState.ACCEPTED and plan is not None and _graph_size(plan) <= _LARGEST_GRAPH
     return RunFact(
         run=state.run,
         project=state.project,
@@ -127,6 +129,10 @@ def _blocks(plan: Plan, state: State, *, with_graph: bool) -> dict[str, BlockSta
         )
         for block, task in plan.tasks.items()
     }
+
+
+def _graph_size(plan: Plan) -> int:
+    return sum(len(above) for task in plan.tasks.values() for above in task.upstream)
 
 
 def _counts(plan: Plan, state: State) -> dict[str, int]:

@@ -124,6 +124,44 @@ def test_what_a_draining_worker_hands_back_is_queued_again_for_free() -> None:
     assert (record.state, record.resubmission, record.spent, record.attempt) == (TaskState.QUEUED, 1, 0, 1)
 
 
+def test_what_may_still_run_is_not_run_again_whoever_hands_it_back() -> None:
+    plan = plan_of({"a": []})
+    state = begun(plan)
+    fact = fact_of(plan, state, "a", FAILED, Cause.UNVERIFIED, handed_back=True, unconfirmed=True)
+    assert advance(plan, state, [fact], NOW).state is RunState.FAILED
+
+
+def test_what_has_ended_is_not_commanded_again() -> None:
+    plan = plan_of({"a": [], "b": ["a"]}, retries=RetryPolicy(retries=1, delay=5))
+    state = begun(plan)
+    assert owed_kinds(state).count("execute") == 1
+    retrying = ended(plan, state, "a", FAILED, Cause.USER)
+    assert "execute" not in owed_kinds(retrying), "another replica may have paid it, and this one can't know"
+    (command,) = [debt for debt in ended(plan, state, "a").outbox if debt.kind == "execute"]
+    assert command.block == "b"
+
+
+def test_a_retry_that_finds_no_free_place_is_not_looked_at_until_there_is_one() -> None:
+    plan = plan_of({"a": [], "b": []}, max_in_flight=1, retries=RetryPolicy(retries=1, delay=5), queue_timeout=60)
+    state = ended(plan, begun(plan), "a", FAILED, Cause.USER)
+    assert states(state) == {"a": "retrying", "b": "queued"}
+    assert next_due(plan, state) == NOW + timedelta(seconds=60), "a due time in the past would be looked at for ever"
+    assert states(advance(plan, state, [fact_of(plan, state, "b", DONE)], NOW + timedelta(seconds=9))) == {
+        "a": "queued",
+        "b": "completed",
+    }
+
+
+def test_a_reason_of_any_length_leaves_room_in_the_state() -> None:
+    plan = plan_of({"a": []}, retries=RetryPolicy(retries=1, delay=0))
+    state = begun(plan)
+    for _ in range(2):
+        fact = fact_of(plan, state, "a", FAILED, Cause.USER, reason="x" * 900_000)
+        state = advance(plan, state, [fact], NOW)
+    assert state.final
+    assert len(state.model_dump_json()) < 10_000
+
+
 def test_a_cancelled_run_waits_for_what_is_out() -> None:
     plan = plan_of(DIAMOND)
     state = advance(plan, begun(plan), [Cancel(reason="wrong day")], NOW)

@@ -29,8 +29,10 @@ def next_due(plan: Plan, state: State) -> datetime | None:
     if state.final:
         return None
     times = [state.deadline] if state.deadline and state.state not in ENDING else []
+    # Where no place is free, what frees one is the next event: a time that has passed would be looked at for ever.
+    free = len(state.out()) < plan.max_in_flight
     for record in state.tasks.values():
-        if record.due_at:
+        if record.due_at and free:
             times.append(record.due_at)
         elif queue_end := queue_timeout_at(plan, record):
             times.append(queue_end)

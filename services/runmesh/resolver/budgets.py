@@ -20,7 +20,7 @@ def another_try(plan: Plan, record: TaskRecord, fact: TaskFact) -> tuple[float, 
     """
     task = plan.tasks[fact.block]
     cause = Cause.UNVERIFIED if fact.unconfirmed else fact.cause
-    if fact.handed_back:
+    if fact.handed_back and not fact.unconfirmed:
         return 0.0, record.model_copy(update={"resubmission": record.resubmission + 1})
     if cause in (Cause.USER, Cause.TIMEOUT) and record.attempt <= task.retries.retries:
         return task.retries.wait(record.attempt), record.model_copy(update={"attempt": record.attempt + 1})

@@ -11,6 +11,8 @@ from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State, TaskRecord
 from runmesh.subjects import task_key
 
+_LONGEST_REASON: Final = 1000
+"""Characters: a state has room for the reasons of many tasks, and the facts hold them whole."""
 ENDING: Final = frozenset({RunState.FAILING, RunState.CANCELLING})
 
 
@@ -65,11 +67,21 @@ class Turn:
             return
         if fact.state not in REPORTED_TASK_STATES:
             return
+        self._forget_command(fact)
         if fact.state is TaskState.FAILED and self.run_state not in ENDING and self._again(fact, record):
             return
         self._end(fact.block, record, fact.state, fact.cause)
         if fact.state is TaskState.FAILED:
             self._failed(fact)
+
+    def _forget_command(self, fact: TaskFact) -> None:
+        """Owe no command whose task has ended: whoever ended it had it, whether this replica knows that or not."""
+        submission = (fact.block, fact.attempt, fact.resubmission)
+        self.outbox = [
+            debt
+            for debt in self.outbox
+            if debt.kind != "execute" or (debt.block, debt.attempt, debt.resubmission) != submission
+        ]
 
     def _again(self, fact: TaskFact, record: TaskRecord) -> bool:
         """Put a failed task back if its cause leaves it another try; what was stopped by name gets none."""
@@ -93,7 +105,7 @@ class Turn:
                 resubmission=fact.resubmission,
                 n=fact.n + 1,
                 cause=fact.cause,
-                reason=fact.reason,
+                reason=_short(fact.reason),
                 due_at=due_at,
             )
         )
@@ -226,8 +238,8 @@ class Turn:
     # --- small change --------------------------------------------------------------------------
 
     def _turn_to(self, state: RunState, reason: str | None) -> None:
-        self.run_state, self.reason = state, reason
-        self.outbox.append(Debt(kind="run", run_state=state, at=self.now, reason=reason))
+        self.run_state, self.reason = state, _short(reason)
+        self.outbox.append(Debt(kind="run", run_state=state, at=self.now, reason=self.reason))
 
     def _end(
         self, block: str, record: TaskRecord | None, state: TaskState, cause: Cause | None, *, tell: bool = False
@@ -274,3 +286,7 @@ class Turn:
     def _final(self, block: str) -> bool:
         record = self.tasks.get(block)
         return record is not None and record.final
+
+
+def _short(reason: str | None) -> str | None:
+    return reason if reason is None or len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"

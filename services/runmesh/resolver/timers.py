@@ -7,6 +7,9 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Final
+
+_STALE: Final = 1024
 
 
 class Timers:
@@ -16,6 +19,9 @@ class Timers:
         self._due: dict[str, datetime] = {}
         self._heap: list[tuple[datetime, str]] = []
         self._earlier = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def wake(self, run: str, at: datetime) -> None:
         """Be told of a run at a time, or earlier if that was asked for before."""
@@ -30,6 +36,10 @@ class Timers:
     def forget(self, run: str) -> None:
         """Drop a run that has ended."""
         self._due.pop(run, None)
+        if len(self._heap) > 2 * len(self._due) + _STALE:
+            # Its time may be years away, and thousands end every second.
+            self._heap = [(at, run) for run, at in self._due.items()]
+            heapq.heapify(self._heap)
 
     async def due(self) -> AsyncIterator[str]:
         """Yield runs as they fall due, for ever."""

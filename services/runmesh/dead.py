@@ -6,15 +6,19 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final, Literal
 
+import structlog
 from pydantic_core import to_json
 
 from runmesh import cloudevents, metrics, subjects
 from runmesh.bus import Bus, Message
+from runmesh.errors import BusError, NotPermitted, NotProvisioned
 from runmesh.events import DeadLetter
 
 _LONGEST_TEXT: Final = 4000
 _ENVELOPE: Final = 2048
 """Room for the letter's own fields and its headers."""
+_AGAIN: Final = 1.0
+log = structlog.get_logger()
 
 Encoding = Literal["utf-8", "base64", "zlib+base64"]
 
@@ -49,6 +53,19 @@ async def bury(bus: Bus, message: Message, *, service: str, reason: str, error: 
     stored = await bus.publish(subjects.dead(service, reason), letter.to_json(), headers=headers, message_id=letter_id)
     if not stored.duplicate:
         metrics.DEAD.labels(service, reason).inc()
+
+
+async def lay_to_rest(bus: Bus, message: Message, *, service: str, reason: str, error: str) -> None:
+    """Bury a message and end it; if its letter can't be stored now, it comes again."""
+    try:
+        await bury(bus, message, service=service, reason=reason, error=error)
+    except (NotPermitted, NotProvisioned):
+        raise
+    except BusError as refused:
+        log.warning("dead letter not stored", subject=message.subject, error=str(refused))
+        await message.nak(_AGAIN)
+    else:
+        await message.term(reason)
 
 
 def _encoded(data: bytes, room: int) -> tuple[str, Encoding, bool]:

@@ -44,24 +44,33 @@ class Arbiter:
         ]
         entries = await asyncio.gather(*(self._claims.get(key) for key in keys))
         claims = [Claim.decode(entry.value) for entry in entries if entry]
-        return [claim.fact for claim in claims if claim.fact]
+        ends = [claim.fact for claim in claims if claim.fact]
+        await asyncio.gather(*(self._tell(plan, fact) for fact in ends))
+        return ends
 
     async def _end_unclaimed(self, plan: Plan, fact: TaskFact) -> RunEvent:
         claim = Claim(owner="resolver", claimed_at=fact.at).finished(fact)
         try:
             await self._claims.create(_claim_key(fact), claim.encode())
         except Conflict:
-            return await self._owned(fact)
+            return await self._owned(plan, fact)
+        await self._tell(plan, fact)
+        return fact
+
+    async def _owned(self, plan: Plan, fact: TaskFact) -> RunEvent:
+        entry = await self._claims.get(_claim_key(fact))
+        known = Claim.decode(entry.value).fact if entry else None
+        if known is None:
+            return Claimed(fact.block, fact.key)
+        await self._tell(plan, known)
+        return known
+
+    async def _tell(self, plan: Plan, fact: TaskFact) -> None:
+        """Publish an end, perhaps again: whoever wrote it into the claim may have died before."""
         headers = headers_for(fact, event_id=fact.ce_id, source=SOURCE, trace=plan.trace)
         await self._bus.publish(
             fact_subject(plan.project, fact), fact.to_json(), headers=headers, message_id=fact.ce_id
         )
-        return fact
-
-    async def _owned(self, fact: TaskFact) -> RunEvent:
-        entry = await self._claims.get(_claim_key(fact))
-        known = Claim.decode(entry.value).fact if entry else None
-        return known or Claimed(fact.block, fact.key)
 
 
 def _claim_key(fact: TaskFact) -> str:

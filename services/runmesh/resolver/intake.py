@@ -5,22 +5,19 @@ is no run to reject. The creation of a run's state decides between two requests 
 """
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any, Final
 
 import structlog
-from ulid import ULID
 
 from runmesh import subjects
 from runmesh.bus import Bus, Message
-from runmesh.cloudevents import decode, open_envelope, trace_of
-from runmesh.dead import bury
+from runmesh.cloudevents import decode, trace_of
+from runmesh.dead import bury, lay_to_rest
 from runmesh.errors import BusError, Conflict, Invalid, NotPermitted, NotProvisioned, Problem, TooLarge, Undecodable
 from runmesh.events import CancelRequest, RetryRequest, RunRequest, RunState, TaskState
 from runmesh.resolver.advance import advance
@@ -30,11 +27,13 @@ from runmesh.resolver.owed import rejection
 from runmesh.resolver.plan import Plan, accept
 from runmesh.resolver.planner import Planner
 from runmesh.resolver.presence import Presence
+from runmesh.resolver.requested import derived_id, digest_of, document_of, names_of
 from runmesh.resolver.state import Debt, State
 from runmesh.resolver.store import Run, Store
 
 _TRIES: Final = 3
 _AGAIN: Final = 1.0
+_LONGEST: Final = 60.0
 log = structlog.get_logger()
 
 
@@ -50,23 +49,32 @@ class Intake:
     async def take(self, message: Message) -> None:
         """Handle one request; whatever it holds, the next one is not disturbed."""
         try:
-            await self._take(message)
+            await self._take_or_bury(message)
         except (NotPermitted, NotProvisioned):
             raise
+        except (BusError, TimeoutError) as error:
+            log.warning("request is taken again", subject=message.subject, error=str(error))
+            await message.nak(_AGAIN)
+        except Exception:
+            log.exception("request can't even be refused", subject=message.subject)
+            await message.nak(min(_AGAIN * message.deliveries, _LONGEST))
+
+    async def _take_or_bury(self, message: Message) -> None:
+        try:
+            await self._take(message)
         except Undecodable as error:
             await self._dead(message, "undecodable", error)
         except TooLarge as error:
             await self._dead(message, "too_large", error)
-        except (BusError, TimeoutError) as error:
-            log.warning("request is taken again", subject=message.subject, error=str(error))
-            await message.nak(_AGAIN)
+        except (BusError, TimeoutError):
+            raise
         except Exception as error:
             log.exception("request failed", subject=message.subject)
             await self._poisoned(message, error)
 
     async def _take(self, message: Message) -> None:
         verb, project = subjects.request_address(message.subject)
-        document = _document(message)
+        document = document_of(message)
         async with self._in_order(document.get("id" if verb == "run" else "run") or derived_id(message)):
             match verb:
                 case "run":
@@ -95,13 +103,8 @@ class Intake:
     # --- run -----------------------------------------------------------------------------------
 
     async def _run(self, project: str, message: Message, document: Mapping[str, Any]) -> None:
-        run = derived_id(message)
-        pipeline = document.get("pipeline")
-        name = pipeline[:200] if isinstance(pipeline, str) else "_inline" if isinstance(pipeline, dict) else "_unknown"
-        given = document.get("id")
-        if isinstance(given, str) and subjects.RUN_ID.fullmatch(given):
-            run = given
-        digest = _digest(project, document)
+        run, name = names_of(message, document)
+        digest = digest_of(project, document)
         try:
             request = decode(RunRequest, message.headers, message.data)
             await self._accept(await self._planner.plan(project, request, run), message, digest)
@@ -152,6 +155,10 @@ class Intake:
             raise BusError(f"run {state.run} vanished")
         if known.state.digest == state.digest:
             if not known.state.final:
+                if known.plan is None and plan is None:
+                    # Its plan was lost, and can't be made again: it never began, and never will.
+                    await self._pay(await self._store.swap(known, state), message)
+                    return
                 if known.plan is None:
                     known = replace(known, plan=plan)
                     await self._store.repair(known)
@@ -210,7 +217,7 @@ class Intake:
             await self._dead(message, "invalid", error)
             return
         run = request.id or derived_id(message)
-        digest = _digest(project, request.model_dump(mode="json"))
+        digest = digest_of(project, request.model_dump(mode="json"))
         pipeline = "_unknown"
         try:
             before = await self._finished(project, request)
@@ -250,8 +257,7 @@ class Intake:
 
     async def _dead(self, message: Message, reason: str, error: object) -> None:
         log.info("dead letter", subject=message.subject, reason=reason, error=str(error)[:500])
-        await bury(self._bus, message, service="resolver", reason=reason, error=str(error))
-        await message.term(reason)
+        await lay_to_rest(self._bus, message, service="resolver", reason=reason, error=str(error))
 
     async def _poisoned(self, message: Message, error: Exception) -> None:
         """Give a request that breaks the resolver three tries; then it is dead, and its run rejected."""
@@ -259,34 +265,14 @@ class Intake:
             await message.nak(_AGAIN)
             return
         verb, project = subjects.request_address(message.subject)
-        if verb == "run":
-            problem = Problem("", f"the resolver failed on this request: {error!r}", "see the dead letter")
-            state = rejection(derived_id(message), project, "_unknown", (problem,), "", datetime.now(UTC))
-            await self._store.publish_owed(Run(None, state, 0), ())
-        await self._dead(message, "poison", repr(error))
-
-
-def derived_id(message: Message) -> str:
-    """Derive a run's id from when and where its request was stored: the same for every delivery."""
-    moment = int(message.at.timestamp() * 1000).to_bytes(6, "big")
-    return str(ULID.from_bytes(moment + message.sequence.to_bytes(10, "big")))
-
-
-def _document(message: Message) -> Mapping[str, Any]:
-    """Return the request as JSON has it, however wrong. Raises `Undecodable`."""
-    body = open_envelope(message.headers, message.data).body
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Undecodable(f"not JSON: {str(error)[:300]}") from None
-    if not isinstance(document, dict):
-        raise Undecodable("a request is a JSON object")
-    return document
-
-
-def _digest(project: str, document: Mapping[str, Any]) -> str:
-    canonical = json.dumps([project, document], sort_keys=True, separators=(",", ":"))
-    return sha256(canonical.encode(errors="surrogatepass")).hexdigest()[:32]
+        if verb == "cancel":
+            await self._dead(message, "poison", repr(error))
+            return
+        await bury(self._bus, message, service="resolver", reason="poison", error=repr(error))
+        document = document_of(message)
+        run, pipeline = names_of(message, document)
+        problem = Problem("", f"the resolver failed on this request: {error!r}"[:2000], "see the dead letter")
+        await self._reject(run, project, pipeline, Invalid(problem), message, digest_of(project, document))
 
 
 def _cancelled_before(state: State, project: str) -> bool:

@@ -18,7 +18,7 @@ import structlog
 
 from runmesh.bus import Bus, Message
 from runmesh.dead import bury
-from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned
+from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned, TooLarge
 from runmesh.resolver.advance import advance, next_due
 from runmesh.resolver.arbiter import Arbiter
 from runmesh.resolver.happened import Broken, RunEvent, Tick
@@ -30,6 +30,7 @@ _REMEMBERED: Final = 10_000
 _SWAPS: Final = 50
 _TRIES: Final = 3
 _AGAIN: Final = 1.0
+_LONGEST: Final = 60.0
 _Batch = list[tuple[RunEvent, Message | None]]
 log = structlog.get_logger()
 
@@ -120,15 +121,15 @@ class Lanes:
                 await self._turn(run, batch, sweep=sweep)
         except (NotPermitted, NotProvisioned):
             raise
-        except BusError as error:
-            log.warning("turn failed, it is taken again", run=run, error=str(error))
-            self._memory.pop(run, None)
-            await _hand_back(batch)
-            self._timers.wake(run, _now() + timedelta(seconds=_AGAIN))
         except Exception as error:
-            log.exception("turn failed", run=run)
             self._memory.pop(run, None)
-            await self._poisoned(run, batch, error)
+            if isinstance(error, BusError) and not isinstance(error, TooLarge):
+                log.warning("turn failed, it is taken again", run=run, error=str(error))
+                await _hand_back(message for _, message in batch)
+                self._timers.wake(run, _now() + timedelta(seconds=_AGAIN))
+            else:
+                log.exception("turn failed", run=run)
+                await self._poisoned(run, [message for _, message in batch if message], error)
 
     async def _turn(self, run: str, batch: _Batch, *, sweep: bool) -> None:
         events = [event for event, _ in batch]
@@ -141,20 +142,20 @@ class Lanes:
                 await message.ack()
         if memory is not None:
             await self._settle(memory)
-            if sweep and memory.paid:
+            if sweep and memory.paid and not memory.run.state.final:
                 await self._note(memory)
 
     async def _look(self, run: str) -> list[RunEvent]:
         """Find what the stored state does not know: terminal claims; and repair an emptied work queue."""
         stored = await self._store.load(run)
         if stored is None:
-            await self._store.retire(run)
+            await self._store.retire_orphan(run)
             return []
         self._remember(run, _Memory(stored))
         if stored.plan is None:
             return []
         events = await self._arbiter.unknown_ends(stored.plan, stored.state)
-        await self._store.republish(stored.plan, stored.state.out())
+        await self._store.republish(stored.plan, stored.state, {event.block for event in events})
         return [*events]
 
     async def _swap(self, run: str, events: list[RunEvent]) -> _Memory | None:
@@ -162,8 +163,12 @@ class Lanes:
         for _ in range(_SWAPS):
             remembered = run in self._memory
             memory = await self._recall(run)
-            if memory is None or memory.run.plan is None:
-                return memory
+            if memory is None:
+                return None
+            if memory.run.state.final:
+                return await self._unpaid(memory)
+            if memory.run.plan is None:
+                raise BusError(f"run {run}: its plan is not stored yet")
             state = advance(memory.run.plan, memory.run.state, [self._surroundings(), *events], _now())
             if state is memory.run.state:
                 if not remembered or all(isinstance(event, Tick) for event in events):
@@ -180,6 +185,13 @@ class Lanes:
             self._remember(run, memory)
             return memory
         raise BusError(f"run {run}: lost {_SWAPS} compare-and-swaps in a row")
+
+    async def _unpaid(self, memory: _Memory) -> _Memory | None:
+        """Return a run that had ended before, if it may owe something still: else all is told, and not told again."""
+        if await self._store.is_active(memory.run.state.run):
+            return memory
+        self._forget(memory.run.state.run)
+        return None
 
     async def _settle(self, memory: _Memory) -> None:
         """Publish what the run owes, decide what must end, and note when to look again."""
@@ -207,17 +219,24 @@ class Lanes:
         else:
             self._remember(stored.state.run, _Memory(stored))
 
-    async def _poisoned(self, run: str, batch: _Batch, error: Exception) -> None:
-        """Give an event that breaks its turn three tries; then it is dead, and its run fails."""
-        for _, message in batch:
-            if message is None:
-                continue
-            if message.deliveries < _TRIES:
-                await message.nak(_AGAIN)
-                continue
-            await bury(self._bus, message, service="resolver", reason="poison", error=repr(error))
-            await message.term("poison")
-            self.give(run, Broken(f"the resolver failed on {message.subject}: {error!r}"))
+    async def _poisoned(self, run: str, messages: list[Message], error: Exception) -> None:
+        """Give events that break their turn three tries; then they are dead, and their run fails."""
+        dead = [message for message in messages if message.deliveries >= _TRIES]
+        await _hand_back(message for message in messages if message not in dead)
+        if not dead:
+            return
+        broken = Broken(f"the resolver failed on {dead[0].subject}: {error!r}")
+        try:
+            for message in dead:
+                await bury(self._bus, message, service="resolver", reason="poison", error=repr(error))
+            # Acknowledged, as ever, when the stored state knows of it.
+            await self._turn(run, [(broken, message) for message in dead], sweep=False)
+        except (NotPermitted, NotProvisioned):
+            raise
+        except Exception:
+            log.exception("the run can't even fail", run=run)
+            self._memory.pop(run, None)
+            await _hand_back(dead)
 
     async def _recall(self, run: str) -> _Memory | None:
         if (memory := self._memory.get(run)) is None:
@@ -241,10 +260,11 @@ class Lanes:
             self._memory.popitem(last=False)
 
 
-async def _hand_back(batch: Iterable[tuple[RunEvent, Message | None]]) -> None:
-    for _, message in batch:
+async def _hand_back(messages: Iterable[Message | None]) -> None:
+    """Have messages delivered again, the later the more often it was in vain."""
+    for message in messages:
         if message:
-            await message.nak(_AGAIN)
+            await message.nak(min(_AGAIN * message.deliveries, _LONGEST))
 
 
 def _now() -> datetime:

@@ -39,7 +39,7 @@ def _event(plan: Plan, state: State, debt: Debt) -> ExecuteTask | TaskFact | Sto
         case "execute":
             return execute(plan, debt.block, debt.attempt, debt.resubmission)
         case "stop":
-            return Stop(keys=_stopping_keys(plan, state), reason=debt.reason or state.reason)
+            return Stop(keys=stopping_keys(plan, state), reason=debt.reason or state.reason)
         case _:
             return _task_fact(plan, debt)
 
@@ -91,7 +91,8 @@ def task_fact(plan: Plan, block: str, attempt: int, resubmission: int, state: Ta
     )
 
 
-def _stopping_keys(plan: Plan, state: State) -> tuple[str, ...] | Literal["all"]:
+def stopping_keys(plan: Plan, state: State) -> tuple[str, ...] | Literal["all"]:
+    """Return the keys of the tasks that must stop."""
     if state.stopping == "all":
         return "all"
     return tuple(

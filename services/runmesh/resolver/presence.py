@@ -7,12 +7,14 @@ import structlog
 
 from runmesh import subjects
 from runmesh.bus import Bus
-from runmesh.errors import BusError
+from runmesh.errors import BusError, NotPermitted, NotProvisioned
 from runmesh.resolver.happened import Present
 
 _LOOK: Final = 2.0
 _LOOK_FOR_FIRST: Final = 0.1
 """A mesh that is just starting should not say that nobody is there when somebody is."""
+_DOTS: Final = 2
+"""In the key of a worker: anybody could write another."""
 log = structlog.get_logger()
 
 
@@ -24,17 +26,20 @@ class Presence:
         self.event = Present(frozenset())
 
     async def look(self) -> None:
-        """Read who is there."""
-        keys = await self._workers.keys()
-        pools = frozenset(subjects.worker_address(key)[:2] for key in keys)
+        """Read who is there; if that fails, nothing has changed. Raises `NotPermitted` and `NotProvisioned`."""
+        try:
+            keys = await self._workers.keys()
+        except (NotPermitted, NotProvisioned):
+            raise
+        except BusError as error:
+            log.warning("workers not listed", error=str(error))
+            return
+        pools = frozenset(subjects.worker_address(key)[:2] for key in keys if key.count(".") == _DOTS)
         if pools != self.event.pools:
             self.event = Present(pools)
 
     async def follow(self) -> None:
         """Look for ever."""
         while True:
-            try:
-                await self.look()
-            except BusError as error:
-                log.warning("workers not listed", error=str(error))
+            await self.look()
             await asyncio.sleep(_LOOK if self.event.pools else _LOOK_FOR_FIRST)

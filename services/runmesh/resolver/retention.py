@@ -1,5 +1,6 @@
 """Forgetting: what belongs to runs that ended 30 days ago is deleted, a little at every sweep."""
 
+import zlib
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -7,7 +8,7 @@ from typing import Final
 import structlog
 
 from runmesh import subjects
-from runmesh.bus import Bus
+from runmesh.bus import Bus, Entry
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import State
 from runmesh.resolver.store import Store
@@ -35,9 +36,18 @@ class Retention:
         async for entry in self._runs.oldest(subjects.run_state("*")):
             if entry.at > cutoff or deleted >= _AT_ONCE:
                 break
-            deleted += await self._delete(entry.value)
+            deleted += await self._delete_safely(entry)
+        if deleted >= _AT_ONCE:
+            self._next = monotonic()
         if deleted:
             log.info("deleted old runs", count=deleted)
+
+    async def _delete_safely(self, entry: Entry) -> bool:
+        try:
+            return await self._delete(entry.value)
+        except (ValueError, zlib.error) as error:
+            log.warning("unreadable run is kept", key=entry.key, error=str(error)[:500])
+            return False
 
     async def _delete(self, stored: bytes) -> bool:
         state = State.decode(stored)

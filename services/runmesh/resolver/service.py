@@ -18,7 +18,7 @@ from runmesh import subjects
 from runmesh.bus import Bus, Message
 from runmesh.bus.message import Handler
 from runmesh.cloudevents import decode, headers_for
-from runmesh.dead import bury
+from runmesh.dead import lay_to_rest
 from runmesh.errors import BusError, Invalid, NotPermitted, NotProvisioned, Problem, Undecodable
 from runmesh.events import RunRequest, TaskFact
 from runmesh.resolver.explanation import plain
@@ -89,8 +89,7 @@ class Resolver:
         try:
             fact = decode(TaskFact, message.headers, message.data)
         except (Invalid, Undecodable) as error:
-            await bury(self._bus, message, service="resolver", reason="undecodable", error=str(error))
-            await message.term("undecodable")
+            await lay_to_rest(self._bus, message, service="resolver", reason="undecodable", error=str(error))
         else:
             lanes.give(fact.run, fact, message)
 
@@ -108,6 +107,8 @@ class Resolver:
                 raise
             except BusError as error:
                 log.warning("sweep is taken again", error=str(error))
+            except Exception:
+                log.exception("sweep failed")
             # However many runs there are, looking for lost ones takes a tenth of the time at most.
             await asyncio.sleep(max(self._settings.sweep_interval, 9 * (monotonic() - began)))
 

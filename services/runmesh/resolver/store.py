@@ -1,9 +1,9 @@
 """The resolver's side of the `runs` bucket, and the publishing of what runs owe."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -13,9 +13,9 @@ from runmesh.claims import Stop
 from runmesh.cloudevents import headers_for
 from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned
 from runmesh.events import ATTEMPT, FINAL_RUN_STATES, RESUBMISSION, ExecuteTask, RunFact, TaskFact
-from runmesh.resolver.owed import Owed, execute, owed
+from runmesh.resolver.owed import Owed, execute, owed, stopping_keys
 from runmesh.resolver.plan import Plan
-from runmesh.resolver.state import Debt, State, TaskRecord
+from runmesh.resolver.state import Debt, State
 
 SOURCE: Final = "/runmesh/resolver"
 log = structlog.get_logger()
@@ -85,6 +85,22 @@ class Store:
         """Take an ended run, that owes nothing, out of the sweep's sight."""
         await self._runs.delete(subjects.active(run))
 
+    async def retire_orphan(self, run: str) -> bool:
+        """Do so where there is no such run; unless it is being created at this moment."""
+        entry = await self._runs.get(subjects.active(run))
+        if entry is None or await self._runs.get(subjects.run_state(run)) is not None:
+            return False
+        try:
+            # Whoever creates the run writes this key after the state: then it has another revision.
+            await self._runs.delete(subjects.active(run), entry.revision)
+        except Conflict:
+            return False
+        return True
+
+    async def is_active(self, run: str) -> bool:
+        """Say whether a run has not ended, or may owe something still."""
+        return await self._runs.get(subjects.active(run)) is not None
+
     async def active(self) -> list[str]:
         """List the runs that have not ended, or still owe something."""
         return [key.removeprefix("active.") for key in await self._runs.keys(subjects.active("*"))]
@@ -102,13 +118,18 @@ class Store:
                 stored.add(item.debt)
         return stored
 
-    async def republish(self, plan: Plan, dispatched: Mapping[str, TaskRecord]) -> None:
-        """Publish the commands of dispatched tasks again; refused while one is queued or held."""
-        commands = (execute(plan, block, task.attempt, task.resubmission) for block, task in dispatched.items())
-        posts = [self._post_event(command, plan) for command in commands]
+    async def republish(self, plan: Plan, state: State, ended: Collection[str]) -> None:
+        """Give the orders for what is out again: the commands (refused while one is queued or held), and the stop."""
+        out = {block: task for block, task in state.out().items() if block not in ended}
+        commands = (execute(plan, block, task.attempt, task.resubmission) for block, task in out.items())
+        posts: list[asyncio.Future[Any]] = [self._post_event(command, plan) for command in commands]
+        if state.stopping and out:
+            # An older one, of a replica that was slow, may have taken its place.
+            stop = Stop(keys=stopping_keys(plan, state), reason=state.reason)
+            posts.append(self._runs.post(subjects.cancelling(state.run), stop.encode()))
         for answer in await asyncio.gather(*posts, return_exceptions=True):
             if isinstance(answer, BaseException) and not isinstance(answer, Conflict):
-                log.warning("command not published again", run=plan.run, error=str(answer))
+                log.warning("order not given again", run=plan.run, error=str(answer))
 
     def _post(self, run: Run, item: Owed) -> asyncio.Future[Stored] | asyncio.Future[int]:
         if isinstance(item.event, Stop):

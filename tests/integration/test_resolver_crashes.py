@@ -1,0 +1,306 @@
+"""The resolver when something dies, is lost, or makes no sense: nothing is lost, nothing twice, nobody hangs."""
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from runmesh import subjects
+from runmesh.bus import Bus
+from runmesh.claims import Claim, Stop
+from runmesh.events import Cause, ExecuteTask, RunRequest, RunState, TaskFact, TaskState
+from runmesh.resolver.happened import Present
+from runmesh.resolver.intake import Intake
+from runmesh.resolver.lanes import Lanes
+from runmesh.resolver.plan import Plan
+from runmesh.resolver.planner import Planner
+from runmesh.resolver.presence import Presence
+from runmesh.resolver.retention import Retention
+from runmesh.resolver.state import State
+from runmesh.resolver.store import Store
+from runmesh.resolver.timers import Timers
+from tests.eventually import eventually
+from tests.shop import (
+    answering,
+    ask,
+    commands,
+    dead_letters,
+    killable,
+    report,
+    resolving,
+    settings_for,
+    states,
+    task_facts,
+    write_pipeline,
+    write_project,
+)
+
+CHAIN = {"a": [], "b": ["a"], "c": ["b"]}
+
+
+@pytest.fixture
+def projects(tmp_path: Path) -> Path:
+    """A folder of projects with one in it."""
+    project = write_project(tmp_path / "shop")
+    write_pipeline(project, "one", {"only": []})
+    write_pipeline(project, "chain", CHAIN)
+    write_pipeline(project, "remote", {"far": []}, executor_type="k8s")
+    write_pipeline(project, "fan", {f"b{number}": [] for number in range(400)}, settings={"max_in_flight": 4})
+    return tmp_path
+
+
+async def ends(bus: Bus, run: str, state: str) -> None:
+    async def ended() -> bool:
+        return state in await states(bus, run)
+
+    await eventually(ended)
+
+
+async def one_command(bus: Bus, executor_type: str = "local_python") -> ExecuteTask:
+    (command,) = await eventually(lambda: commands(bus, executor_type))
+    return command
+
+
+async def kill(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_two_resolvers_command_every_task_once(bus: Bus, projects: Path) -> None:
+    settings = settings_for(projects)
+    async with resolving(bus, settings), resolving(bus, settings), answering(bus) as taken:
+        for number in range(30):
+            await ask(bus, "run", {"pipeline": "chain", "id": f"r{number}"})
+        for number in range(30):
+            await ends(bus, f"r{number}", "completed")
+        assert len(taken) == len({command.key for command in taken}) == 90
+
+
+async def test_a_reason_that_no_state_has_room_for_fails_the_run(bus: Bus, projects: Path) -> None:
+    async with resolving(bus, settings_for(projects)):
+        await ask(bus, "run", {"pipeline": "one", "id": "r1"})
+        reason = os.urandom(400_000).hex()
+        await report(bus, await one_command(bus), TaskState.FAILED, Cause.USER, reason=reason)
+        await ends(bus, "r1", "failed")
+
+
+async def test_an_end_that_the_resolver_decided_but_did_not_tell_is_told(bus: Bus, projects: Path) -> None:
+    settings = settings_for(projects, queue_timeout=1.0, infrastructure_retries=0)
+    async with killable(bus, settings) as first:
+        await ask(bus, "run", {"pipeline": "remote", "id": "r1"})
+        command = await one_command(bus, "k8s")
+        await kill(first)
+    fact = TaskFact(
+        run="r1",
+        block="far",
+        attempt=1,
+        key=command.key,
+        state=TaskState.FAILED,
+        n=1,
+        executor_type="k8s",
+        pool="default",
+        cause=Cause.CAPACITY,
+        at=datetime.now(UTC),
+    )
+    claim = Claim(owner="resolver", claimed_at=fact.at).finished(fact)
+    await bus.bucket(subjects.CLAIMS).create(subjects.claim("k8s", "default", command.key), claim.encode())
+    async with resolving(bus, settings):
+        await ends(bus, "r1", "failed")
+        assert fact in await task_facts(bus, "r1")
+
+
+async def test_a_run_whose_plan_came_late_goes_on_at_every_replica(bus: Bus, projects: Path) -> None:
+    settings, runs = settings_for(projects), bus.bucket(subjects.RUNS)
+    async with killable(bus, settings) as first:
+        await ask(bus, "run", {"pipeline": "chain", "id": "r1"})
+        command = await one_command(bus)
+        await kill(first)
+    plan = await runs.get(subjects.run_plan("r1"))
+    assert plan is not None
+    await runs.delete(plan.key)
+    async with resolving(bus, settings):
+        await report(bus, command)
+
+        async def handed_back() -> bool:
+            info = await bus.api(f"CONSUMER.INFO.{subjects.FACTS}.{subjects.RESOLVER}")
+            return bool(info["num_redelivered"])
+
+        await eventually(handed_back)
+        await runs.put(plan.key, plan.value)
+        async with answering(bus):
+            await ends(bus, "r1", "completed")
+
+
+async def test_a_busy_run_can_be_cancelled(bus: Bus, projects: Path) -> None:
+    async with resolving(bus, settings_for(projects)), answering(bus) as taken:
+        await ask(bus, "run", {"pipeline": "fan", "id": "r1"})
+        await eventually(lambda: taken)
+        await ask(bus, "cancel", {"run": "r1"})
+        await ends(bus, "r1", "cancelled")
+        assert len(taken) < 400
+
+
+async def test_a_dead_letter_that_is_refused_stops_nobody(bus: Bus, projects: Path) -> None:
+    config = (await bus.api(f"STREAM.INFO.{subjects.DEAD}"))["config"]
+    full = {**config, "discard": "new", "max_bytes": 1}
+    await bus.api(f"STREAM.UPDATE.{subjects.DEAD}", full)
+    async with resolving(bus, settings_for(projects)), answering(bus):
+        await ask(bus, "run", b"nonsense")
+        await bus.publish("mesh.task.completed.k8s.default.shop.r1.x", b"nonsense")
+        await ask(bus, "run", {"pipeline": "one", "id": "good"})
+        await ends(bus, "good", "completed")
+        await bus.api(f"STREAM.UPDATE.{subjects.DEAD}", config)
+
+        async def both() -> bool:
+            return len(await dead_letters(bus)) == 2
+
+        await eventually(both)
+
+
+async def test_a_worker_with_an_impossible_name_stops_nobody(bus: Bus, projects: Path) -> None:
+    workers = bus.bucket(subjects.WORKERS)
+    await workers.put("nonsense", b"{}")
+    await workers.put("a.b.c.d.e", b"{}")
+    async with resolving(bus, settings_for(projects)), answering(bus):
+        await ask(bus, "run", {"pipeline": "one", "id": "good"})
+        await ends(bus, "good", "completed")
+
+
+async def test_the_order_to_stop_is_given_again_by_the_sweep(bus: Bus, projects: Path) -> None:
+    runs = bus.bucket(subjects.RUNS)
+    async with resolving(bus, settings_for(projects)):
+        await ask(bus, "run", {"pipeline": "one", "id": "r1"})
+        command = await one_command(bus)
+        claim = Claim(owner="a-worker", claimed_at=datetime.now(UTC))
+        await bus.bucket(subjects.CLAIMS).create(subjects.claim("local_python", "default", command.key), claim.encode())
+        await ask(bus, "cancel", {"run": "r1"})
+        await eventually(lambda: runs.get(subjects.cancelling("r1")))
+        await runs.put(subjects.cancelling("r1"), Stop(keys=("another",)).encode())
+
+        async def corrected() -> bool:
+            record = await runs.get(subjects.cancelling("r1"))
+            return record is not None and Stop.decode(record.value).names(command.key)
+
+        await eventually(corrected)
+
+
+class Poison:
+    """What surrounds the runs: breaks a turn as often as it is told to."""
+
+    def __init__(self, doses: float) -> None:
+        self.doses = doses
+
+    def __call__(self) -> Present:
+        self.doses -= 1
+        if self.doses >= 0:
+            raise ZeroDivisionError
+        return Present(frozenset({("local_python", "default")}))
+
+
+@pytest.mark.parametrize("doses", [1, 3, 4])
+async def test_a_fact_that_breaks_its_turn_fails_its_run_or_comes_again(bus: Bus, projects: Path, doses: int) -> None:
+    async with killable(bus, settings_for(projects)) as first:
+        await ask(bus, "run", {"pipeline": "chain", "id": "r1"})
+        command = await one_command(bus)
+        await kill(first)
+    await report(bus, command)
+
+    async def judged() -> bool:
+        entry = await bus.bucket(subjects.RUNS).get(subjects.run_state("r1"))
+        assert entry is not None
+        state = State.decode(entry.value)
+        return state.state is RunState.FAILED if doses == 3 else "b" in state.tasks
+
+    async with asyncio.TaskGroup() as tasks:
+        lanes = Lanes(bus, tasks=tasks, timers=Timers(), surroundings=Poison(doses))
+        taking = tasks.create_task(take_facts(bus, lanes))
+        await eventually(judged)
+        taking.cancel()
+    assert {letter["reason"] for letter in await dead_letters(bus)} == ({"poison"} if doses > 1 else set())
+
+
+async def take_facts(bus: Bus, lanes: Lanes) -> None:
+    async with bus.consume(subjects.FACTS, subjects.RESOLVER, slots=1) as pump:
+        async for message in pump:
+            fact = TaskFact.model_validate_json(message.data)
+            lanes.give(fact.run, fact, message)
+
+
+class Broken(Planner):
+    """Fails on one pipeline by a fault of its own."""
+
+    async def plan(self, project: str, request: RunRequest, run: str) -> Plan:
+        """Plan, or fail."""
+        if request.pipeline == "chain":
+            raise ZeroDivisionError
+        return await super().plan(project, request, run)
+
+
+async def test_a_request_that_breaks_the_resolver_three_times_is_dead_and_rejected(bus: Bus, projects: Path) -> None:
+    settings = settings_for(projects)
+    async with asyncio.TaskGroup() as tasks:
+        presence = Presence(bus)
+        lanes = Lanes(bus, tasks=tasks, timers=Timers(), surroundings=lambda: presence.event)
+        intake = Intake(bus, Broken(bus, settings, {}), lanes, presence)
+        taking = tasks.create_task(take_requests(bus, intake))
+        await ask(bus, "run", {"pipeline": "chain", "id": "r1"})
+        await ask(bus, "run", {"pipeline": "one", "id": "good"})
+        await ends(bus, "good", "running")
+        await ends(bus, "r1", "rejected")
+        taking.cancel()
+    assert [letter["reason"] for letter in await dead_letters(bus)] == ["poison"]
+    assert (await bus.stream_info(subjects.REQUESTS)).messages == 0
+
+
+async def take_requests(bus: Bus, intake: Intake) -> None:
+    async with bus.consume(subjects.REQUESTS, subjects.RESOLVER, slots=1) as pump:
+        async for message in pump:
+            await intake.take(message)
+
+
+async def test_a_run_that_has_ended_tells_nothing_again(bus: Bus, projects: Path) -> None:
+    facts = (await bus.api(f"STREAM.INFO.{subjects.FACTS}"))["config"]
+    await bus.api(f"STREAM.UPDATE.{subjects.FACTS}", {**facts, "duplicate_window": 100_000_000})
+    settings = settings_for(projects)
+    async with resolving(bus, settings), answering(bus, a=TaskState.FAILED):
+        await ask(bus, "run", {"pipeline": "chain", "id": "r1"})
+        await ends(bus, "r1", "failed")
+
+        async def retired() -> bool:
+            return not await bus.bucket(subjects.RUNS).keys("active.*")
+
+        await eventually(retired)
+        told = len(await task_facts(bus, "r1"))
+        await asyncio.sleep(0.3)  # until the stream has forgotten their ids
+        await ask(bus, "cancel", {"run": "r1"})
+
+        async def taken() -> bool:
+            return (await bus.stream_info(subjects.REQUESTS)).messages == 0
+
+        await eventually(taken)
+        await ask(bus, "run", {"pipeline": "one", "id": "after"})
+        await ends(bus, "after", "completed")
+        assert len(await task_facts(bus, "r1")) == told
+
+
+async def test_an_unreadable_run_keeps_no_other_from_being_forgotten(bus: Bus, projects: Path) -> None:
+    runs = bus.bucket(subjects.RUNS)
+    await runs.put(subjects.run_state("broken"), b"\x00nonsense")
+    async with resolving(bus, settings_for(projects)), answering(bus):
+        await ask(bus, "run", {"pipeline": "one", "id": "r1"})
+        await ends(bus, "r1", "completed")
+    await Retention(bus, keep=timedelta(0)).sweep()
+    assert await runs.keys("run.>") == [subjects.run_state("broken")]
+    assert await bus.bucket(subjects.CLAIMS).keys() == []
+
+
+async def test_nothing_active_is_forgotten_while_it_is_being_created(bus: Bus) -> None:
+    store, runs = Store(bus), bus.bucket(subjects.RUNS)
+    await store.activate("r1")
+    assert await store.retire_orphan("r1")
+    await store.activate("r2")
+    await runs.put(subjects.run_state("r2"), b"{}")
+    assert not await store.retire_orphan("r2")
+    assert await store.active() == ["r2"]

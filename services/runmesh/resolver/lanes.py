@@ -7,7 +7,7 @@ state, where the next event or the sweep finds it.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -46,8 +46,6 @@ class _Memory:
 @dataclass(slots=True)
 class _Lane:
     batch: _Batch = field(default_factory=list)
-    fresh: _Memory | None = None
-    """Just created: nothing has happened yet, and all is owed."""
     sweep: bool = False
 
 
@@ -73,14 +71,17 @@ class Lanes:
         return len(self._lanes)
 
     async def begin(self, run: Run) -> None:
-        """Publish what a run owes that was just created, and whatever happens to it meanwhile."""
+        """Publish what a run owes that was just created; what happens to it meanwhile is its lane's."""
         memory, name = _Memory(run), run.state.run
         self._remember(name, memory)
         if name in self._lanes:
             self.give(name, Tick())
             return
-        lane = self._lanes[name] = _Lane(fresh=memory)
-        await self._drive(name, lane)
+        lane = self._lanes[name] = _Lane()
+        try:
+            await self._safely(name, [], self._settle(memory))
+        finally:
+            self._follow(name, lane)
 
     def give(self, run: str, event: RunEvent, message: Message | None = None) -> None:
         """Let an event happen to a run; its message is acknowledged once the state that knows it is stored."""
@@ -101,24 +102,27 @@ class Lanes:
             self._tasks.create_task(self._drive(run, lane))
         return lane
 
+    def _follow(self, run: str, lane: _Lane) -> None:
+        """Give a lane a task of its own if something is in it: whoever began the run has other things to do."""
+        if lane.batch or lane.sweep:
+            self._tasks.create_task(self._drive(run, lane))
+        else:
+            del self._lanes[run]
+
     async def _drive(self, run: str, lane: _Lane) -> None:
         try:
-            while lane.batch or lane.sweep or lane.fresh:
+            while lane.batch or lane.sweep:
                 batch, lane.batch = lane.batch, []
                 sweep, lane.sweep = lane.sweep, False
-                fresh, lane.fresh = lane.fresh, None
-                await self._turn_safely(run, batch, fresh, sweep=sweep)
+                await self._safely(run, batch, self._turn(run, batch, sweep=sweep))
         finally:
             # No await since the loop's last look: whatever comes now gets a lane of its own.
             del self._lanes[run]
 
-    async def _turn_safely(self, run: str, batch: _Batch, fresh: _Memory | None, *, sweep: bool) -> None:
+    async def _safely(self, run: str, batch: _Batch, turn: Awaitable[None]) -> None:
         """Take one turn; what fails is delivered again, and every other run goes on."""
         try:
-            if fresh:
-                await self._settle(fresh)
-            if batch or sweep:
-                await self._turn(run, batch, sweep=sweep)
+            await turn
         except (NotPermitted, NotProvisioned):
             raise
         except Exception as error:

@@ -110,15 +110,16 @@ class Intake:
             await self._accept(await self._planner.plan(project, request, run), message, digest)
         except Invalid as error:
             await self._reject(run, project, name, error, message, digest)
-        except TooLarge as error:
-            problem = Problem("", f"the plan of {error.size} bytes exceeds the server's limit of {error.limit}")
-            await self._reject(run, project, name, Invalid(problem), message, digest)
 
     async def _accept(self, plan: Plan, message: Message, digest: str) -> None:
         plan = plan.model_copy(update={"digest": digest, "trace": trace_of(message.headers)})
         now = datetime.now(UTC)
         state = advance(plan, accept(plan, now=now), [self._presence.event], now)
-        await self._begin(plan, state, message)
+        try:
+            await self._begin(plan, state, message)
+        except TooLarge as error:
+            problem = Problem("", f"the plan of {error.size} bytes exceeds the server's limit of {error.limit}")
+            await self._reject(plan.run, plan.project, plan.pipeline, Invalid(problem), message, digest)
 
     async def _reject(
         self, run: str, project: str, pipeline: str, error: Invalid, message: Message, digest: str

@@ -158,7 +158,9 @@ def rejection(
         created_at=now,
         ended_at=now,
         errors=tuple(
-            RequestProblem(path=problem.path[:500], message=problem.message[:2000], hint=problem.hint)
+            RequestProblem(
+                path=problem.path[:500], message=problem.message[:2000], hint=problem.hint and problem.hint[:2000]
+            )
             for problem in problems[:100]
         ),
         outbox=(Debt(kind="run", run_state=RunState.REJECTED, at=now, reason=str(problems[0])[:1000]),),

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from runmesh import subjects
-from runmesh.bus import Bus
+from runmesh.bus import Bus, connect, provision
 from runmesh.claims import Claim, Stop
+from runmesh.embedded import Server
 from runmesh.events import Cause, ExecuteTask, RunRequest, RunState, TaskFact, TaskState
-from runmesh.resolver.happened import Present
+from runmesh.resolver.happened import Claimed, Present
 from runmesh.resolver.intake import Intake
 from runmesh.resolver.lanes import Lanes
 from runmesh.resolver.plan import Plan
@@ -21,6 +22,7 @@ from runmesh.resolver.retention import Retention
 from runmesh.resolver.state import State
 from runmesh.resolver.store import Store
 from runmesh.resolver.timers import Timers
+from tests.conftest import ACK_WAIT
 from tests.eventually import eventually
 from tests.shop import (
     answering,
@@ -304,3 +306,72 @@ async def test_nothing_active_is_forgotten_while_it_is_being_created(bus: Bus) -
     await runs.put(subjects.run_state("r2"), b"{}")
     assert not await store.retire_orphan("r2")
     assert await store.active() == ["r2"]
+
+
+async def test_whoever_begins_a_run_does_not_wait_for_its_end(bus: Bus, projects: Path) -> None:
+    async with killable(bus, settings_for(projects)) as first:
+        await ask(bus, "run", {"pipeline": "one", "id": "r1"})
+        await one_command(bus)
+        await kill(first)
+    run = await Store(bus).load("r1")
+    assert run is not None
+    busy = True
+
+    def always_something() -> Present:
+        if busy:
+            lanes.give("r1", Claimed("only", "another"))
+        return Present(frozenset())
+
+    async with asyncio.TaskGroup() as tasks:
+        lanes = Lanes(bus, tasks=tasks, timers=Timers(), surroundings=always_something)
+        began = tasks.create_task(lanes.begin(run))
+        await asyncio.sleep(0)
+        lanes.give("r1", Claimed("only", "another"))
+        done, _ = await asyncio.wait({began}, timeout=5)
+        busy = False
+        assert done, "the cancel of a busy run would wait for its last task"
+
+
+async def test_killed_again_and_again_every_run_ends_once(bus: Bus, projects: Path) -> None:
+    settings, runs = settings_for(projects), [f"r{number}" for number in range(30)]
+    async with answering(bus):
+        for run in runs:
+            await ask(bus, "run", {"pipeline": "chain", "id": run})
+        for milliseconds in (5, 9, 14, 20, 27, 35, 44, 54, 65, 77):
+            async with killable(bus, settings) as resolver:
+                await asyncio.wait({resolver}, timeout=milliseconds / 1000)
+        async with resolving(bus, settings), resolving(bus, settings):
+            for run in runs:
+                await ends(bus, run, "completed")
+                assert await states(bus, run) == ["accepted", "running", "completed"]
+    completed = [fact.key for run in runs for fact in await task_facts(bus, run) if fact.state is TaskState.COMPLETED]
+    assert len(completed) == len(set(completed)) == 90
+    assert await dead_letters(bus) == []
+
+
+async def test_a_resolver_that_drains_leaves_the_rest_to_the_next(bus: Bus, projects: Path) -> None:
+    settings, runs = settings_for(projects), [f"r{number}" for number in range(100)]
+    async with answering(bus) as taken:
+        for run in runs:
+            await ask(bus, "run", {"pipeline": "chain", "id": run})
+        async with resolving(bus, settings):
+            await eventually(lambda: taken)
+        async with resolving(bus, settings):
+            for run in runs:
+                await ends(bus, run, "completed")
+                assert await states(bus, run) == ["accepted", "running", "completed"]
+
+
+async def test_a_server_that_dies_under_load_costs_nothing(nats_server: Server, projects: Path) -> None:
+    runs = [f"r{number}" for number in range(60)]
+    async with connect(nats_server.url, name="test", token=nats_server.token) as bus:
+        await provision(bus, ack_wait=ACK_WAIT)
+        async with resolving(bus, settings_for(projects)), answering(bus) as taken:
+            for run in runs:
+                await ask(bus, "run", {"pipeline": "chain", "id": run})
+            await eventually(lambda: len(taken) > 20)
+            await nats_server.kill()
+            await nats_server.start()
+            for run in runs:
+                await ends(bus, run, "completed")
+                assert await states(bus, run) == ["accepted", "running", "completed"]

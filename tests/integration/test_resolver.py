@@ -290,3 +290,12 @@ async def test_the_api_answers_wrong_requests_at_once(bus: Bus, projects: Path) 
         assert json.loads(shown.data)["state"] == "completed"
         explained = await bus.request(subjects.api("explain", "shop"), b'{"pipeline":"remote"}')
         assert json.loads(explained.data)["blocks"]["far"]["executor_type"] == "k8s"
+
+
+async def test_a_rejection_carries_the_trace_of_its_request(bus: Bus, projects: Path) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with resolving(bus, settings_for(projects)):
+        await ask(bus, "run", {"pipeline": "nonsense", "id": "r1"}, headers={"traceparent": trace})
+        await ends(bus, "r1", "rejected")
+        (subject, _) = subjects.facts_of_run("r1")
+        assert [m.headers["traceparent"] async for m in bus.replay(subjects.FACTS, subject)] == [trace]

@@ -126,7 +126,7 @@ class Intake:
     ) -> None:
         log.info("rejected", run=run, project=project, error=str(error)[:500])
         state = rejection(run, project, pipeline, error.problems, digest, datetime.now(UTC))
-        await self._begin(None, state, message)
+        await self._begin(None, state.model_copy(update={"trace": trace_of(message.headers)}), message)
 
     async def _begin(self, plan: Plan | None, state: State, message: Message) -> None:
         """Store a new run and acknowledge its request, unless the run is there already."""

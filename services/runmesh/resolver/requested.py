@@ -18,8 +18,10 @@ def document_of(message: Message) -> Mapping[str, Any]:
     body = open_envelope(message.headers, message.data).body
     try:
         document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Undecodable(f"not JSON: {str(error)[:300]}") from None
+    except json.JSONDecodeError as error:
+        raise Undecodable(f"not JSON: {error}") from None
+    except (ValueError, RecursionError):
+        raise Undecodable("not JSON that can be read: nested too deeply, a number too long, or no UTF-8") from None
     if not isinstance(document, dict):
         raise Undecodable("a request is a JSON object")
     return document

@@ -94,6 +94,8 @@ class State(Document):
     errors: tuple[RequestProblem, ...] = ()
     """Of a rejected request."""
     retry_of: str | None = None
+    trace: dict[str, str] = Field(default_factory=dict)
+    """Of the request, where there is no plan to hold it."""
 
     @property
     def final(self) -> bool:

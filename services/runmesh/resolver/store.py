@@ -1,7 +1,7 @@
 """The resolver's side of the `runs` bucket, and the publishing of what runs owe."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -28,6 +28,11 @@ class Run:
     plan: Plan | None
     state: State
     revision: int
+
+    @property
+    def trace(self) -> Mapping[str, str]:
+        """The trace headers of the request, to carry on."""
+        return self.plan.trace if self.plan else self.state.trace
 
 
 class Store:
@@ -122,7 +127,7 @@ class Store:
         """Give the orders for what is out again: the commands (refused while one is queued or held), and the stop."""
         out = {block: task for block, task in state.out().items() if block not in ended}
         commands = (execute(plan, block, task.attempt, task.resubmission) for block, task in out.items())
-        posts: list[asyncio.Future[Any]] = [self._post_event(command, plan) for command in commands]
+        posts: list[asyncio.Future[Any]] = [self._post_event(command, plan.project, plan.trace) for command in commands]
         if state.stopping and out:
             # An older one, of a replica that was slow, may have taken its place.
             stop = Stop(keys=stopping_keys(plan, state), reason=state.reason)
@@ -134,19 +139,21 @@ class Store:
     def _post(self, run: Run, item: Owed) -> asyncio.Future[Stored] | asyncio.Future[int]:
         if isinstance(item.event, Stop):
             return self._runs.post(subjects.cancelling(run.state.run), item.event.encode())
-        return self._post_event(item.event, run.plan)
+        return self._post_event(item.event, run.state.project, run.trace)
 
-    def _post_event(self, event: ExecuteTask | TaskFact | RunFact, plan: Plan | None) -> asyncio.Future[Stored]:
+    def _post_event(
+        self, event: ExecuteTask | TaskFact | RunFact, project: str, trace: Mapping[str, str]
+    ) -> asyncio.Future[Stored]:
         last_sequence: int | None = 0
         match event:
             case ExecuteTask():
                 event_id, subject = event.key, _command_subject(event)
             case TaskFact():
-                event_id, subject, last_sequence = event.ce_id, fact_subject(plan.project if plan else "", event), None
+                event_id, subject, last_sequence = event.ce_id, fact_subject(project, event), None
             case RunFact():
                 event_id = event.ce_id
                 subject = subjects.run_fact(event.state, event.project, event.pipeline, event.run)
-        headers = headers_for(event, event_id=event_id, source=SOURCE, trace=plan.trace if plan else None)
+        headers = headers_for(event, event_id=event_id, source=SOURCE, trace=trace)
         if isinstance(event, ExecuteTask):
             headers |= {ATTEMPT: str(event.attempt), RESUBMISSION: str(event.resubmission)}
         message_id = event_id if last_sequence is None else None

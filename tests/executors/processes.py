@@ -30,3 +30,7 @@ def pids_in(directory: Path, count: int) -> list[int]:
     assert len(texts) == count
     assert all(texts)
     return [int(text) for text in texts]
+
+
+def children_of(pid: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))

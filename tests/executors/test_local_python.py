@@ -19,7 +19,7 @@ from runmesh.executor import GONE, Handle, NeedsBeats, Phase, Position, SeesChan
 from runmesh.executors.local_python import Config, Executor
 from tests.eventually import eventually
 from tests.executors.conformance import ExecutorConformance, Platform
-from tests.executors.processes import alive, parent_of, pid_of, pids_in
+from tests.executors.processes import alive, children_of, parent_of, pid_of, pids_in
 
 FAMILY = """
 echo $$ > $PIDS/a.pid
@@ -160,6 +160,27 @@ class TestProcesses(LocalPython):
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             assert runner.run(end()) is Phase.SUCCEEDED
+
+    async def test_a_spare_child_that_was_killed_is_replaced(self, executor: Executor) -> None:
+        first = await executor.submit(self.sleeping("first"))
+        supervisor = parent_of(pid_of(first))
+        [spare] = await eventually(lambda: children_of(supervisor) - {pid_of(first)})
+        os.kill(spare, signal.SIGKILL)
+        await eventually(lambda: not alive(spare))
+        second = await executor.submit(self.task("second", "true"))
+        assert (await self.ended(executor, second)).phase is Phase.SUCCEEDED
+        assert alive(pid_of(first))
+
+    async def test_a_spare_child_is_no_orphan_of_a_job(self, executor: Executor) -> None:
+        first = await executor.submit(self.shell("first", "sleep 0.2"))
+        [spare] = await eventually(lambda: children_of(parent_of(pid_of(first))) - {pid_of(first)})
+        assert (await self.ended(executor, first)).phase is Phase.SUCCEEDED
+        assert pid_of(await executor.submit(self.task("second", "true"))) == spare
+
+    async def test_a_job_is_given_an_environment_larger_than_a_pipe(self, executor: Executor) -> None:
+        large = {f"LARGE_{number}": "x" * 100_000 for number in range(5)}
+        handle = await executor.submit(self.shell("large", "printenv LARGE_4 | wc -c", **large))
+        assert [line.text.strip() for line in await self.output(executor, handle)] == ["100001"]
 
     async def test_removing_a_running_job_stops_it(self, executor: Executor) -> None:
         handle = await executor.submit(self.sleeping("running"))

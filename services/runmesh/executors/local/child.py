@@ -1,9 +1,12 @@
-"""A job's first moments: the supervisor's fork, and the child until it is the command."""
+"""A job's first moments: a child of the supervisor that is forked ahead, waits, and then becomes the job's command.
+
+Forking an interpreter, and the copying of whatever the child touches first, takes a few milliseconds, which is most of
+what starting a job costs. So it is done while there is nothing to start.
+"""
 
 import json
 import os
 import signal
-from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any, Final, NoReturn
 
@@ -12,42 +15,63 @@ from runmesh.executors.local.processes import PR_SET_PDEATHSIG, prctl
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
-def fork(message: dict[str, Any]) -> tuple[int, int]:
-    """Return the child's pid, and the pipe that ends when its command runs. Raises OSError.
+class Child:
+    """A process that waits for its message. Making it raises OSError."""
 
-    As much as possible is done before the fork: what the child touches has to be copied for it.
-    """
-    with ExitStack() as opened:
-        streams = []
-        for path, flags in ((os.devnull, os.O_RDONLY), (message["stdout"], _APPEND), (message["stderr"], _APPEND)):
-            streams.append(os.open(path, flags, 0o600))
-            opened.callback(os.close, streams[-1])
-        starting, failure = os.pipe()
-        opened.callback(os.close, failure)
-        supervisor, pid = os.getpid(), _forked(starting)
-        if pid == 0:
-            _become(message, supervisor, failure, streams)
-    return pid, starting
+    __slots__ = ("_orders", "pid", "starting")
+
+    def __init__(self) -> None:
+        with ExitStack() as unless_forked:
+            orders, self._orders = _pipe(unless_forked)
+            self.starting, failure = _pipe(unless_forked)
+            """Readable with the reason when the command can't run, and at its end when it runs."""
+            supervisor, self.pid = os.getpid(), os.fork()
+            unless_forked.pop_all()
+        if self.pid == 0:
+            os.close(self._orders)
+            _wait(supervisor, orders, failure)
+        os.close(orders)
+        os.close(failure)
+
+    def become(self, message: dict[str, Any]) -> None:
+        """Let it be a job. Raises OSError, and leaves nothing behind, if it isn't there any more."""
+        try:
+            with os.fdopen(self._orders, "wb") as orders:
+                orders.write(json.dumps(message).encode())
+        except OSError:
+            os.close(self.starting)
+            raise
 
 
-def _forked(starting: int) -> int:
-    try:
-        return os.fork()
-    except OSError:
-        os.close(starting)
-        raise
+def _pipe(closing: ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        closing.callback(os.close, end)
+    return ends
 
 
-def _become(message: dict[str, Any], supervisor: int, failure: int, streams: Iterable[int]) -> NoReturn:
-    """Be the job: in the child, after the fork. Writes stage, errno and error if that is impossible."""
-    stage = "fork"
+def _wait(supervisor: int, orders: int, failure: int) -> NoReturn:
+    """Be the child, from its fork on. Only its command, or its end, leaves here: nothing returns to the loop."""
     try:
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != supervisor:
-            os._exit(127)
-        for standard, descriptor in enumerate(streams):
-            os.dup2(descriptor, standard)
+        if os.getppid() == supervisor:
+            with os.fdopen(orders, "rb") as waiting:
+                message = waiting.read()
+            if message:
+                _become(json.loads(message), failure)
+    finally:
+        os._exit(127)
+
+
+def _become(message: dict[str, Any], failure: int) -> None:
+    """Be the job. Writes stage, errno and error if that is impossible."""
+    stage = "fork"
+    try:
+        for standard, (path, flags) in enumerate(
+            ((os.devnull, os.O_RDONLY), (message["stdout"], _APPEND), (message["stderr"], _APPEND))
+        ):
+            os.dup2(os.open(path, flags, 0o600), standard)
         stage = "directory"
         os.chdir(message["directory"])
         stage = "command"
@@ -55,7 +79,6 @@ def _become(message: dict[str, Any], supervisor: int, failure: int, streams: Ite
     except BaseException as error:  # noqa: BLE001 - nothing may return into the supervisor's loop
         complaint = [stage, getattr(error, "errno", None), _complaint(stage, message, error)]
         os.write(failure, json.dumps(complaint).encode())
-    os._exit(127)
 
 
 def _complaint(stage: str, message: dict[str, Any], error: BaseException) -> str:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -81,5 +82,6 @@ def environment(task: Task[Config], worker: Mapping[str, str]) -> dict[str, str]
     }
 
 
+@lru_cache(maxsize=10_000)
 def _passes(name: str, patterns: tuple[str, ...]) -> bool:
     return not name.startswith(PRIVATE) and any(fnmatchcase(name, pattern) for pattern in patterns)

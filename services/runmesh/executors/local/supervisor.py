@@ -1,8 +1,8 @@
 """The process between a worker and its jobs: whatever becomes of the worker, no job outlives it.
 
 It imports little more than the standard library: it starts fast, stays small, has one thread (so that it may
-fork), and goes on when the worker is stopped, killed or cut off. One socket joins it to the worker; both sides
-write one JSON object per line::
+fork, which it does ahead: `child.py`), and goes on when the worker is stopped, killed or cut off. One socket
+joins it to the worker; both sides write one JSON object per line::
 
     worker      {"do": "start", "key", "command", "environment", "directory", "stdout", "stderr", "grace"}
                 {"do": "stop", "key"}
@@ -28,10 +28,11 @@ import select
 import signal
 import socket
 import time
+from contextlib import suppress
 from math import ceil, inf
 from typing import Any, Final
 
-from runmesh.executors.local.child import fork
+from runmesh.executors.local.child import Child
 from runmesh.executors.local.processes import (
     PR_SET_CHILD_SUBREAPER,
     carries,
@@ -80,6 +81,8 @@ class Supervisor:
         self.jobs: dict[str, Job] = {}
         self.pids: dict[int, Job] = {}
         self.starting: dict[int, Job] = {}
+        self.spare: Child | None = None
+        """It waits to become the next job."""
         self.poll = select.poll()
         self.children_ended = _announce_children()
         self.poll.register(self.children_ended, select.POLLIN)
@@ -88,6 +91,7 @@ class Supervisor:
     def run(self) -> None:
         """Serve until the worker is gone and nothing of its jobs is left."""
         while self.jobs or not self.worker_gone:
+            self._prepare()
             for descriptor, _ in self.poll.poll(self._patience()):
                 self._ready(descriptor)
             self._reap()
@@ -165,13 +169,30 @@ class Supervisor:
             self._tell(key=key, stage="lease", errno=None, error="the worker's lease ran out")
             return
         try:
-            pid, starting = fork(message)
+            child = self._child(message)
         except OSError as error:
             self._tell(key=key, stage="fork", errno=error.errno, error=error.strerror)
             return
-        job = Job(key, pid, starting, message["grace"])
-        self.jobs[key] = self.pids[pid] = self.starting[starting] = job
-        self.poll.register(starting, select.POLLIN)
+        job = Job(key, child.pid, child.starting, message["grace"])
+        self.jobs[key] = self.pids[child.pid] = self.starting[child.starting] = job
+        self.poll.register(child.starting, select.POLLIN)
+
+    def _child(self, message: Message) -> Child:
+        """Return the child that becomes a job: the spare one, or another if there is none, or it was killed."""
+        spare, self.spare = self.spare, None
+        if spare:
+            with suppress(BrokenPipeError):
+                spare.become(message)
+                return spare
+        child = Child()
+        child.become(message)
+        return child
+
+    def _prepare(self) -> None:
+        """Fork ahead, when no job is on its way; one that can't be forked now is forked when it is needed."""
+        if self.spare is None and not self.starting and not self.worker_gone and not self.lapsed:
+            with suppress(OSError):
+                self.spare = Child()
 
     def _started(self, job: Job) -> None:
         """Read the child's last words before its command: there are none if the command runs."""
@@ -241,7 +262,8 @@ class Supervisor:
 
     def _left_by(self, job: Job) -> list[int]:
         """Return the orphans of a job: children of ours, by the kernel's rule, that we did not start."""
-        return [pid for pid in children() if pid not in self.pids and self._belongs(pid, job)]
+        ours = {*self.pids, self.spare.pid} if self.spare else self.pids
+        return [pid for pid in children() if pid not in ours and self._belongs(pid, job)]
 
     def _belongs(self, pid: int, job: Job) -> bool:
         try:

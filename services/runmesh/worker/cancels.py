@@ -45,6 +45,7 @@ class Cancels:
         """Compare the records with what is held, for ever."""
         while True:
             await asyncio.sleep(self._interval)
+            self._known = {run: until for run, until in self._known.items() if until > clock()}
             try:
                 await self._compare()
             except BusError as error:
@@ -76,7 +77,6 @@ class Cancels:
             return True
         exists = await self._runs.get(subjects.run_state(run)) is not None
         if exists:
-            self._known = {known: until for known, until in self._known.items() if until > now}
             self._known[run] = now + self._interval
         return exists
 

@@ -16,6 +16,7 @@ from runmesh.dead import bury
 from runmesh.errors import Invalid, Rejected, Unavailable
 from runmesh.events import Cause, TaskState
 from runmesh.executor import Handle, Task
+from runmesh.worker.cancels import Cancels
 from runmesh.worker.jobs import HandOver, Job, begun, utc
 from runmesh.worker.lease import LeaseLost, clock
 from runmesh.worker.report import Reporter
@@ -34,11 +35,17 @@ class Submitter:
     """Brings a claimed task to where its claim has a handle, or says how it ended without one."""
 
     def __init__(
-        self, station: Station, reporter: Reporter, throttle: Throttle, stop_pulling: Callable[[float], None]
+        self,
+        station: Station,
+        reporter: Reporter,
+        cancels: Cancels,
+        throttle: Throttle,
+        stop_pulling: Callable[[float], None],
     ) -> None:
         self._station = station
         self._platform = station.platform
         self._reporter = reporter
+        self._cancels = cancels
         self._throttle = throttle
         self._stop_pulling = stop_pulling
 
@@ -57,9 +64,8 @@ class Submitter:
     async def _submit(self, job: Job, task: Task[Any]) -> Verdict | None:
         ambiguous: list[Exception] = []
         while job.claim.handle is None:
-            if verdict := await self._turn(job) or _hopeless(ambiguous):
+            if verdict := await self._turn(job) or _hopeless(ambiguous) or await self._begin(job):
                 return verdict
-            await self._station.claims.write(job.held, job.claim.submitting(utc()))
             match await self._attempt(task):
                 case str() as handle:
                     self._throttle.accepted()
@@ -74,6 +80,14 @@ class Submitter:
                     if verdict := await self._recover(job, task):
                         return verdict
         return None
+
+    async def _begin(self, job: Job) -> Verdict | None:
+        """Note that there may be a job from now on, and look meanwhile whether there must be none."""
+        claim = job.claim.submitting(utc())
+        written = self._station.claims.post(job.held, claim)
+        await self._cancels.check(job)
+        await self._station.claims.settle(job.held, claim, written)
+        return Verdict.stopped(job.stop) if job.stop else None
 
     async def _attempt(self, task: Task[Any]) -> Handle | Exception:
         try:

@@ -81,7 +81,7 @@ class Worker:
         self._beat = Beat(self._station, throttle, self._slots)
         self._reporter = Reporter(self._station, self._logs)
         self._intake = Intake(self._station, self._reporter, self._beat)
-        self._submitter = Submitter(self._station, self._reporter, throttle, self._pause)
+        self._submitter = Submitter(self._station, self._reporter, self._cancels, throttle, self._pause)
         self._watcher = Watcher(self._station, self._reporter, self._observer)
 
     def drain(self) -> None:
@@ -187,7 +187,9 @@ class Worker:
     async def _verdict(self, job: Job) -> Verdict:
         if job.inherited and job.claim.may_have_job and not self._station.platform.adoptable:
             return await self._died_with_its_owner(job)
-        await self._cancels.check(job)
+        if job.claim.epoch or isinstance(job.task, Invalid):
+            # A fresh claim is checked when its submit begins, which saves it a round trip.
+            await self._cancels.check(job)
         if job.claim.handle is None and (verdict := await self._submitter.reach_handle(job)):
             return verdict
         if isinstance(job.task, Invalid):

@@ -30,10 +30,9 @@ SINGLES = int(os.environ.get("BENCH_SINGLES", "1000"))
 LOCAL, POOL = subjects.execute_stream("local_python"), subjects.execute_consumer("default")
 
 
-@asynccontextmanager
-async def service(server: Server, projects: Path, *command: str) -> AsyncIterator[Process]:
-    """Run a service of ours in a process of its own."""
-    environment = {
+def service_environment(server: Server, projects: Path) -> dict[str, str]:
+    """Return what a service process is told of the mesh that it belongs to."""
+    return {
         **os.environ,
         "RUNMESH_NATS_URL": server.url,
         "RUNMESH_NATS_TOKEN": server.token,
@@ -41,6 +40,12 @@ async def service(server: Server, projects: Path, *command: str) -> AsyncIterato
         "RUNMESH_STATE_DIR": str(projects / ".runmesh"),
         "RUNMESH_LOG_LEVEL": "warning",
     }
+
+
+@asynccontextmanager
+async def service(server: Server, projects: Path, *command: str) -> AsyncIterator[Process]:
+    """Run `python -m runmesh COMMAND` as a process of its own."""
+    environment = service_environment(server, projects)
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "runmesh", *command, env=environment)
     try:
         yield process

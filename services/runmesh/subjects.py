@@ -49,6 +49,7 @@ def untoken(encoded: str) -> str:
     return "" if encoded == "%" else unquote(encoded)
 
 
+@lru_cache(4096)
 def task_key(run: str, block: str, attempt: int, resubmission: int) -> str:
     """Derive a task's idempotency key: 20 characters of lower-case base32, the same everywhere."""
     identity = "\0".join((run, block, str(attempt), str(resubmission)))

@@ -32,6 +32,9 @@ OVERDUE: Final = 3.0
 _API_WITHIN: Final = 5.0
 _NOBODY: Final = "503"
 _HEADER_FRAME: Final = len(b"NATS/1.0\r\n\r\n")
+_MOST_HEADERS: Final = 65_536
+"""The server takes no longer header block."""
+_FEW: Final = 4096
 _LINE_FRAME: Final = len(b": \r\n")
 
 
@@ -109,10 +112,13 @@ class Exchange:
         The future raises `TooLarge`, `NotProvisioned`, `NotPermitted`, `Unreachable`, and what `decode` raises.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        size = len(data) + header_size(headers)
-        if size > self._link.client.max_payload:
-            future.set_exception(TooLarge(subject, size, self._link.client.max_payload))
-            return future
+        limit = self._link.client.max_payload
+        # Counted only where it can matter: this is the hottest path there is.
+        if len(data) + _MOST_HEADERS > limit or (headers and sum(map(len, headers.values())) > _FEW):
+            size = len(data) + header_size(headers)
+            if size > limit:
+                future.set_exception(TooLarge(subject, size, limit))
+                return future
         self._waiting.append(Call(subject, data, headers, decode, future, monotonic() + timeout, patient, resend))
         self._wake.set()
         return future

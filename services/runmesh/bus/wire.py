@@ -27,6 +27,9 @@ class Client(client.Client):
             return None
 
     def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> Msg:
-        subject, reply = (name.decode(errors="replace").encode() for name in (subject, reply))
+        if not subject.isascii():
+            subject = subject.decode(errors="replace").encode()
+        if not reply.isascii():
+            reply = reply.decode(errors="replace").encode()
         message: Msg = super()._build_message(sid, subject, reply, data, headers)
         return message

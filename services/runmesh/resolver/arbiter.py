@@ -87,5 +87,4 @@ def _end(plan: Plan, state: State, block: str, now: datetime) -> TaskFact | None
         end, cause, reason = TaskState.FAILED, Cause.CAPACITY, f"no worker took it within {plan.queue_timeout:g} s"
     else:
         return None
-    fact = task_fact(plan, block, record.attempt, record.resubmission, end, at=now)
-    return fact.model_copy(update={"n": 1, "cause": cause, "reason": reason})
+    return task_fact(plan, block, record.attempt, record.resubmission, end, at=now, n=1, cause=cause, reason=reason)

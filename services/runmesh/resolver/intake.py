@@ -75,7 +75,7 @@ class Intake:
     async def _take(self, message: Message) -> None:
         verb, project = subjects.request_address(message.subject)
         document = document_of(message)
-        async with self._in_order(document.get("id" if verb == "run" else "run") or derived_id(message)):
+        async with self._in_order(document.get("id" if verb == "run" else "run")):
             match verb:
                 case "run":
                     await self._run(project, message, document)
@@ -89,6 +89,9 @@ class Intake:
     @asynccontextmanager
     async def _in_order(self, name: object) -> AsyncIterator[None]:
         """Take requests for the same run one after another, as they came: the first one counts."""
+        if name is None:  # each such request is a run of its own
+            yield
+            return
         run = str(name)
         lock = self._locks.setdefault(run, asyncio.Lock())
         self._waiting[run] += 1

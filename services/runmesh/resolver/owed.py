@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from runmesh.claims import Stop
 from runmesh.errors import Problem
@@ -70,12 +70,14 @@ def execute(plan: Plan, block: str, attempt: int, resubmission: int) -> ExecuteT
 
 def _task_fact(plan: Plan, debt: Debt) -> TaskFact:
     assert debt.state is not None  # noqa: S101 - a debt of kind "task" always names its state
-    fact = task_fact(plan, debt.block, debt.attempt, debt.resubmission, debt.state, at=debt.at)
-    return fact.model_copy(update={"n": debt.n, "cause": debt.cause, "reason": debt.reason, "due_at": debt.due_at})
+    details = {"n": debt.n, "cause": debt.cause, "reason": debt.reason, "due_at": debt.due_at}
+    return task_fact(plan, debt.block, debt.attempt, debt.resubmission, debt.state, at=debt.at, **details)
 
 
-def task_fact(plan: Plan, block: str, attempt: int, resubmission: int, state: TaskState, *, at: datetime) -> TaskFact:
-    """Return a fact of the resolver's own about one submission of one task."""
+def task_fact(
+    plan: Plan, block: str, attempt: int, resubmission: int, state: TaskState, *, at: datetime, **details: Any
+) -> TaskFact:
+    """Return a fact of the resolver's own about one submission of one task; `details` are more of its fields."""
     task = plan.tasks[block]
     return TaskFact(
         run=plan.run,
@@ -84,10 +86,10 @@ def task_fact(plan: Plan, block: str, attempt: int, resubmission: int, state: Ta
         resubmission=resubmission,
         key=task_key(plan.run, block, attempt, resubmission),
         state=state,
-        n=0,
         executor_type=task.executor_type,
         pool=task.pool,
         at=at,
+        **({"n": 0} | details),
     )
 
 

@@ -74,7 +74,7 @@ class Planner:
             self._kept.move_to_end(fingerprint)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        return await asyncio.shield(kept.decision)
+        return kept.decision.result() if kept.decision.done() else await asyncio.shield(kept.decision)
 
     def _decide(self, project: str, request: RunRequest) -> _Decision:
         explanation = self._explain(project, request)

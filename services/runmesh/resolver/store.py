@@ -1,7 +1,7 @@
 """The resolver's side of the `runs` bucket, and the publishing of what runs owe."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -62,7 +62,7 @@ class Store:
             await planned
         created = self._runs.post(subjects.run_state(state.run), state.encode(), revision=0)
         activated = None if state.final else self._runs.post(subjects.active(state.run), b"")
-        answers = await asyncio.gather(*filter(None, (created, planned, activated)), return_exceptions=True)
+        answers = await _answers([sent for sent in (created, planned, activated) if sent])
         if isinstance(answers[0], BaseException):
             raise answers[0]
         run = Run(plan, state, await created)
@@ -116,7 +116,7 @@ class Store:
         What is refused for now (a full stream, no answer) stays owed. Raises `NotPermitted` and `NotProvisioned`.
         """
         sent = [(item, self._post(run, item)) for item in owed(run.plan, run.state) if item.debt not in noted]
-        answers = await asyncio.gather(*(answer for _, answer in sent), return_exceptions=True)
+        answers = await _answers([answer for _, answer in sent])
         stored = set()
         for (item, _), answer in zip(sent, answers, strict=True):
             if await self._is_stored(run, item, answer):
@@ -154,7 +154,7 @@ class Store:
                 event_id = event.ce_id
                 subject = subjects.run_fact(event.state, event.project, event.pipeline, event.run)
         headers = headers_for(event, event_id=event_id, source=SOURCE, trace=trace)
-        if isinstance(event, ExecuteTask):
+        if isinstance(event, ExecuteTask) and (event.attempt, event.resubmission) != (1, 0):
             headers |= {ATTEMPT: str(event.attempt), RESUBMISSION: str(event.resubmission)}
         message_id = event_id if last_sequence is None else None
         return self._bus.post(
@@ -181,6 +181,17 @@ class Store:
         stream = subjects.execute_stream(command.executor_type)
         last = await self._bus.last(stream, _command_subject(command))
         return last is not None and last.headers.get("ce-id") == command.key
+
+
+async def _answers(sent: Sequence[asyncio.Future[Any]]) -> list[Any]:
+    """Wait for what was sent at once: one after another costs less than `gather` on the hottest path there is."""
+    answers = []
+    for answer in sent:
+        try:
+            answers.append(await answer)
+        except BusError as error:
+            answers.append(error)
+    return answers
 
 
 def _command_subject(command: ExecuteTask) -> str:

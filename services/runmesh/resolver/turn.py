@@ -65,7 +65,7 @@ class Turn:
         record = self.tasks.get(fact.block)
         if record is None or record.state is not TaskState.QUEUED or fact.key != self._key(fact.block, record):
             return
-        if fact.state not in REPORTED_TASK_STATES:
+        if fact.late or fact.state not in REPORTED_TASK_STATES:
             return
         self._forget_command(fact)
         if fact.state is TaskState.FAILED and self.run_state not in ENDING and self._again(fact, record):
@@ -207,12 +207,10 @@ class Turn:
         return due + fresh
 
     def _send(self, block: str) -> None:
-        record = self.tasks.get(block) or TaskRecord(state=TaskState.QUEUED)
         waiting = self._waiting(block)
-        record = record.model_copy(
-            update={"state": TaskState.QUEUED, "since": self.now, "due_at": None, "waiting": waiting is not None}
-        )
-        self.tasks[block] = record
+        queued = {"state": TaskState.QUEUED, "since": self.now, "due_at": None, "waiting": waiting is not None}
+        before = self.tasks.get(block)
+        record = self.tasks[block] = before.model_copy(update=queued) if before else TaskRecord.model_validate(queued)
         if self.run_state is RunState.ACCEPTED:
             self._turn_to(RunState.RUNNING, waiting)
         self._owe_task(block, record, TaskState.QUEUED, reason=waiting)

@@ -233,6 +233,12 @@ def test_a_terminal_run_never_changes() -> None:
     assert advance(plan, state, [late, Cancel(), Tick(), Broken("x")], NOW) is state
 
 
+def test_a_late_fact_changes_nothing() -> None:
+    plan = plan_of({"a": []})
+    state = begun(plan)
+    assert advance(plan, state, [fact_of(plan, state, "a", DONE, late=True)], NOW) is state
+
+
 def test_a_state_is_stored_without_loss() -> None:
     plan = plan_of({f"b{i}": [f"b{i - 1}"] if i else [] for i in range(1000)})
     state = ended(plan, begun(plan), "b0")

@@ -58,3 +58,14 @@ async def test_draining_while_the_next_worker_is_waited_for_ends_the_service(
         working.drain()
         async with asyncio.timeout(30):
             await running
+
+
+async def test_draining_before_the_first_worker_is_there_ends_the_service(bus: Bus, tmp_path: Path) -> None:
+    backend = executor.load("local_python")
+    assert backend
+    working = Working(bus, Settings(state_dir=tmp_path, grace=0), "local_python", backend)
+    running = asyncio.create_task(working.run())
+    await eventually((tmp_path / "workers").exists, every=0)
+    working.drain()
+    async with asyncio.timeout(30):
+        await running

@@ -63,6 +63,8 @@ class Working:
                 settings=self._settings,
                 worker_id=worker_id,
             )
+            if self._draining.is_set():
+                self._worker.drain()  # it was asked for before there was this worker
             await self._worker.run()
 
     async def _rest(self, seconds: float) -> None:

@@ -227,6 +227,13 @@ class TestOutput(LocalPython):
         assert len(end.log_tail) == 20
         assert end.log_tail[-2:] == ("100", "broken")
 
+    async def test_output_that_cant_be_read_stops_no_other_job(self, executor: Executor) -> None:
+        other = await executor.submit(self.sleeping("other"))
+        spoil = 'for fd in 1 2; do file=$(readlink /proc/$$/fd/$fd); rm "$file"; mkdir "$file"; done; exit 1'
+        handle = await executor.submit(self.shell("spoilt", spoil))
+        assert (await self.ended(executor, handle)).log_tail == ()
+        assert await self.observed(executor, other) != GONE
+
 
 class TestNothingOutlives(LocalPython):
     """Whoever dies, the jobs and all they started die as well."""

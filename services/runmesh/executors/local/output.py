@@ -8,6 +8,7 @@ the output until the task is removed: nothing is ever cut from it.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -30,14 +31,15 @@ class Output:
     stderr: Path
 
     def tail(self) -> tuple[str, ...]:
-        """Return the last 20 lines: those of stderr, below what fits of stdout."""
+        """Return the last 20 lines: those of stderr, below what fits of stdout. What can't be read is left out."""
         stderr = _last_lines(self.stderr, _TAIL_LINES)
         return _last_lines(self.stdout, _TAIL_LINES - len(stderr)) + stderr
 
     def remove(self) -> None:
-        """Delete the files."""
-        self.stdout.unlink(missing_ok=True)
-        self.stderr.unlink(missing_ok=True)
+        """Delete the files. What can't be deleted now goes with their directory."""
+        for path in (self.stdout, self.stderr):
+            with suppress(OSError):
+                path.unlink()
 
     async def follow(self, since: Position, ended: asyncio.Future[None]) -> AsyncIterator[LogLine]:
         """Yield the lines behind a position until the job has ended and all is read."""
@@ -97,10 +99,13 @@ def _numbered(pieces: list[bytes], stream: Stream, streams: tuple[Stream, Stream
 
 
 def _last_lines(path: Path, count: int) -> tuple[str, ...]:
-    if count <= 0 or not path.exists():
+    if count <= 0:
         return ()
-    with path.open("rb") as file:
-        file.seek(-min(_TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
-        lines = file.read().decode(errors="replace").split("\n")
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(_TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ()
     whole = lines if lines[-1] else lines[:-1]
     return tuple(line[:_TAIL_COLUMNS] for line in whole[-count:])

@@ -1,14 +1,17 @@
 """A job that its platform no longer knows, and jobs that nobody answers for."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runmesh.bus import Bus
-from runmesh.events import Cause
-from runmesh.executor import GONE, Handle, Observation, Task
+from runmesh.claims import Claim, Stopping
+from runmesh.events import Cause, TaskState
+from runmesh.executor import GONE, Handle, Observation, Phase, Task
+from tests import facts
 from tests.conftest import Address
 from tests.eventually import eventually
 from tests.executors.scripted import Platform, Script, ScriptedExecutor
@@ -114,3 +117,51 @@ async def test_the_reaper_removes_what_nobody_answers_for_and_nothing_else(mesh:
     await eventually(lambda: platform.job("orphan").removed)
     assert platform.job("orphan").ended.is_set()
     assert [job.key for job in platform.alive] == [held.key]
+
+
+class Stubborn(ScriptedExecutor):
+    """One job can't be told to stop."""
+
+    async def cancel(self, handle: Handle) -> None:
+        if "stubborn" in handle:
+            raise ConnectionError("no answer")
+        await super().cancel(handle)
+
+
+async def test_a_job_that_cant_be_removed_does_not_keep_the_reaper_from_others(mesh: Mesh) -> None:
+    platform = Platform()
+    for block in ("stubborn", "orphan"):
+        platform.start(mesh.command(block), Script(runs=None))
+    await mesh.start(platform, Stubborn)
+    await eventually(lambda: platform.job("orphan").removed)
+    assert not platform.job("stubborn").removed
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "cause"),
+    [
+        (Observation(Phase.SUCCEEDED, 0), "completed", None),
+        (Observation(Phase.FAILED, 143, Cause.CANCELLED), "failed", Cause.TIMEOUT),
+    ],
+)
+async def test_the_end_of_a_job_that_could_not_be_confirmed_is_told_late(
+    mesh: Mesh, seen: Observation, state: str, cause: Cause | None
+) -> None:
+    platform, event, now = Platform(), mesh.command("load"), datetime.now(UTC)
+    handle = platform.start(event, Script(runs=None))
+    told = facts.task_fact("load", "failed", n=2, run=event.run, executor_type="k8s", cause="unverified")
+    told = told.model_copy(update={"unconfirmed": True})
+    claim = Claim(owner="dead", claimed_at=now).submitting(now).submitted(handle, now)
+    claim = claim.stop(Stopping(cause=Cause.TIMEOUT, reason="ran too long", at=now)).finished(told)
+    await mesh.write_claim(event, claim)
+    await facts.publish(mesh.bus, told)
+    platform.job("load").end(seen)
+
+    await mesh.start(platform)
+    await eventually(lambda: platform.job("load").removed)
+
+    first, late = await mesh.facts(event)
+    assert first == told
+    assert (late.state, late.cause, late.exit_code, late.n) == (TaskState(state), cause, seen.exit_code, 3)
+    assert (late.late, late.unconfirmed, late.handle) == (True, None, handle)
+    assert await mesh.claim(event) == claim

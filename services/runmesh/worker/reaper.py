@@ -1,7 +1,8 @@
 """The reaper: removes what is left on the platform without anybody who answers for it.
 
 The platform's jobs are listed first and the claims are read afterwards. A job is submitted after its claim
-was written, so a job whose claim is not open then has no owner any more.
+was written, so a job whose claim is not open then has no owner any more. Where the claim's fact says that an
+end could not be confirmed, and the platform knows it by now, it is told before the job is removed.
 """
 
 import asyncio
@@ -9,9 +10,10 @@ from random import uniform
 
 import structlog
 
-from runmesh.claims import ClaimPhase
-from runmesh.executor import Handle
+from runmesh.claims import Claim, ClaimPhase
+from runmesh.executor import ENDED, UNKNOWN, Handle
 from runmesh.worker.lease import LeaseLost
+from runmesh.worker.report import Reporter
 from runmesh.worker.station import Station
 
 log = structlog.get_logger(__name__)
@@ -20,8 +22,9 @@ log = structlog.get_logger(__name__)
 class Reaper:
     """Comes by once every `ack_wait`."""
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: Station, reporter: Reporter) -> None:
         self._station = station
+        self._reporter = reporter
         self._interval = station.settings.ack_wait
 
     async def run(self) -> None:
@@ -29,24 +32,40 @@ class Reaper:
         while True:
             await asyncio.sleep(self._interval * uniform(0.8, 1.2))  # noqa: S311 - spreads load
             try:
-                await self._reap()
-            except (LeaseLost, asyncio.CancelledError):
+                found = await self._listed()
+            except LeaseLost:
                 raise
             except Exception as error:  # noqa: BLE001 - foreign code; the next round comes
-                log.warning("not reaped", error=repr(error))
+                log.warning("jobs not listed", error=repr(error))
+            else:
+                for key, handle in found:
+                    await self._judge(key, handle)
 
-    async def _reap(self) -> None:
+    async def _listed(self) -> list[tuple[str, Handle]]:
         async with asyncio.timeout(self._interval):
-            jobs = [found async for found in self._station.platform.jobs()]
-        for key, handle in jobs:
-            if self._station.jobs.get(key) is None and not await self._open(key):
-                await self._remove(key, handle)
+            return [(key, handle) async for key, handle in self._station.platform.jobs()]
 
-    async def _open(self, key: str) -> bool:
-        hold = await self._station.claims.read(key)
-        return hold is not None and hold.claim.phase is not ClaimPhase.TERMINAL
+    async def _judge(self, key: str, handle: Handle) -> None:
+        """Remove one job if nobody answers for it. What can't be removed must not keep us from the others."""
+        if self._station.jobs.get(key) is not None:
+            return
+        try:
+            hold = await self._station.claims.read(key)
+            if hold is None or hold.claim.phase is ClaimPhase.TERMINAL:
+                await self._remove(key, handle, hold.claim if hold else None)
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - foreign code; the next round comes
+            log.warning("job not reaped", key=key, handle=handle, error=repr(error))
 
-    async def _remove(self, key: str, handle: Handle) -> None:
+    async def _remove(self, key: str, handle: Handle, claim: Claim | None) -> None:
         log.info("removing a job without an open claim", key=key, handle=handle)
+        if claim and claim.fact and claim.fact.unconfirmed:
+            await self._tell_its_end(claim, handle)
         await self._station.platform.cancel(handle)
         await self._station.platform.remove(handle)
+
+    async def _tell_its_end(self, claim: Claim, handle: Handle) -> None:
+        seen = (await self._station.platform.observe([handle])).get(handle, UNKNOWN)
+        if seen.phase in ENDED:
+            await self._reporter.late(claim, handle, seen)

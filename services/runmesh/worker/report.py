@@ -10,6 +10,7 @@ from runmesh.bus import Message, Stored
 from runmesh.claims import Claim
 from runmesh.errors import BusError, StreamFull, Unreachable
 from runmesh.events import OUTCOME, TaskFact, TaskState
+from runmesh.executor import Handle, Observation
 from runmesh.worker import outcome
 from runmesh.worker.jobs import Job, utc
 from runmesh.worker.lease import LeaseLost
@@ -54,6 +55,19 @@ class Reporter:
             await self.tell(claim.fact, job.message)
         await self._clean_up(job, claim.fact, claim)
 
+    async def late(self, claim: Claim, handle: Handle, seen: Observation) -> None:
+        """Tell how a job ended after its task's terminal fact. It is `late`, so it changes nothing (DESIGN §2)."""
+        if claim.fact is None:
+            return
+        _, facts_of_tasks = subjects.facts_of_run(claim.fact.run)
+        # The command is no more, but any fact of the run has the project and the trace.
+        if (told := await self._station.bus.last(subjects.FACTS, facts_of_tasks)) is None:
+            return
+        details = {"n": claim.n + 1, "late": True, "worker": self._station.worker_id, "handle": handle, "at": utc()}
+        verdict = Verdict.afterwards(seen, claim.stopping)
+        fact = claim.fact.model_copy(update={**details, "state": verdict.state, "outcome": None, **_details(verdict)})
+        await self.tell(fit(fact, self._station.bus.payload_limit - _ENVELOPE), told)
+
     async def tell(self, fact: TaskFact, message: Message) -> None:
         """Publish a fact that follows from a command, and wait until it is stored."""
         await self._told(fact, message, self._post(fact, message))
@@ -79,14 +93,8 @@ class Reporter:
             job,
             job.claim.model_copy(update={"n": job.claim.n + 1}),
             verdict.state,
-            cause=verdict.cause,
-            reason=verdict.reason,
-            exit_code=verdict.exit_code,
-            url=verdict.url,
-            log_tail=verdict.log_tail or None,
             outcome=left,
-            unconfirmed=verdict.unconfirmed or None,
-            handed_back=verdict.handed_back or None,
+            **_details(verdict),
         )
 
     def _fact(self, job: Job, claim: Claim, state: TaskState, **details: Any) -> TaskFact:
@@ -131,6 +139,18 @@ class Reporter:
             await told
         except (Unreachable, StreamFull):
             await self._station.lease.insist(lambda: self._post(fact, message))
+
+
+def _details(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "cause": verdict.cause,
+        "reason": verdict.reason,
+        "exit_code": verdict.exit_code,
+        "url": verdict.url,
+        "log_tail": verdict.log_tail or None,
+        "unconfirmed": verdict.unconfirmed or None,
+        "handed_back": verdict.handed_back or None,
+    }
 
 
 def fit(fact: TaskFact, limit: int) -> TaskFact:

@@ -50,6 +50,11 @@ class Verdict:
         )
 
     @classmethod
+    def afterwards(cls, seen: Observation, stopping: Stopping | None) -> Self:
+        """A job that ended after its task had: the stop worked in the end, unless the job succeeded before it did."""
+        return cls.stopped(stopping, seen) if stopping and seen.phase is Phase.FAILED else cls.observed(seen)
+
+    @classmethod
     def unstoppable(cls, stopping: Stopping, waited: float) -> Self:
         """A job of which nobody can say that it is gone: spends nothing."""
         cancelled = stopping.cause is Cause.CANCELLED

@@ -113,6 +113,20 @@ async def test_a_draining_worker_pulls_nothing_more(mesh: Mesh) -> None:
     assert await mesh.claim(late) is None
 
 
+async def test_a_draining_worker_is_known_until_its_local_jobs_are_gone(mesh: Mesh) -> None:
+    known = []
+
+    class Leaving(LocalExecutor):
+        async def __aexit__(self, *exc_info: object) -> None:
+            known.append(await mesh.record("worker-0"))
+            await super().__aexit__(*exc_info)
+
+    process = await mesh.start(Platform(), Leaving)
+    await process.drain()
+    assert known != [None], "others would take over what may still run"
+    assert await mesh.record(process.worker_id) is None
+
+
 async def test_an_idle_worker_drains_at_once(mesh: Mesh) -> None:
     process = await mesh.start(Platform())
     await process.drain()

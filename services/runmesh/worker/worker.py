@@ -98,11 +98,15 @@ class Worker:
         try:
             async with self._station.platform.executor, asyncio.TaskGroup() as group:
                 self._group = group
-                await self._work()
+                all_let_go = await self._work()
         except BaseExceptionGroup as problems:
             raise _first(problems) from problems
+        if all_let_go:
+            # Not before the executor has left: what still ran in it must not be taken over yet.
+            await self._beat.leave()
 
-    async def _work(self) -> None:
+    async def _work(self) -> bool:
+        """Work until drained; return whether all that was held is handed over or ended."""
         await self._beat.first()
         background = [
             self._spawn(service)
@@ -119,10 +123,10 @@ class Worker:
             )
         ]
         await self._pull_until_drained()
-        if await self._let_go():
-            await self._beat.leave()
+        all_let_go = await self._let_go()
         for service in background:
             service.cancel()
+        return all_let_go
 
     async def _pull_until_drained(self) -> None:
         stream = subjects.execute_stream(self._station.executor_type)

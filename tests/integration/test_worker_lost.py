@@ -119,6 +119,23 @@ async def test_the_reaper_removes_what_nobody_answers_for_and_nothing_else(mesh:
     assert [job.key for job in platform.alive] == [held.key]
 
 
+class Listing(ScriptedExecutor):
+    """Counts how often the reaper came by."""
+
+    async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
+        self.platform.calls["jobs"] += 1
+        async for found in super().jobs():
+            yield found
+
+
+async def test_the_reaper_leaves_whoever_just_ended_a_task_the_time_to_remove_its_job(mesh: Mesh) -> None:
+    platform = Platform()
+    platform.start(mesh.command("orphan"), Script(runs=None))
+    await mesh.start(platform, Listing)
+    await eventually(lambda: platform.job("orphan").removed)
+    assert platform.calls["jobs"] == 2
+
+
 class Stubborn(ScriptedExecutor):
     """One job can't be told to stop."""
 

@@ -1,8 +1,9 @@
 """The reaper: removes what is left on the platform without anybody who answers for it.
 
 The platform's jobs are listed first and the claims are read afterwards. A job is submitted after its claim
-was written, so a job whose claim is not open then has no owner any more. Where the claim's fact says that an
-end could not be confirmed, and the platform knows it by now, it is told before the job is removed.
+was written, so a job whose claim is not open then has no owner any more. Whoever has just ended its task may
+still read its log, and then removes it: so it is left alone until the next round. Where the claim's fact says
+that an end could not be confirmed, and the platform knows it by now, it is told before the job is removed.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ class Reaper:
         self._station = station
         self._reporter = reporter
         self._interval = station.settings.ack_wait
+        self._unowned: set[Handle] = set()
+        """What nobody answered for in the last round."""
 
     async def run(self) -> None:
         """Reap for ever."""
@@ -38,25 +41,28 @@ class Reaper:
             except Exception as error:  # noqa: BLE001 - foreign code; the next round comes
                 log.warning("jobs not listed", error=repr(error))
             else:
-                for key, handle in found:
-                    await self._judge(key, handle)
+                self._unowned = {handle for key, handle in found if await self._judge(key, handle)}
 
     async def _listed(self) -> list[tuple[str, Handle]]:
         async with asyncio.timeout(self._interval):
             return [(key, handle) async for key, handle in self._station.platform.jobs()]
 
-    async def _judge(self, key: str, handle: Handle) -> None:
-        """Remove one job if nobody answers for it. What can't be removed must not keep us from the others."""
+    async def _judge(self, key: str, handle: Handle) -> bool:
+        """Return whether nobody answers for a job, and remove it the second time. One that fails stops no other."""
         if self._station.jobs.get(key) is not None:
-            return
+            return False
         try:
             hold = await self._station.claims.read(key)
-            if hold is None or hold.claim.phase is ClaimPhase.TERMINAL:
+            if hold is not None and hold.claim.phase is not ClaimPhase.TERMINAL:
+                return False
+            if handle in self._unowned:
                 await self._remove(key, handle, hold.claim if hold else None)
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - foreign code; the next round comes
             log.warning("job not reaped", key=key, handle=handle, error=repr(error))
+            return False
+        return True
 
     async def _remove(self, key: str, handle: Handle, claim: Claim | None) -> None:
         log.info("removing a job without an open claim", key=key, handle=handle)

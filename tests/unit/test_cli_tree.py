@@ -4,6 +4,7 @@ from io import StringIO
 
 from rich.console import Console
 
+from runmesh.cli.follow import line
 from runmesh.cli.tree import render, rows
 from runmesh.events import RequestProblem, RunFact, TaskFact
 from runmesh.view import BlockView, RunView, fold
@@ -123,3 +124,7 @@ def test_blocks_whose_upstream_is_not_part_of_the_run_stand_at_the_root() -> Non
 def test_what_a_block_wrote_is_no_markup() -> None:
     fact = task_fact("load", "failed", 1, cause="user", reason="[red]boom[/] [/nothing]")
     assert "[red]boom[/] [/nothing]" in drawn(fold(RUN, [run_fact("accepted"), fact]))
+
+
+def test_a_late_end_says_that_it_is_one() -> None:
+    assert line(task_fact("load", "completed", late=True)).endswith("load on local_python, after its task had ended")

@@ -132,7 +132,8 @@ def line(fact: Fact) -> str:
     if isinstance(fact, RunFact):
         return f"{at}  {glyph} {fact.state:<16} run {fact.run} of {fact.pipeline}{_because(fact.reason)}"
     attempt = f" (try {fact.attempt})" if fact.attempt > 1 else ""
-    return f"{at}  {glyph} {fact.state:<16} {fact.block} on {fact.executor_type}{attempt}{_because(_why(fact))}"
+    late = ", after its task had ended" if fact.late else ""
+    return f"{at}  {glyph} {fact.state:<16} {fact.block} on {fact.executor_type}{attempt}{late}{_because(_why(fact))}"
 
 
 def _tells(fact: Fact) -> bool:

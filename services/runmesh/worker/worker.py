@@ -197,7 +197,7 @@ class Worker:
         if job.claim.handle is None and (verdict := await self._submitter.reach_handle(job)):
             return verdict
         if isinstance(job.task, Invalid):
-            job.ask_stop(Stopping(cause=Cause.CONFIG, reason=str(job.task), at=utc()))
+            job.ask_stop(Stopping(cause=Cause.CONFIG, reason=str(job.task)[:2000], at=utc()))
         if self._station.platform.adoptable:
             job.free_slot()
         self._logs.follow(job)

@@ -1,0 +1,64 @@
+"""The client underneath the bus, where nats-py's own would fall silent."""
+
+import asyncio
+from contextlib import suppress
+
+from nats import errors
+
+from runmesh.bus.wire import Client
+from tests.conftest import Address
+from tests.eventually import eventually
+
+
+class Stumbling(Client):
+    """Stumbles over its first answer to a ping, as nats-py does over whatever it did not think of."""
+
+    stumbled = False
+
+    async def _process_pong(self) -> None:
+        if self.is_connected and not self.stumbled:
+            self.stumbled = True
+            raise RuntimeError("something in nats-py")
+        await super()._process_pong()
+
+
+async def connect(client: Client, address: Address) -> None:
+    async def ignore(_: Exception) -> None:
+        pass
+
+    await client.connect(address.url, token=address.token, error_cb=ignore, reconnect_time_wait=0)
+
+
+async def echoes(client: Client) -> bool:
+    """Say whether what is sent still comes back."""
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox)
+    await client.publish(inbox, b"here")
+    try:
+        return bool((await subscription.next_msg(timeout=1)).data == b"here")
+    except errors.TimeoutError:
+        return False
+
+
+async def test_a_flush_that_was_cancelled_does_not_end_the_reading(nats_address: Address) -> None:
+    client = Client()
+    await connect(client, nats_address)
+    for _ in range(20):
+        flush = asyncio.create_task(client.flush())
+        await asyncio.sleep(0)  # its ping is sent
+        flush.cancel()
+        with suppress(asyncio.CancelledError):
+            await flush
+        await client.flush()
+    assert await echoes(client)
+    await client.close()
+
+
+async def test_reading_goes_on_after_an_error_that_nats_py_only_logs(nats_address: Address) -> None:
+    client = Stumbling()
+    await connect(client, nats_address)
+    with suppress(errors.Error):
+        await client.flush(timeout=1)
+    await eventually(lambda: echoes(client))
+    assert client.stumbled
+    await client.close()

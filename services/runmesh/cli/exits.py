@@ -44,7 +44,7 @@ def run(work: Coroutine[Any, Any, int | None]) -> NoReturn:
 
 def run_service(work: Coroutine[Any, Any, None]) -> NoReturn:
     """Run a service's coroutine, on uvloop where that is installed."""
-    # What is imported by now stays, and what a service holds is in use: looking for garbage there is a tenth of its time.
+    # What is imported by now stays, and what a service holds is in use: the search for garbage took a tenth of its CPU.
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
     try:

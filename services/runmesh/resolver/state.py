@@ -72,6 +72,10 @@ class Debt(Document):
     reason: str | None = None
     due_at: datetime | None = None
 
+    def __hash__(self) -> int:
+        """Hash what mostly tells debts apart: cheaper than all fields, which pydantic would take."""
+        return hash((self.kind, self.block, self.run_state, self.state, self.attempt, self.n))
+
 
 class State(Document):
     """A run's state; `revision` of the entry that holds it is the compare-and-swap token."""

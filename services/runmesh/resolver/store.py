@@ -119,8 +119,11 @@ class Store:
         answers = await _answers([answer for _, answer in sent])
         stored = set()
         for (item, _), answer in zip(sent, answers, strict=True):
-            if await self._is_stored(run, item, answer):
-                stored.add(item.debt)
+            if not isinstance(answer, BusError):
+                _count(item)
+            elif not await self._is_there(item, answer):
+                continue
+            stored.add(item.debt)
         return stored
 
     async def republish(self, plan: Plan, state: State, ended: Collection[str]) -> None:
@@ -161,26 +164,26 @@ class Store:
             subject, event.to_json(), headers=headers, message_id=message_id, last_sequence=last_sequence
         )
 
-    async def _is_stored(self, run: Run, item: Owed, answer: object) -> bool:
-        match answer:
+    async def _is_there(self, item: Owed, refusal: BusError) -> bool:
+        """Say whether a refusal means that it was stored before."""
+        match refusal:
             case Conflict():
                 return not isinstance(item.event, ExecuteTask) or await self._is_queued(item.event)
             case NotPermitted() | NotProvisioned():
-                raise answer
-            case BusError():
-                log.warning("still owed", kind=item.debt.kind, block=item.debt.block, error=str(answer))
-                return False
-            case BaseException():
-                raise answer
-            case _ if isinstance(item.event, RunFact) and item.event.state in FINAL_RUN_STATES:
-                metrics.RUNS.labels(run.state.project, item.event.state).inc()
-        return True
+                raise refusal
+        log.warning("still owed", kind=item.debt.kind, block=item.debt.block, error=str(refusal))
+        return False
 
     async def _is_queued(self, command: ExecuteTask) -> bool:
         """Tell our own command from the one of the attempt before, which may not be acknowledged yet."""
         stream = subjects.execute_stream(command.executor_type)
         last = await self._bus.last(stream, _command_subject(command))
         return last is not None and last.headers.get("ce-id") == command.key
+
+
+def _count(item: Owed) -> None:
+    if isinstance(item.event, RunFact) and item.event.state in FINAL_RUN_STATES:
+        metrics.RUNS.labels(item.event.project, item.event.state).inc()
 
 
 async def _answers(sent: Sequence[asyncio.Future[Any]]) -> list[Any]:

@@ -12,12 +12,14 @@ import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 from runmesh.bus import Bus, connect, provision
+from runmesh.bus.refusals import Refused
 from runmesh.embedded import Server, embedded
 
 # How fast this machine is must not decide whether a test passes.
 settings.register_profile("runmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("runmesh")
 
+STORE_IS_BUSY = 10049
 ACK_WAIT = 2.0
 """The lease in tests, in seconds."""
 
@@ -59,8 +61,22 @@ async def bus(nats_address: Address) -> AsyncIterator[Bus]:
     async with connect(nats_address.url, name="test", token=nats_address.token) as connected:
         names = (await connected.api("STREAM.NAMES"))["streams"]
         await asyncio.gather(*(connected.api(f"STREAM.DELETE.{name}") for name in names or ()))
-        await provision(connected, ack_wait=ACK_WAIT)
+        await provisioned(connected)
         yield connected
+
+
+async def provisioned(bus: Bus) -> None:
+    """Provision; the server may still be deleting the files of a stream that had the same name."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await provision(bus, ack_wait=ACK_WAIT)
+            except Refused as refused:
+                if refused.code != STORE_IS_BUSY:
+                    raise
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from runmesh.embedded import Server
 from runmesh.errors import NotProvisioned
 from runmesh.subjects import ExecutorType, execute_consumer, execute_stream
 from tests.conftest import ACK_WAIT
+from tests.eventually import eventually
 
 
 async def test_the_second_time_changes_nothing(bus: Bus) -> None:
@@ -26,7 +27,11 @@ async def test_a_new_pool_gets_its_consumer_and_only_its_own_tasks(bus: Bus) -> 
     made = await provision(bus, pools={"k8s": ["eu.west"]}, ack_wait=ACK_WAIT)
     assert made == [f"made consumer {execute_consumer('eu.west')} of EXECUTE_k8s"]
     await bus.publish("mesh.execute.k8s.eu%2Ewest.shop.r1.load", b"")
-    assert (await bus.consumer_info("EXECUTE_k8s", execute_consumer("eu.west"))).pending == 1
+
+    async def one_waits() -> bool:
+        return (await bus.consumer_info("EXECUTE_k8s", execute_consumer("eu.west"))).pending == 1
+
+    await eventually(one_waits)
     assert (await bus.consumer_info("EXECUTE_k8s", execute_consumer("default"))).pending == 0
 
 

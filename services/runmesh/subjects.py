@@ -53,7 +53,7 @@ def untoken(encoded: str) -> str:
 def task_key(run: str, block: str, attempt: int, resubmission: int) -> str:
     """Derive a task's idempotency key: 20 characters of lower-case base32, the same everywhere."""
     identity = "\0".join((run, block, str(attempt), str(resubmission)))
-    return b32encode(sha256(identity.encode(errors="surrogatepass")).digest())[:20].decode().lower()
+    return b32encode(sha256(identity.encode(errors="surrogatepass")).digest()[:15])[:20].decode().lower()
 
 
 # --- commands ----------------------------------------------------------------------------------

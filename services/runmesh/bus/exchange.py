@@ -86,7 +86,7 @@ class Exchange:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve calls for the length of the block; those without an answer at its end are `Unreachable`."""
-        await self._link.subscribe(f"{self._inbox}.*", self._answered)
+        await self._link.listen(f"{self._inbox}.*", self._answered)
         self._link.on_lost.add(self._lost)
         self._link.on_fatal.add(self._failed)
         try:
@@ -149,7 +149,7 @@ class Exchange:
             del self._in_flight[self._number]
             call.fail(Unreachable(f"{call.subject}: not sent: {error!r}"))
 
-    async def _answered(self, msg: Msg) -> None:
+    def _answered(self, msg: Msg) -> None:
         call = self._in_flight.pop(int(msg.subject[len(self._inbox) + 1 :]), None)
         if self._waiting:
             self._wake.set()

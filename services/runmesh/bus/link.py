@@ -103,6 +103,13 @@ class Link:
         except (nats.errors.Error, OSError) as error:
             raise Unreachable(f"{subject}: not subscribed: {error!r}") from error
 
+    async def listen(self, subject: str, received: Callable[[Msg], None]) -> Subscription:
+        """Subscribe on the shortest way: `received` is called while reading, so it must neither wait nor raise."""
+        try:
+            return await self.client.listen(subject, received)
+        except (nats.errors.Error, OSError) as error:
+            raise Unreachable(f"{subject}: not subscribed: {error!r}") from error
+
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription; what the server has sent already is still received."""
         with suppress(TimeoutError, nats.errors.Error, OSError):

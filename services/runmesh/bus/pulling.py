@@ -161,7 +161,7 @@ class Pump:
         await self.link.up.wait()
         self._asked = self._silence = 0
         self._inbox = self.link.client.new_inbox()
-        self._subscription = await self.link.subscribe(f"{self._inbox}.*", partial(self._received, self._inbox))
+        self._subscription = await self.link.listen(f"{self._inbox}.*", partial(self._received, self._inbox))
 
     async def _ask_for_consumer(self) -> None:
         try:
@@ -187,7 +187,7 @@ class Pump:
         except Unreachable:
             self.interrupted()
 
-    async def _received(self, inbox: str, msg: Msg) -> None:
+    def _received(self, inbox: str, msg: Msg) -> None:
         self._silence = 0
         if msg.subject.startswith(inbox):
             if inbox == self._inbox:

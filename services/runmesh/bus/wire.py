@@ -1,4 +1,4 @@
-"""nats-py's client, which also survives what it can't read, and what nobody waits for any more.
+"""nats-py's client, on a shorter way, which also survives what it can't read and what nobody waits for any more.
 
 The server stores whatever somebody publishes: a header block that is none, a subject that is no UTF-8 or holds a
 vertical tab. nats-py drops its connection over each of them, and gets the same message again after the reconnect; so
@@ -6,21 +6,71 @@ one message would stop everything that reads the stream. Here it is read as far 
 """
 
 import asyncio
+import logging
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from nats import errors
 from nats.aio import client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.protocol import parser
 
 # Any white space ends a subject for nats-py; for the server, which wrote the line, only a space does.
 parser.MSG_RE = re.compile(rb"\AMSG ([^ \r\n]+) ([^ \r\n]+) (([^ \r\n]+) )?(\d+)\r\n")
 parser.HMSG_RE = re.compile(rb"\AHMSG ([^ \r\n]+) ([^ \r\n]+) (([^ \r\n]+) )?(\d+) (\d+)\r\n")
 
+_MOST_PENDING: Final = 1_000_000
+"""Bytes not yet handed to the socket, above which nats-py's own way waits until they are."""
+log = logging.getLogger(__name__)
+
 
 class Client(client.Client):
     """Reads unreadable headers as none, and what is no UTF-8 in a subject as U+FFFD. Never stops reading silently."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listeners: dict[int, Callable[[Msg], None]] = {}
+        self._nobody_waits = asyncio.get_running_loop().create_future()
+        self._nobody_waits.set_result(None)
+
+    async def listen(self, subject: str, received: Callable[[Msg], None]) -> Subscription:
+        """Subscribe, and be called at once with every message: no queue between, no task, nothing awaited."""
+        subscription = await self.subscribe(subject)
+        self._listeners[subscription._id] = received  # noqa: SLF001 - nats-py has no public name for it
+        return subscription
+
+    async def _send_publish(
+        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, str] | None
+    ) -> None:
+        block = _header_block(headers)
+        if block is None or self._pending_data_size > _MOST_PENDING or not self.is_connected:
+            await super()._send_publish(subject, reply, payload, payload_size, headers)
+            return
+        to = f"{subject} {reply}" if reply else subject
+        size = len(block)
+        line = f"HPUB {to} {size} {size + payload_size}\r\n" if block else f"PUB {to} {payload_size}\r\n"
+        command = b"".join((line.encode(), block, payload, b"\r\n"))
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        if self._flush_queue.empty():
+            self._flush_queue.put_nowait(self._nobody_waits)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:
+        received = self._listeners.get(sid)
+        if received is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        read = await self._process_headers(headers) if headers else None
+        try:
+            received(self._build_message(sid, subject, reply, data, read))
+        except Exception:
+            log.exception("a message is lost: whoever listens on %r broke", subject)
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._listeners.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
 
     async def _read_loop(self) -> None:
         await super()._read_loop()
@@ -46,3 +96,13 @@ class Client(client.Client):
             reply = reply.decode(errors="replace").encode()
         message: Msg = super()._build_message(sid, subject, reply, data, headers)
         return message
+
+
+def _header_block(headers: dict[str, str] | None) -> bytes | None:
+    """Write headers as they stand on the wire; None where nats-py must clean them first."""
+    if not headers:
+        return b""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers):
+        return None
+    return f"NATS/1.0\r\n{text}\r\n".encode()

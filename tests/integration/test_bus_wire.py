@@ -3,7 +3,9 @@
 import asyncio
 from contextlib import suppress
 
+import pytest
 from nats import errors
+from nats.aio.msg import Msg
 
 from runmesh.bus.wire import Client
 from tests.conftest import Address
@@ -61,4 +63,42 @@ async def test_reading_goes_on_after_an_error_that_nats_py_only_logs(nats_addres
         await client.flush(timeout=1)
     await eventually(lambda: echoes(client))
     assert client.stumbled
+    await client.close()
+
+
+async def test_a_listener_that_breaks_loses_one_message_and_no_more(nats_address: Address) -> None:
+    client, heard = Client(), list[bytes]()
+    await connect(client, nats_address)
+    inbox = client.new_inbox()
+
+    def received(message: Msg) -> None:
+        if message.data == b"broken":
+            raise RuntimeError("broken")
+        heard.append(message.data)
+
+    await client.listen(inbox, received)
+    for data in (b"broken", b"whole"):
+        client.send(inbox, data)
+    await eventually(lambda: heard == [b"whole"])
+    await client.close()
+
+
+async def test_what_is_sent_with_a_line_break_in_a_header_is_one_message_still(nats_address: Address) -> None:
+    client, heard = Client(), list[Msg]()
+    await connect(client, nats_address)
+    inbox = client.new_inbox()
+    await client.listen(inbox, heard.append)
+    client.send(inbox, b"body", headers={"first": "a\r\nPUB x 0", "second": "b"})
+    await eventually(lambda: len(heard) == 1)
+    assert (heard[0].headers, heard[0].data) == ({"first": "a PUB x 0", "second": "b"}, b"body")
+    await client.close()
+
+
+@pytest.mark.parametrize("subject", ["", "two words", "line\r\nbreak"])
+async def test_a_subject_that_would_break_the_protocol_is_not_sent(nats_address: Address, subject: str) -> None:
+    client = Client()
+    await connect(client, nats_address)
+    with pytest.raises(errors.BadSubjectError):
+        client.send(subject, b"")
+    assert await echoes(client)
     await client.close()

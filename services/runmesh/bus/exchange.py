@@ -133,18 +133,20 @@ class Exchange:
             await self._wake.wait()
             await self._link.up.wait()
             while self._waiting and len(self._in_flight) < WINDOW and self._link.up.is_set():
-                await self._send(self._waiting.popleft())
+                if self._link.client.crowded:
+                    await self._link.client.relieve()
+                self._send(self._waiting.popleft())
             if self._link.up.is_set():
                 self._wake.clear()
 
-    async def _send(self, call: Call) -> None:
+    def _send(self, call: Call) -> None:
         if call.future.done():  # its caller gave up
             return
         self._number += 1
         self._in_flight[self._number] = call
         call.sent = monotonic()
         try:
-            await self._link.client.publish(call.subject, call.data, f"{self._inbox}.{self._number}", call.headers)
+            self._link.client.send(call.subject, call.data, f"{self._inbox}.{self._number}", call.headers)
         except (nats.errors.Error, OSError) as error:
             del self._in_flight[self._number]
             call.fail(Unreachable(f"{call.subject}: not sent: {error!r}"))

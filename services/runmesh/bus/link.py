@@ -90,7 +90,9 @@ class Link:
                 async with asyncio.timeout(SEND_WITHIN):
                     await self.up.wait()
         try:
-            await self.client.publish(subject, data, reply, dict(headers) if headers else None)
+            if self.client.crowded:
+                await self.client.relieve()
+            self.client.send(subject, data, reply, headers)
         except (nats.errors.Error, OSError) as error:
             raise Unreachable(f"{subject}: not sent: {error!r}") from error
 

@@ -8,7 +8,7 @@ one message would stop everything that reads the stream. Here it is read as far 
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from nats import errors
@@ -22,7 +22,7 @@ parser.MSG_RE = re.compile(rb"\AMSG ([^ \r\n]+) ([^ \r\n]+) (([^ \r\n]+) )?(\d+)
 parser.HMSG_RE = re.compile(rb"\AHMSG ([^ \r\n]+) ([^ \r\n]+) (([^ \r\n]+) )?(\d+) (\d+)\r\n")
 
 _MOST_PENDING: Final = 1_000_000
-"""Bytes not yet handed to the socket, above which nats-py's own way waits until they are."""
+"""Bytes not yet handed to the socket."""
 log = logging.getLogger(__name__)
 
 
@@ -41,21 +41,32 @@ class Client(client.Client):
         self._listeners[subscription._id] = received  # noqa: SLF001 - nats-py has no public name for it
         return subscription
 
-    async def _send_publish(
-        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, str] | None
-    ) -> None:
-        block = _header_block(headers)
-        if block is None or self._pending_data_size > _MOST_PENDING or not self.is_connected:
-            await super()._send_publish(subject, reply, payload, payload_size, headers)
-            return
+    def send(self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None) -> None:
+        """Publish without waiting for the socket: see `crowded`. Raises `ConnectionClosedError`."""
+        if self.is_closed:
+            raise errors.ConnectionClosedError
         to = f"{subject} {reply}" if reply else subject
-        size = len(block)
-        line = f"HPUB {to} {size} {size + payload_size}\r\n" if block else f"PUB {to} {payload_size}\r\n"
-        command = b"".join((line.encode(), block, payload, b"\r\n"))
+        if len(to.split()) != 1 + bool(reply):
+            raise errors.BadSubjectError
+        if headers:
+            block = _header_block(headers)
+            line = f"HPUB {to} {len(block)} {len(block) + len(data)}\r\n"
+            command = b"".join((line.encode(), block, data, b"\r\n"))
+        else:
+            command = b"".join((f"PUB {to} {len(data)}\r\n".encode(), data, b"\r\n"))
         self._pending.append(command)
         self._pending_data_size += len(command)
-        if self._flush_queue.empty():
+        if self.is_connected and self._flush_queue is not None and self._flush_queue.empty():
             self._flush_queue.put_nowait(self._nobody_waits)
+
+    @property
+    def crowded(self) -> bool:
+        """More is sent than the socket takes: whoever sends should `relieve` it first."""
+        return bool(self._pending_data_size > _MOST_PENDING)
+
+    async def relieve(self) -> None:
+        """Wait until the socket has taken what was sent, within nats-py's bound for a flush."""
+        await self._flush_pending(force_flush=True)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:
         received = self._listeners.get(sid)
@@ -98,11 +109,9 @@ class Client(client.Client):
         return message
 
 
-def _header_block(headers: dict[str, str] | None) -> bytes | None:
-    """Write headers as they stand on the wire; None where nats-py must clean them first."""
-    if not headers:
-        return b""
+def _header_block(headers: Mapping[str, str]) -> bytes:
+    """Write headers as they stand on the wire. A line break becomes a space: it would end the header."""
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") != len(headers) or text.count("\r") != len(headers):
-        return None
+        return _header_block({" ".join(n.splitlines()): " ".join(v.splitlines()) for n, v in headers.items()})
     return f"NATS/1.0\r\n{text}\r\n".encode()

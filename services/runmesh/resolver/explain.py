@@ -30,6 +30,7 @@ from runmesh.resolver import command, mage, refusals
 from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
 from runmesh.resolver.config import Configuration, Configurations
 from runmesh.resolver.explanation import BlockExplanation, Explanation, PipelineExplanation
+from runmesh.resolver.limits import concurrency
 from runmesh.resolver.refusals import Rules
 from runmesh.resolver.selection import NEVER_EXECUTED, select, unknown_blocks
 from runmesh.resolver.validation import smallest
@@ -128,7 +129,9 @@ class _Explainer:
         self.settled: dict[str, Configuration] = {}
         self.unreadable: list[Problem] = []
         self.variables = self._variables()
-        self.max_in_flight = self._max_in_flight()
+        self.concurrency = concurrency(
+            project.concurrency_config, pipeline.concurrency_config, environment, file=self.file
+        )
 
     def explanation(self) -> Explanation:
         """Put everything together."""
@@ -143,7 +146,8 @@ class _Explainer:
             blocks=blocks,
             revision=self.revision,
             variables=self.variables,
-            max_in_flight=self.max_in_flight,
+            max_in_flight=self.concurrency.block_run_limit,
+            limits=self.concurrency.limits,
             warnings=_distinct(*warnings, *(task.warnings for task in tasks)),
             errors=_distinct(self._errors(), *(task.errors for task in tasks)),
         )
@@ -251,17 +255,10 @@ class _Explainer:
             self.unreadable += error.problems
             return ""
 
-    def _max_in_flight(self) -> int | None:
-        limit = self.pipeline.concurrency_config.get("block_run_limit")
-        if limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0):
-            return limit
-        where = f"{self.file}: concurrency_config.block_run_limit"
-        self.unreadable.append(Problem(where, f"should be a whole number above 0, not {limit!r}"))
-        return None
-
     def _errors(self) -> Iterator[Problem]:
         """Yield what is wrong with the request and the pipeline, besides its tasks."""
         yield from self.unreadable
+        yield from self.concurrency.problems
         yield from refusals.of_request(self.request, self.rules)
         unknown = unknown_blocks(self.pipeline, self.request)
         yield from unknown

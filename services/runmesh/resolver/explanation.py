@@ -7,6 +7,7 @@ from typing import Any
 from runmesh.errors import Problem
 from runmesh.projects import RetryPolicy
 from runmesh.resolver.choice import Skipped
+from runmesh.resolver.limits import Limits
 from runmesh.subjects import DEFAULT_POOL
 
 
@@ -62,6 +63,8 @@ class Explanation:
     """Where the pipeline's variables are, as seen from here."""
     max_in_flight: int | None = None
     """How many tasks of the run may be out at once, if the pipeline says so (`block_run_limit`, as in Mage)."""
+    limits: Limits | None = None
+    """How many runs of the pipeline there may be at once, where that is limited."""
     warnings: tuple[Problem, ...] = ()
     """All of them, the blocks' included."""
     errors: tuple[Problem, ...] = ()

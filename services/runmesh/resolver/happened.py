@@ -29,6 +29,18 @@ class Present:
 
 
 @dataclass(frozen=True, slots=True)
+class Admitted:
+    """The run has its place among the runs of its pipeline: it may begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoom:
+    """As many runs of its pipeline as may are running: it waits, or is skipped."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """The mesh itself can't go on with the run."""
 
@@ -40,4 +52,4 @@ class Tick:
     """Time has passed."""
 
 
-RunEvent = TaskFact | Cancel | Claimed | Present | Broken | Tick
+RunEvent = TaskFact | Cancel | Claimed | Present | Admitted | NoRoom | Broken | Tick

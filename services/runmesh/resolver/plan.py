@@ -13,6 +13,7 @@ from pydantic import Field
 from runmesh.events import RunRequest, RunState, TaskState
 from runmesh.projects import RetryPolicy
 from runmesh.resolver.explanation import BlockExplanation, Explanation
+from runmesh.resolver.limits import Limits
 from runmesh.resolver.state import Debt, Document, State, TaskRecord
 from runmesh.settings import Settings
 from runmesh.subjects import WHOLE_PIPELINE
@@ -54,6 +55,8 @@ class Plan(Document):
     variables: str = ""
     """Where outputs and outcomes are."""
     max_in_flight: int
+    limits: Limits | None = None
+    """How many runs of the pipeline there may be at once, where that is limited."""
     queue_timeout: float
     infrastructure_retries: int
     trace: dict[str, str] = Field(default_factory=dict)
@@ -106,6 +109,7 @@ def plan(explanation: Explanation, request: RunRequest, *, run: str, settings: S
         configs=tuple(configs),
         variables=explanation.variables,
         max_in_flight=explanation.max_in_flight or settings.max_in_flight,
+        limits=explanation.limits,
         queue_timeout=settings.queue_timeout,
         infrastructure_retries=settings.infrastructure_retries,
     )
@@ -140,6 +144,7 @@ def accept(plan: Plan, *, now: datetime) -> State:
         project=plan.project,
         pipeline=plan.pipeline,
         state=RunState.ACCEPTED,
+        admitted=plan.limits is None,
         digest=plan.digest,
         created_at=now,
         deadline=now + timedelta(seconds=timeout) if timeout else None,

@@ -87,6 +87,8 @@ class State(Document):
     digest: str = ""
     """Of the request: tells the same request again from another one under the same id."""
     reason: str | None = None
+    admitted: bool = True
+    """False while it waits for its place among the runs of its pipeline (see `limits`): nothing is dispatched."""
     created_at: datetime
     deadline: datetime | None = None
     """When the run's own timeout ends."""

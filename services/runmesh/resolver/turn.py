@@ -6,7 +6,7 @@ from typing import Final
 
 from runmesh.events import REPORTED_TASK_STATES, Cause, RunState, TaskFact, TaskState
 from runmesh.resolver.budgets import another_try
-from runmesh.resolver.happened import Broken, Cancel, Claimed, Present, RunEvent
+from runmesh.resolver.happened import Admitted, Broken, Cancel, Claimed, NoRoom, Present, RunEvent
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State, TaskRecord
 from runmesh.subjects import task_key
@@ -23,7 +23,7 @@ class Turn:
         self.plan, self.before, self.now = plan, state, now
         self.tasks = dict(state.tasks)
         self.run_state, self.reason = state.state, state.reason
-        self.stopping = state.stopping
+        self.stopping, self.admitted = state.stopping, state.admitted
         self.outbox = list(state.outbox)
         self.absent: frozenset[tuple[str, str]] = frozenset()
 
@@ -34,6 +34,7 @@ class Turn:
             "state": self.run_state,
             "reason": self.reason,
             "stopping": self.stopping,
+            "admitted": self.admitted,
             "outbox": tuple(self.outbox),
         }
         changed = {name: value for name, value in changes.items() if value != getattr(self.before, name)}
@@ -57,9 +58,10 @@ class Turn:
                 self._claimed(block, key)
             case Present(pools):
                 self._present(pools)
+            case Admitted() | NoRoom():
+                self._gate(event)
             case Broken(reason):
-                if self.run_state not in ENDING:
-                    self._turn_to(RunState.FAILING, reason)
+                self._break(reason)
 
     def _report(self, fact: TaskFact) -> None:
         record = self.tasks.get(fact.block)
@@ -150,6 +152,29 @@ class Turn:
             return None
         return f"waiting: no {task.executor_type} worker of pool {task.pool!r} has reported"
 
+    def _break(self, reason: str) -> None:
+        if self.run_state not in ENDING:
+            self._turn_to(RunState.FAILING, reason)
+
+    def _gate(self, event: Admitted | NoRoom) -> None:
+        """Let the run begin, or wait, or give it up; what comes too late changes nothing."""
+        if self.admitted or self.run_state is not RunState.ACCEPTED:
+            return
+        if isinstance(event, Admitted):
+            self.admitted, self.reason = True, None
+        elif self.plan.limits and self.plan.limits.skip:
+            self._turn_to(RunState.CANCELLING, f"skipped: {event.reason}")
+        elif self.reason is None:
+            self._wait(f"waiting: {event.reason}")
+
+    def _wait(self, reason: str) -> None:
+        """Say once why the run does not begin: with the fact that it is accepted, if that is not told yet."""
+        self.reason = _short(reason)
+        self.outbox = [
+            debt.model_copy(update={"reason": self.reason}) if debt.run_state is RunState.ACCEPTED else debt
+            for debt in self.outbox
+        ]
+
     def _check_deadline(self) -> None:
         if self.before.deadline and self.now >= self.before.deadline and self.run_state not in ENDING:
             self._turn_to(RunState.FAILING, f"the run exceeded its timeout of {self.plan.request.timeout:g} s")
@@ -164,7 +189,7 @@ class Turn:
         self._spread_failure()
         if self.run_state in ENDING:
             self._stop_everything()
-        else:
+        elif self.admitted:
             self._dispatch()
         if all(self._final(block) for block in self.plan.tasks):
             self._finish()

@@ -325,8 +325,8 @@ class TestPipeline:
             "pipeline: blocks[3].uuid": "'a' is the uuid of another block, too ",
             "pipeline: blocks[4]": "must be a mapping, not text ",
             "pipeline: blocks[5].type": (
-                "is missing known: callback, chart, conditional, custom, data_exporter, data_loader, dbt, "
-                "dynamic_child, extension, global_data_product, group, hook, …"
+                "is missing known: callback, chart, command, conditional, custom, data_exporter, data_loader, dbt, "
+                "dynamic_child, extension, global_data_product, group, …"
             ),
             "pipeline: blocks[5].upstream_blocks[0]": "must be text, not empty ",
             "pipeline: blocks[5].timeout": "must be a number, not true or false ",

@@ -108,7 +108,7 @@ class Fields:
         items = self._typed(key, list, "a list of names") or []
         for index, item in enumerate(items):
             if not isinstance(item, str | int) or isinstance(item, bool):
-                self.problem(f"{key}[{index}]", f"must be text, not {_kind(item)}")
+                self.problem(f"{key}[{index}]", f"must be text, not {kind_of(item)}")
         names = tuple(dict.fromkeys(map(str, items)))
         if len(names) < len(items):
             self.warn(key, "names something twice")
@@ -131,7 +131,7 @@ class Fields:
             if isinstance(item, dict):
                 yield Fields(item, self._problems, self._inner(path))
             else:
-                self.problem(path, f"must be a mapping, not {_kind(item)}")
+                self.problem(path, f"must be a mapping, not {kind_of(item)}")
 
     def under(self, key: str) -> Iterator[tuple[str, "Fields"]]:
         """Read a mapping of mappings."""
@@ -140,11 +140,15 @@ class Fields:
             if isinstance(item, dict):
                 yield name, Fields(item, self._problems, self._inner(path))
             else:
-                self.problem(path, f"must be a mapping, not {_kind(item)}")
+                self.problem(path, f"must be a mapping, not {kind_of(item)}")
 
     def has(self, key: str) -> bool:
         """Say whether a key is there and not null."""
         return self._get(key) is not None
+
+    def raw(self, key: str) -> Any:
+        """Read a value of any type."""
+        return self._get(key)
 
     def rest(self) -> dict[str, Any]:
         """Return what was never asked for, with a warning for each: Mage ignores it, too."""
@@ -171,7 +175,7 @@ class Fields:
             return None
         if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
             return value
-        self.problem(key, f"must be {expected}, not {_kind(value)}")
+        self.problem(key, f"must be {expected}, not {kind_of(value)}")
         return None
 
     def _inner(self, key: str) -> str:
@@ -187,7 +191,8 @@ def jsonable(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """Name what a value is, for messages."""
     if isinstance(value, list | tuple):
         return "a list"
     return "a mapping" if isinstance(value, dict) else _KINDS.get(type(value), f"a {type(value).__name__}")

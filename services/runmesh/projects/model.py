@@ -48,6 +48,12 @@ class Block(NamedTuple):
     all_upstream_blocks_executed: bool | None = None
     callback_blocks: tuple[str, ...] = ()
     conditional_blocks: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    """Of a command block: its arguments, the first of which is the program."""
+    image: str | None = None
+    """Of a command block: what it runs in, on executors that run images."""
+    environment: Mapping[str, str] = {}
+    """Of a command block: its variables."""
     extra: Config = _EMPTY
 
 

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Final
 
 from runmesh.errors import nearest
+from runmesh.projects.commands import COMMAND, is_command, read_command
 from runmesh.projects.fields import Fields, Problems
 from runmesh.projects.files import EXTENSIONS
 from runmesh.projects.model import Block, Pipeline
@@ -12,7 +13,7 @@ from runmesh.projects.model import Block, Pipeline
 PIPELINE_TYPES: Final = ("databricks", "execution_framework", "integration", "pyspark", "python", "streaming")
 _DATA: Final = ("data_exporter", "data_loader", "dbt", "global_data_product", "sensor", "transformer")
 _CONTROL: Final = ("callback", "conditional", "dynamic_child", "extension", "group", "hook", "pipeline")
-BLOCK_TYPES: Final = ("chart", "custom", "markdown", "scratchpad", *_DATA, *_CONTROL)
+BLOCK_TYPES: Final = ("chart", COMMAND, "custom", "markdown", "scratchpad", *_DATA, *_CONTROL)
 
 
 def read_pipeline(document: Mapping[str, Any], where: str, name: str | None) -> Pipeline:
@@ -88,7 +89,7 @@ def _block(fields: Fields) -> Block:
     return Block(
         uuid=fields.name("uuid"),
         name=fields.text("name") or fields.text("uuid") or "",
-        type=fields.one_of("type", BLOCK_TYPES, None),
+        **(read_command(fields) if is_command(fields) else {"type": fields.one_of("type", BLOCK_TYPES, None)}),
         language=fields.one_of("language", EXTENSIONS, "python"),
         executor_type=fields.text("executor_type"),
         executor_config=fields.config("executor_config") if fields.has("executor_config") else None,

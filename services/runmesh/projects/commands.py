@@ -5,7 +5,6 @@ rendered. So whatever no system could pass on is refused while the document is r
 """
 
 import json
-import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -52,6 +51,8 @@ def _command(fields: Fields) -> tuple[str, ...]:
 
 def _as_list(value: object) -> str:
     """Show how a command line is written as a list; what needs a shell names it."""
+    import shlex  # noqa: PLC0415 - only for a mistake: the runtime reads documents, too, and must start fast
+
     example = value if isinstance(value, str) and value.strip() else "python etl.py"
     words = ["sh", "-c", example]
     if not _SHELLS.intersection(example):

@@ -27,6 +27,8 @@ class BlockExplanation:
     command: tuple[str, ...] = ()
     """With placeholders for what is known only at dispatch (see `command`)."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_command: bool = False
+    """A command block's: `command` is the user's own, without placeholders."""
     pool: str = DEFAULT_POOL
     timeout: float | None = None
     """Seconds that it may run."""

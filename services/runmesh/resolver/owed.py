@@ -9,7 +9,7 @@ from runmesh.errors import Problem
 from runmesh.events import OUTCOME, BlockStatus, ExecuteTask, RequestProblem, RunFact, RunState, TaskFact, TaskState
 from runmesh.projects import outcome_path
 from runmesh.resolver.command import fill
-from runmesh.resolver.plan import Plan
+from runmesh.resolver.plan import Plan, TaskPlan
 from runmesh.resolver.state import Debt, State
 from runmesh.subjects import task_key
 
@@ -60,12 +60,19 @@ def execute(plan: Plan, block: str, attempt: int, resubmission: int) -> ExecuteT
         executor_type=task.executor_type,
         pool=task.pool,
         config=plan.configs[task.config],
-        command=fill(task.command, run=plan.run, key=key, attempt=attempt),
-        environment={**task.environment, OUTCOME: outcome_path(plan.variables, plan.run, key)},
+        command=task.command if task.is_command else fill(task.command, run=plan.run, key=key, attempt=attempt),
+        environment={**task.environment, **_told(plan, task, key, attempt)},
         timeout=task.timeout,
         start_timeout=task.start_timeout,
         labels=plan.request.labels,
     )
+
+
+def _told(plan: Plan, task: TaskPlan, key: str, attempt: int) -> dict[str, str]:
+    """Return what a job is told of its task at dispatch: where its outcome belongs, or, to a command, which it is."""
+    if task.is_command:
+        return {"RUNMESH_RUN": plan.run, "RUNMESH_ATTEMPT": str(attempt)}
+    return {OUTCOME: outcome_path(plan.variables, plan.run, key)}
 
 
 def _task_fact(plan: Plan, debt: Debt) -> TaskFact:

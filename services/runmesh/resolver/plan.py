@@ -29,6 +29,8 @@ class TaskPlan(Document):
     """Index into the plan's configurations."""
     command: tuple[str, ...]
     environment: dict[str, str] = Field(default_factory=dict)
+    is_command: bool = False
+    """A command block's: its argv is the user's own, and it leaves no outcome."""
     timeout: float | None = None
     start_timeout: float
     retries: RetryPolicy = RetryPolicy()
@@ -129,6 +131,7 @@ def _task(part: BlockExplanation, *, config: int, within: Mapping[str, object]) 
         config=config,
         command=part.command,
         environment=dict(part.environment),
+        is_command=part.is_command,
         timeout=part.timeout,
         start_timeout=part.start_timeout,
         retries=part.retries,

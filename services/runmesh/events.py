@@ -162,6 +162,9 @@ class RunRequest(Command):
     pipeline: PipelineSource = Field(description="A pipeline's name, or a whole inline document.")
     blocks: Blocks | None = Field(None, description="Run only these blocks.")
     executor_type: str | None = Field(None, description="Run every block there, whatever the project says.")
+    runtime: Literal["native", "mage"] | None = Field(
+        None, description="What runs inside every job: ours, or `mage run`. Whatever the project says."
+    )
     executor_config: dict[str, JsonObject] = Field(
         default_factory=dict, description='Configuration by executor type: {"k8s": {"namespace": "batch"}}.'
     )

@@ -161,7 +161,7 @@ def test_mages_variables_are_the_environments_level(shop: Shop, executor_type: s
     found = shop.load({"executor_type": executor_type}, environment={variable: "x"})
     assert found.config == {key: "x"}
     assert found.provenance == {key: "environment"}
-    assert found.provenance[key].variable == variable  # type: ignore[attr-defined]
+    assert found.provenance[key].place == variable  # type: ignore[attr-defined]
 
 
 def test_built_in_defaults_are_shown_as_such(shop: Shop) -> None:

@@ -110,6 +110,11 @@ class Project(NamedTuple):
         return self.document.get("executor_type")
 
     @property
+    def runtime(self) -> str | None:
+        """Ours: what runs inside the jobs, `native` or `mage`."""
+        return self.document.get("runtime")
+
+    @property
     def project_type(self) -> str | None:
         """`standalone`, `main` or `sub`."""
         return self.document.get("project_type")

@@ -18,7 +18,8 @@ from runmesh.projects.templates import Templates
 LARGEST_PIPELINE: Final = 4_000_000
 """Characters of a pipeline's document: enough for 10,000 blocks."""
 _DIRECTORIES: Final = ("remote_variables_dir", "variables_dir", "variables_retention_period")
-_TEXTS: Final = ("cluster_type", "executor_type", "openai_api_key", "project_type", "project_uuid", "settings_backend")
+_OURS: Final = ("executor_type", "runtime")
+_TEXTS: Final = ("cluster_type", "openai_api_key", "project_type", "project_uuid", "settings_backend")
 _EXECUTORS: Final = (
     *("azure_container_instance_config", "ecs_config", "emr_config", "gcp_cloud_run_config", "k8s_executor_config"),
     "local_python_config",
@@ -59,7 +60,7 @@ def load_pipeline(project: Project, pipeline: str | Mapping[str, Any]) -> Pipeli
 
 def _checked_project(document: dict[str, Any], problems: Problems) -> dict[str, Any]:
     fields = Fields(document, problems)
-    texts = {key: fields.text(key) for key in (*_TEXTS, *_DIRECTORIES) if fields.has(key)}
+    texts = {key: fields.text(key) for key in (*_OURS, *_TEXTS, *_DIRECTORIES) if fields.has(key)}
     known = (*_EXECUTORS, *_RUNS, *_SERVER, *_WORKSPACE)
     configs = {key: fields.config(key) for key in known if fields.has(key)}
     fields.flag("help_improve_mage")

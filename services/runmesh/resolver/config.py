@@ -3,17 +3,17 @@
 Later wins, deeply; lists replace; null unsets, so that the executor's default holds::
 
     default                built into the executor's Config
-    environment            the variables that Mage names
-    project                metadata.yaml: k8s_executor_config, ecs_config, …; local_python_config (ours)
+    environment            the variables that Mage names; RUNMESH_RUNTIME
+    project                metadata.yaml: k8s_executor_config, ecs_config, …; local_python_config, runtime (ours)
     pipeline               executor_config: belongs to the pipeline's own executor type, other blocks skip it
     block                  executor_config
-    request                executor_config, by type
+    request                runtime; executor_config, by type
     request.block_config   by block
     policy                 the installation's guard rails, by type
 
 Where a request sends a task elsewhere than the project does, what the project's pipeline or block says for the other
-place is skipped too; so is what is only for remote executors where a task runs locally. Tasks whose levels say the
-same share one `Configuration`.
+place is skipped too; so is what is only for remote executors where a task runs locally. `runtime` belongs to no type,
+and is never skipped. Tasks whose levels say the same share one `Configuration`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,6 +34,8 @@ Config = Mapping[str, Any]
 
 _NOT_MAGES: Final = ("default", "request", "request.block_config", "policy")
 """Levels that Mage doesn't have: their values are no difference in how it reads the project."""
+_RUNTIME: Final = "runtime"
+"""The key that is for every type alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,9 @@ class Configuration:
         return next(inside, None) or next(around, None)
 
     def _place(self, path: str, origin: Origin | None, block: str | None, file: str) -> str:
+        if origin and origin.place:
+            return origin.place
         places = {
-            "environment": origin.variable if origin else None,
             "project": f"metadata.yaml: {project_key(self.executor_type)}.{path}",
             "pipeline": f"{file}: executor_config.{path}",
             "request": f"request: executor_config.{self.executor_type}.{path}",
@@ -94,7 +97,7 @@ def project_key(executor_type: str) -> str:
 class _Part(NamedTuple):
     """What one level above the project says of a task, and why it is skipped if it is."""
 
-    level: str
+    level: Origin
     config: Config
     skip: str = ""
 
@@ -128,28 +131,30 @@ class Configurations:
         chosen, request = choice.executor_type, self.request
         own = of_pipeline.replaced or of_pipeline.executor_type
         skip = f"it is for {own}, the pipeline's executor type; this runs on {chosen}" if own != chosen else ""
-        yield _Part(
-            "pipeline", self.pipeline.executor_config, skip or _elsewhere(chosen, self.pipeline.executor_config)
-        )
+        config = self.pipeline.executor_config
+        yield _Part(Origin("pipeline"), config, skip or _elsewhere(chosen, config))
         if block:
             skip = f"it is for {choice.replaced}; the request chose {chosen}" if choice.replaced else ""
             config = block.executor_config or {}
-            yield _Part("block", config, skip or _elsewhere(chosen, config))
-        yield _Part("request", request.executor_config.get(chosen, {}))
+            yield _Part(Origin("block"), config, skip or _elsewhere(chosen, config))
+        if request.runtime:
+            yield _Part(Origin("request", "request: runtime"), {_RUNTIME: request.runtime})
+        yield _Part(Origin("request"), request.executor_config.get(chosen, {}))
         if block:
-            yield _Part("request.block_config", request.block_config.get(block.uuid, {}))
-        yield _Part("policy", self.policy.get(chosen, {}))
+            yield _Part(Origin("request.block_config"), request.block_config.get(block.uuid, {}))
+        yield _Part(Origin("policy"), self.policy.get(chosen, {}))
 
     def _merged(self, executor_type: str, parts: list[_Part], where: str, *, whole: bool) -> Configuration:
         said, skipped, problems = self._said(executor_type, parts, where)
         merged = self._base(executor_type)
-        for level, config in said.items():
-            merged = merge(merged, tree(config, Origin(level)))
+        for level, config in said:
+            merged = merge(merged, tree(config, level))
         merged = without_nulls(merged)
         common, faults = validate(executor_type, values(merged))
         merged = merge(defaults_of(executor_type), merged)
         found, settled = dict(leaves(merged)), values(merged)
         limit, wrong_limits = time_limit(settled)
+        levels = dict[str, Config](said) | {part.level: part.config for part in parts if part.skip}
         return Configuration(
             executor_type=executor_type,
             values=settled,
@@ -160,27 +165,27 @@ class Configurations:
             faults=(*faults, *wrong_limits, *secrets(executor_type, found)),
             warnings=tuple(self._warnings(executor_type, found)),
             errors=tuple(problems),
-            differs=self._differs(
-                executor_type, {part.level: part.config for part in parts} | said, found, whole=whole
-            ),
+            differs=self._differs(executor_type, levels, found, whole=whole),
         )
 
     def _said(
         self, executor_type: str, parts: list[_Part], where: str
-    ) -> tuple[dict[str, Config], list[Skipped], list[Problem]]:
+    ) -> tuple[list[tuple[Origin, Config]], list[Skipped], list[Problem]]:
         """Return what each level says in the end, what was left aside, and what could not be rendered."""
-        said: dict[str, Config] = {}
+        said: list[tuple[Origin, Config]] = []
         skipped: list[Skipped] = []
         problems: list[Problem] = []
         for level, config, skip in parts:
             if skip:
-                skipped.append(Skipped(level, config, skip))
+                kept, left = _parted(config)
+                said.append((level, kept))
+                skipped += [Skipped(level, left, skip)] if left else []
                 continue
             inner, beside = _unwrapped(executor_type, config)
             if beside:
                 skipped.append(Skipped(level, beside, "it stands beside a key that holds the whole configuration"))
             try:
-                said[level] = self._rendered(executor_type, level, inner, where)
+                said.append((level, self._rendered(executor_type, level, inner, where)))
             except Invalid as error:
                 problems.extend(error.problems)
         return said, skipped, problems
@@ -188,13 +193,19 @@ class Configurations:
     def _base(self, executor_type: str) -> Tree:
         """Merge the levels that all tasks of one type share."""
         if executor_type not in self._bases:
-            named: Tree = {
-                key: Leaf(self.environment[name], Origin("environment", name))
-                for name, key in mage.ENVIRONMENT.get(executor_type, {}).items()
-                if self.environment.get(name)
-            }
-            self._bases[executor_type] = merge(named, tree(self._of_project(executor_type), Origin("project")))
+            project = tree(self._of_project(executor_type), Origin("project"))
+            if runtime := self.project.runtime:
+                project = {_RUNTIME: Leaf(runtime, Origin("project", "metadata.yaml: runtime"))} | project
+            self._bases[executor_type] = merge(self._of_environment(executor_type), project)
         return self._bases[executor_type]
+
+    def _of_environment(self, executor_type: str) -> Tree:
+        names = {**mage.ENVIRONMENT.get(executor_type, {}), "RUNMESH_RUNTIME": _RUNTIME}
+        return {
+            key: Leaf(self.environment[name], Origin("environment", name))
+            for name, key in names.items()
+            if self.environment.get(name)
+        }
 
     def _of_project(self, executor_type: str) -> Config:
         config = self.project.document.get(project_key(executor_type))
@@ -234,16 +245,22 @@ class Configurations:
         named = {key: self.environment[name] for name, key in names.items() if self.environment.get(name)}
         shared = {"environment": named, "project": self._of_project(executor_type)}
         theirs = mage.flat(mage.configuration(executor_type, shared | dict(levels), whole=whole))
-        ours = {path: leaf.value for path, leaf in found.items() if leaf.origin not in _NOT_MAGES}
+        ours = {path: leaf.value for path, leaf in found.items() if leaf.origin not in _NOT_MAGES and path != _RUNTIME}
         changed = {path: theirs.get(path) for path, value in ours.items() if theirs.get(path) != value}
         return changed | {path: value for path, value in theirs.items() if path not in found}
 
 
 def _elsewhere(chosen: str, config: Config) -> str:
     """Say why a configuration for a cloud is no mistake on a laptop: where nothing chooses, Mage ignores it as well."""
-    if chosen == "local_python" and config and mage.REMOTE_KEYS.issuperset(config):
+    if chosen == "local_python" and mage.REMOTE_KEYS.issuperset(_parted(config)[1]):
         return "its keys are for a remote executor; local_python ignores them, as in Mage"
     return ""
+
+
+def _parted(config: Config) -> tuple[Config, Config]:
+    """Return what is for every executor type, and what is for one."""
+    left = {key: value for key, value in config.items() if key != _RUNTIME}
+    return {key: value for key, value in config.items() if key == _RUNTIME}, left
 
 
 def _unwrapped(executor_type: str, config: Config) -> tuple[Config, Config]:

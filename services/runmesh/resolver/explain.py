@@ -4,7 +4,7 @@
 that it holds in memory. Neither raises on a user's mistake: all mistakes are collected.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -24,8 +24,10 @@ from runmesh.projects import (
     load_pipeline,
     load_project,
     revision,
+    topological_order,
     variables_of,
 )
+from runmesh.projects.fanout import Kind, kinds
 from runmesh.resolver import command, mage, refusals
 from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
 from runmesh.resolver.config import Configuration, Configurations
@@ -129,6 +131,7 @@ class _Explainer:
         self.settled: dict[str, Configuration] = {}
         self.unreadable: list[Problem] = []
         self.variables = self._variables()
+        self.parts = self._parts()
         self.concurrency = concurrency(
             project.concurrency_config, pipeline.concurrency_config, environment, file=self.file
         )
@@ -164,11 +167,8 @@ class _Explainer:
     def _pipeline(self) -> PipelineExplanation:
         choice = self.of_pipeline
         configuration = self.configurations.settle(choice, choice, None)
-        errors: list[Problem] = []
-        if self.whole and configuration.common.runtime == "native":
-            errors += refusals.native_pipeline(self.pipeline, self.file)
-            errors += chain.from_iterable(refusals.native_block(self.pipeline.blocks[uuid]) for uuid in self.selected)
-        shared = self._explained(None, choice, configuration, errors)
+        unfit = self._unfit(configuration, self.selected) if self.whole else ()
+        shared = self._explained(None, choice, configuration, unfit)
         return PipelineExplanation(name=self.pipeline.uuid, whole=self.whole, retries=self.retries, **shared)
 
     def _block(self, block: Block) -> BlockExplanation:
@@ -176,14 +176,18 @@ class _Explainer:
         choice = self.chooser.for_block(block, source)
         configuration = self.settled[block.uuid] = self.configurations.settle(choice, self.of_pipeline, block)
         errors += refusals.of_block(block)
-        if not self.whole and configuration.common.runtime == "native":
-            errors += (*refusals.native_pipeline(self.pipeline, self.file), *refusals.native_block(block))
+        errors += () if self.whole else self._unfit(configuration, [block.uuid])
         retries = self._retries(block, errors)
         return BlockExplanation(
             retries=RetryPolicy() if configuration.common.runtime == "mage" else retries,
             upstream=tuple(uuid for uuid in block.upstream_blocks if uuid in self.selected),
             **self._explained(block, choice, configuration, errors),
         )
+
+    def _unfit(self, configuration: Configuration, blocks: Iterable[str]) -> Iterator[Problem]:
+        yield from refusals.of_runtime(configuration, self.pipeline, blocks, self.parts, self.file)
+        if self.document is not None:
+            yield from refusals.mage_document(configuration, self.file)
 
     def _explained(
         self, block: Block | None, choice: ExecutorChoice, configuration: Configuration, errors: Iterable[Problem]
@@ -254,6 +258,14 @@ class _Explainer:
         except Invalid as error:
             self.unreadable += error.problems
             return ""
+
+    def _parts(self) -> Mapping[str, Sequence[Kind]]:
+        """Return what each block gets of its upstream blocks; nothing where their order is wrong."""
+        try:
+            check_graph(self.pipeline)
+        except Invalid:
+            return {}
+        return kinds(self.pipeline, topological_order(self.pipeline))
 
     def _errors(self) -> Iterator[Problem]:
         """Yield what is wrong with the request and the pipeline, besides its tasks."""

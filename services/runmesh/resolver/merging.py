@@ -11,15 +11,15 @@ from typing import Any, Self, TypeAlias
 
 
 class Origin(str):
-    """A level's name, such as ``project``; for the environment also the variable that was read."""
+    """A level's name, such as ``project``; also where a value is written, if the level doesn't say that."""
 
-    __slots__ = ("variable",)
-    variable: str | None
+    __slots__ = ("place",)
+    place: str | None
 
-    def __new__(cls, level: str, variable: str | None = None) -> Self:
-        """Name a level, and the variable."""
+    def __new__(cls, level: str, place: str | None = None) -> Self:
+        """Name a level, and a place: a variable of the environment, say."""
         origin = super().__new__(cls, level)
-        origin.variable = variable
+        origin.place = place
         return origin
 
 

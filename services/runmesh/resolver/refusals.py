@@ -4,18 +4,21 @@ An honest refusal beats a wrong run: a condition that nobody evaluates, or a fan
 `completed` that isn't true.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runmesh.errors import Problem, nearest
 from runmesh.events import RunRequest
 from runmesh.projects import Block, Pipeline
+from runmesh.projects.fanout import Kind, is_child, role
 from runmesh.resolver.choice import installed_types
+from runmesh.resolver.config import Configuration
 
 _NATIVE_PIPELINES: Final = frozenset({"python", "pyspark"})
 _NATIVE_BLOCKS: Final = frozenset({"data_loader", "transformer", "data_exporter", "custom", "sensor"})
 _USE_MAGE: Final = "set `runtime: mage` in its executor_config, with an image that holds Mage"
+_USE_NATIVE: Final = "set `runtime: native` in its executor_config"
 _NOT_YET: Final = "not supported yet"
 
 
@@ -69,14 +72,50 @@ def of_block(block: Block) -> Iterator[Problem]:
         yield Problem(f"block {block.uuid}: has_callback", f"callback blocks are {_NOT_YET}")
 
 
-def native_pipeline(pipeline: Pipeline, file: str) -> Iterator[Problem]:
-    """Yield why the native runtime can't run this type of pipeline."""
+def of_runtime(
+    configuration: Configuration,
+    pipeline: Pipeline,
+    blocks: Iterable[str],
+    parts: Mapping[str, Sequence[Kind]],
+    file: str,
+) -> Iterator[Problem]:
+    """Yield why these blocks can't run in the runtime that was chosen for them, in one process or each in its own.
+
+    `parts` says what each block gets of its upstream blocks (see `fanout`).
+    """
+    level = configuration.provenance.get("runtime", "default")
+    match configuration.values.get("runtime", "native"):
+        case "native":
+            yield from _native_pipeline(pipeline, file)
+            for uuid in blocks:
+                yield from _native_block(pipeline.blocks[uuid])
+        case "mage":
+            for uuid in blocks:
+                yield from _mage_block(pipeline.blocks[uuid], parts.get(uuid, ()), level)
+
+
+def _native_pipeline(pipeline: Pipeline, file: str) -> Iterator[Problem]:
     if pipeline.type not in _NATIVE_PIPELINES:
         yield Problem(f"{file}: type", f"the native runtime can't run {pipeline.type} pipelines", _USE_MAGE)
 
 
-def native_block(block: Block) -> Iterator[Problem]:
-    """Yield why the native runtime can't run this kind of block."""
+def _native_block(block: Block) -> Iterator[Problem]:
     if block.type not in _NATIVE_BLOCKS or block.language != "python":
         kind = f"{block.type} blocks in {block.language}"
         yield Problem(f"block {block.uuid}: type", f"the native runtime can't run {kind}", _USE_MAGE)
+
+
+def _mage_block(block: Block, upstream: Sequence[Kind], level: str) -> Iterator[Problem]:
+    """Mage knows of a dynamic block's children only from its own database."""
+    what = "a dynamic block" if role(block).dynamic else "a dynamic block's child" if is_child(upstream) else ""
+    if what:
+        message = f"{what} needs the native runtime, and `runtime: mage` was chosen ({level} level)"
+        yield Problem(f"block {block.uuid}: runtime", message, _USE_NATIVE)
+
+
+def mage_document(configuration: Configuration, file: str) -> Iterator[Problem]:
+    """Yield why Mage can't run a pipeline that is on no disk."""
+    if configuration.values.get("runtime") == "mage":
+        level = configuration.provenance.get("runtime", "default")
+        message = f"Mage runs only what is on disk, and `runtime: mage` was chosen ({level} level)"
+        yield Problem(file, message, _USE_NATIVE)

@@ -66,7 +66,7 @@ def _command(block: str, argv: Sequence[str], config: Mapping[str, Any]) -> Comm
         environment={},
         config=launch.Config(**config),
     )
-    return launch.command(task), launch.environment(task, os.environ), launch.directory(task)
+    return launch.command(task), launch.environment(task, os.environ), str(launch.directory(task))
 
 
 async def alone(started: Iterable[Command]) -> float:

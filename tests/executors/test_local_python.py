@@ -88,6 +88,20 @@ class TestProcesses(LocalPython):
         assert sorted(told) == sorted(handles)
         assert {(await self.observed(executor, handle)).phase for handle in told} == {Phase.SUCCEEDED}
 
+    async def test_without_a_project_each_job_has_a_directory_of_its_own_that_is_removed(
+        self, executor: Executor
+    ) -> None:
+        handles = [await executor.submit(self.shell(f"alone{i}", "ls; pwd; mkdir d; touch d/f")) for i in range(2)]
+        for handle in handles:
+            await self.ended(executor, handle)
+        found = [[line.text async for line in executor.logs(handle, since=Position())] for handle in handles]
+        places = [Path(place) for (place,) in found]
+        assert len(set(places)) == 2
+        assert all((place / "d" / "f").exists() for place in places)
+        for handle in handles:
+            await executor.remove(handle)
+        assert not any(place.exists() for place in places)
+
     async def test_a_signal_is_named(self, executor: Executor) -> None:
         end = await self.ended(executor, await executor.submit(self.shell("segv", "kill -SEGV $$")))
         assert (end.exit_code, end.cause, end.reason) == (139, Cause.USER, "killed by SIGSEGV")

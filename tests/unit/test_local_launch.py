@@ -50,15 +50,17 @@ def test_any_other_command_is_run_as_it_is() -> None:
 
 
 def test_the_working_directory_is_the_project() -> None:
-    assert directory(task("runmesh-run", "/projects/shop", "daily")) == "/projects/shop"
-    assert directory(task("mage", "run", project_path="/projects/shop")) == "/projects/shop"
-    assert directory(task("true")) == str(Path.cwd())
+    shop, variables = Path("/projects/shop"), {"RUNMESH_PROJECT_PATH": "/projects/shop"}
+    assert directory(task("runmesh-run", "/projects/shop", "daily")) == shop
+    assert directory(task("true", variables=variables)) == shop
+    assert directory(task("true", variables=variables, project_path="/elsewhere")) == Path("/elsewhere")
+    assert directory(task("true")) is None
 
 
 def test_a_relative_project_stays_the_same_one_inside_its_own_directory() -> None:
     relative = task("runmesh-run", "projects/shop", "daily")
-    assert directory(relative) == str(Path.cwd() / "projects/shop")
-    assert command(relative)[2] == directory(relative)
+    assert directory(relative) == Path.cwd() / "projects/shop"
+    assert command(relative)[2] == str(directory(relative))
 
 
 WORKER = {

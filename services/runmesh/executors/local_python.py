@@ -5,7 +5,8 @@ nothing and an end is known within a millisecond. A handle holds host, pid and s
 in the executor that started it: a job is never adopted by another one, since it dies with its worker.
 
 What a job has started dies with it, also what left its process group (Linux). The environment is an allow-list
-(`local/launch.py`), the working directory is the project. Output goes to files (`local/output.py`).
+(`local/launch.py`), the working directory is the project, or a private one where there is none. Output goes to
+files (`local/output.py`).
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import socket
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ETXTBSY
+from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar, Final, Self
 
@@ -47,6 +49,8 @@ class Job:
     grace: float
     output: Output
     is_runtime: bool
+    workplace: Path | None = None
+    """Its private directory, if it has one."""
     started: "asyncio.Future[Handle | Exception]" = field(default_factory=asyncio.Future)
     ended: "asyncio.Future[None]" = field(default_factory=asyncio.Future)
     observation: Observation = _RUNNING
@@ -133,6 +137,8 @@ class Executor:
         job.removed = True
         if job.observation.phase in ENDED:
             self._forget(job)
+            if job.workplace:
+                await asyncio.to_thread(shutil.rmtree, job.workplace, ignore_errors=True)
         else:
             await self.cancel(handle)
 
@@ -180,13 +186,17 @@ class Executor:
             raise Rejected("the command is empty")
         stdout, stderr = self._directory / f"{task.key}.stdout", self._directory / f"{task.key}.stderr"
         job = Job(task.key, task.config.kill_grace, Output(stdout, stderr), launch.runs_runtime(task))
+        project = launch.directory(task)
+        if project is None:
+            job.workplace = self._directory / task.key
+            job.workplace.mkdir(exist_ok=True)
         self._jobs[task.key] = job
         link.send(
             do="start",
             key=task.key,
             command=launch.command(task),
             environment=launch.environment(task, self._site.environment) | link.mark,
-            directory=launch.directory(task),
+            directory=str(project or job.workplace),
             stdout=str(stdout),
             stderr=str(stderr),
             grace=job.grace,

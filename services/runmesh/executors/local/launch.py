@@ -25,6 +25,8 @@ INHERITED: Final = (
 )
 """What of the worker's environment a job is given: what says how this machine is used, and Mage's own settings.
 Credentials (AWS_*, …) are not among it: name them in `inherit_environment`."""
+PROJECT_PATH: Final = "RUNMESH_PROJECT_PATH"
+"""The variable that tells a command block where its project is."""
 PRIVATE: Final = "RUNMESH_"
 """The mesh's own settings, NATS credentials among them: never inherited, whatever is asked for."""
 
@@ -53,7 +55,7 @@ def command(task: Task[Config]) -> list[str]:
     """Return argv: `runmesh-run` becomes an interpreter with the runtime's script, anything else is run as it is."""
     if not runs_runtime(task):
         return list(task.command)
-    project = directory(task)
+    project = str(directory(task))
     return [task.config.python or _interpreter(Path(project)), str(_RUNTIME_SCRIPT), project, *task.command[2:]]
 
 
@@ -62,10 +64,12 @@ def _interpreter(project: Path) -> str:
     return str(own) if own.exists() else sys.executable
 
 
-def directory(task: Task[Config]) -> str:
-    """Return the working directory, absolute: the project, where the command or the configuration names it."""
-    project = task.command[1] if runs_runtime(task) else task.config.project_path
-    return str(Path(project or ".").absolute())
+def directory(task: Task[Config]) -> Path | None:
+    """Return the working directory, absolute: the project, if anything names it."""
+    if runs_runtime(task):
+        return Path(task.command[1]).absolute()
+    project = task.config.project_path or task.environment.get(PROJECT_PATH)
+    return Path(project).absolute() if project else None
 
 
 def environment(task: Task[Config], worker: Mapping[str, str]) -> dict[str, str]:

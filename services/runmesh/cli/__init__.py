@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "cancel": ("change", _RUNS, "Stop a run, or some of its blocks."),
     "retry": ("change", _RUNS, "Run again what did not complete."),
     "explain": ("explain", _CARE, "Say what would run where, with which configuration, and why."),
+    "validate": ("validate", _CARE, "Find every mistake in a project, with file and line."),
     "doctor": ("doctor", _CARE, "Check this machine, the server and the mesh."),
     "dead": ("dead", _CARE, "Look after messages that could not be handled."),
 }

@@ -11,6 +11,7 @@ import typer
 from runmesh import local
 from runmesh.client import Mesh
 from runmesh.errors import Invalid, Problem, Unreachable
+from runmesh.projects import find_project
 from runmesh.settings import Settings, load
 
 METADATA: Final = "metadata.yaml"
@@ -57,6 +58,21 @@ def project_or_default(given: str | None) -> str:
         return Path.cwd().name
     known = f"known here: {', '.join(names[:12])}" if names else "a project is a folder that holds metadata.yaml"
     raise Invalid(Problem("--project", "say which project is meant", known))
+
+
+def project_dir(given: str | None) -> Path:
+    """Return a project's folder: a path, or a name below the projects directory; not given, the one meant here.
+
+    Raises `Invalid` if it is no project.
+    """
+    if given is None:
+        here = Path.cwd()
+        return here if (here / METADATA).is_file() else settings().projects_dir / project_or_default(None)
+    if (Path(given) / METADATA).is_file():
+        return Path(given)
+    if Path(given).is_dir() or "/" in given:
+        raise Invalid(Problem("PROJECT", f"{given} is no project", f"a project is a folder that holds {METADATA}"))
+    return find_project(settings().projects_dir, given)
 
 
 def projects_in(directory: Path) -> list[str]:

@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runmesh.cli import output
-from runmesh.cli.context import METADATA, Json, project_or_default
-from runmesh.cli.context import settings as found_settings
+from runmesh.cli.context import Json, project_dir
 from runmesh.cli.exits import Exit
 from runmesh.errors import Invalid, Problem, nearest
 from runmesh.resolver import explain as explain_project
@@ -23,7 +22,7 @@ app = typer.Typer()
 
 @app.command("explain")
 def explain(
-    target: Annotated[list[str], typer.Argument(metavar="[PROJECT_DIR] PIPELINE", show_default=False)],
+    target: Annotated[list[str], typer.Argument(metavar="[PROJECT] PIPELINE", show_default=False)],
     *,
     block: Annotated[list[str] | None, typer.Option(help="Show only this block; may be repeated.")] = None,
     executor_type: Annotated[
@@ -49,14 +48,12 @@ def explain(
 
 def _target(words: list[str]) -> tuple[Path, str]:
     match words:
-        case [pipeline] if (Path.cwd() / METADATA).is_file():
-            return Path.cwd(), pipeline
         case [pipeline]:
-            return found_settings().projects_dir / project_or_default(None), pipeline
-        case [directory, pipeline]:
-            return Path(directory), pipeline
+            return project_dir(None), pipeline
+        case [project, pipeline]:
+            return project_dir(project), pipeline
         case _:
-            raise Invalid(Problem("arguments", "too many", "runmesh explain [PROJECT_DIR] PIPELINE"))
+            raise Invalid(Problem("arguments", "too many", "runmesh explain [PROJECT] PIPELINE"))
 
 
 def _only(explanation: Explanation, names: list[str] | None) -> dict[str, BlockExplanation]:

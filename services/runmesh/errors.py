@@ -4,6 +4,7 @@
 
     RunmeshError
     ├── Invalid                   a user's mistake: one or more problems, each with a place and a hint
+    │   ├── NotFound              there is no project or pipeline of that name
     │   └── UnsafePath            a name that would leave the directory it belongs to
     ├── Undecodable               a message that is no event of ours
     ├── BusError                  NATS refused, or did not answer
@@ -60,6 +61,10 @@ class Invalid(RunmeshError):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
+
+
+class NotFound(Invalid):
+    """There is no project or pipeline of that name."""
 
 
 class UnsafePath(Invalid):

@@ -173,9 +173,17 @@ class RunRequest(Command):
     variables: JsonObject = Field(default_factory=dict, description="Win over the pipeline's variables.")
     execution_partition: Partition | None = Field(None, description="Where outputs are stored; the run's id if absent.")
     execution_date: datetime | None = None
-    trigger_name: Name | None = None
-    allow_blocks_to_fail: bool = False
+    trigger_name: Name | None = Field(
+        None, description="What started the run. A trigger of `triggers.yaml` gives its variables and settings."
+    )
+    event: JsonObject = Field(
+        default_factory=dict, description="What happened outside: `event` in blocks. Its keys fill gaps in `variables`."
+    )
+    allow_blocks_to_fail: bool | None = Field(None, description="Go on beside failures; not, if nothing says so.")
     timeout: Seconds | None = Field(None, description="Seconds after which the run is stopped.")
+    timeout_status: Literal["failed", "cancelled"] | None = Field(
+        None, description="How a run ends that took too long; failed, if nothing says otherwise."
+    )
     labels: dict[str, str] = Field(default_factory=dict)
 
 

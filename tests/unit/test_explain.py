@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from runmesh.errors import Problem
 from runmesh.events import RunRequest
 from runmesh.projects import RetryPolicy, load_pipeline, load_project
+from runmesh.projects.commands import LONGEST_ARGUMENT
 from runmesh.resolver import explain
-from runmesh.resolver.command import LONGEST_ARGUMENT, fill
+from runmesh.resolver.command import fill
 from runmesh.resolver.explain import explain_pipeline
 from runmesh.resolver.explanation import Explanation
 from runmesh.resolver.refusals import Rules

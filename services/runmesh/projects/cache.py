@@ -15,6 +15,7 @@ from runmesh.errors import Invalid, UnsafePath
 from runmesh.projects.files import METADATA
 from runmesh.projects.model import Pipeline, Project
 from runmesh.projects.reading import find_project, load_pipeline, load_project
+from runmesh.projects.triggers import TRIGGERS, Triggers, load_triggers
 
 Signature = tuple[int, int, int] | None
 MAX_AGE: Final = 0.2
@@ -47,6 +48,13 @@ class ProjectCache:
         project = self.project(name)
         document = f"{project.path}/pipelines/{pipeline}/{METADATA}"
         found: Pipeline = self._current((name, pipeline), document, lambda: load_pipeline(project, pipeline))
+        return found
+
+    def triggers(self, name: str, pipeline: str) -> Triggers:
+        """Return the triggers of a pipeline that exists; raises as `project`."""
+        project = self.project(name)
+        document = f"{project.path}/pipelines/{pipeline}/{TRIGGERS}"
+        found: Triggers = self._current((name, pipeline, TRIGGERS), document, lambda: load_triggers(project, pipeline))
         return found
 
     def _current(self, key: tuple[str, ...], document: str, load: Callable[[], Any]) -> Any:

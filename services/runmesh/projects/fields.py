@@ -133,6 +133,10 @@ class Fields:
             else:
                 self.problem(path, f"must be a mapping, not {kind_of(item)}")
 
+    def inside(self, key: str) -> "Fields":
+        """Read a mapping key by key."""
+        return Fields(self.mapping(key), self._problems, self._inner(key))
+
     def under(self, key: str) -> Iterator[tuple[str, "Fields"]]:
         """Read a mapping of mappings."""
         for name, item in self.mapping(key).items():

@@ -10,7 +10,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Final
 from unicodedata import category
 
-from runmesh.errors import Invalid, Problem, UnsafePath, nearest
+from runmesh.errors import Invalid, NotFound, Problem, UnsafePath, nearest
 
 if TYPE_CHECKING:
     from runmesh.projects.model import Block
@@ -52,13 +52,13 @@ def unsafe(name: str) -> str | None:
 
 
 def folder(directory: Path, name: str, kind: str) -> Path:
-    """Return the folder of a project or pipeline; raises `UnsafePath`, or `Invalid` with the nearest name."""
+    """Return the folder of a project or pipeline; raises `UnsafePath`, or `NotFound` with the nearest name."""
     if "/" in name or name.startswith("."):
         raise UnsafePath(Problem(kind, f"{name[:200]!r} is no name of a folder"))
     path = inside(directory, name, where=kind)
     if not (path / METADATA).is_file():
         known = folders_with_metadata(directory)
-        raise Invalid(Problem(kind, f"there is no {kind} {name!r}", nearest(name, known)))
+        raise NotFound(Problem(kind, f"there is no {kind} {name!r}", nearest(name, known)))
     return directory / name
 
 

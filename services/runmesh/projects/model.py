@@ -103,6 +103,8 @@ class Project(NamedTuple):
     document: Config
     templates: Templates
     warnings: tuple[Problem, ...] = ()
+    exists: bool = True
+    """False for the project of a pipeline that needs no folder: there is none at `path`."""
 
     @property
     def executor_type(self) -> str | None:

@@ -30,7 +30,7 @@ _WORKSPACE: Final = ("workspace_config_defaults", "workspace_initial_metadata")
 
 
 def find_project(projects_dir: Path, name: str) -> Path:
-    """Return the folder of a project; raises `UnsafePath`, or `Invalid` with the nearest project there is."""
+    """Return the folder of a project; raises `UnsafePath`, or `NotFound` with the nearest project there is."""
     return files.folder(projects_dir, name, "project")
 
 
@@ -45,10 +45,15 @@ def load_project(path: Path, environment: Mapping[str, str]) -> Project:
     return Project(path.absolute().name, path.resolve(), document, templates, tuple(problems.warnings))
 
 
+def load_document(document: Mapping[str, Any]) -> Pipeline:
+    """Read an inline pipeline; raises `Invalid` for whatever is wrong with it."""
+    return read_pipeline(_shallow(document), "pipeline", None)
+
+
 def load_pipeline(project: Project, pipeline: str | Mapping[str, Any]) -> Pipeline:
     """Read a pipeline by its name, or an inline document; raises `Invalid` for whatever is wrong with it."""
     if not isinstance(pipeline, str):
-        return read_pipeline(_shallow(pipeline), "pipeline", None)
+        return load_document(pipeline)
     folder = files.folder(files.inside(project.path, "pipelines", where="pipelines"), pipeline, "pipeline")
     where = f"pipelines/{pipeline}/{files.METADATA}"
     text = files.read(files.inside(folder, files.METADATA, where=where), where, LARGEST_PIPELINE)

@@ -136,6 +136,7 @@ class Configurations:
         if block:
             skip = f"it is for {choice.replaced}; the request chose {chosen}" if choice.replaced else ""
             config = block.executor_config or {}
+            yield _Part(Origin("block"), {"image": block.image} if block.image and chosen != "local_python" else {})
             yield _Part(Origin("block"), config, skip or _elsewhere(chosen, config))
         if request.runtime:
             yield _Part(Origin("request", "request: runtime"), {_RUNTIME: request.runtime})

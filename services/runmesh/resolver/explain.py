@@ -21,13 +21,14 @@ from runmesh.projects import (
     Project,
     RetryPolicy,
     check_graph,
-    load_pipeline,
-    load_project,
     revision,
     topological_order,
     variables_of,
 )
+from runmesh.projects.commands import COMMAND
+from runmesh.projects.documents import load_documents
 from runmesh.projects.fanout import Kind, kinds
+from runmesh.projects.triggers import Triggers
 from runmesh.resolver import command, mage, refusals
 from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
 from runmesh.resolver.config import Configuration, Configurations
@@ -35,11 +36,13 @@ from runmesh.resolver.explanation import BlockExplanation, Explanation, Pipeline
 from runmesh.resolver.limits import concurrency
 from runmesh.resolver.refusals import Rules
 from runmesh.resolver.selection import NEVER_EXECUTED, select, unknown_blocks
+from runmesh.resolver.triggered import trigger_of, triggered
 from runmesh.resolver.validation import smallest
 
 __all__ = ["BlockExplanation", "Explanation", "PipelineExplanation", "explain", "explain_pipeline"]
 
 _ALWAYS_WHOLE: Final = "streaming"
+_NO_TRIGGERS: Final = Triggers()
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 
 
@@ -64,13 +67,15 @@ def explain(
     except (Invalid, Undecodable) as error:
         errors += error.problems if isinstance(error, Invalid) else [Problem("request", str(error))]
     try:
-        project = load_project(path, environment)
-        loaded = load_pipeline(project, pipeline)
+        project, loaded, triggers = load_documents(path, pipeline, environment)
     except Invalid as error:
         unread = PipelineExplanation(name=name, errors=error.problems)
         return Explanation(project=path.name, pipeline=unread, errors=(*errors, *error.problems))
     document = None if isinstance(pipeline, str) else pipeline
-    found = _Explainer(project, loaded, asked, environment, revision(project.path), Rules(), document).explanation()
+    rules = Rules()
+    digest, asked = revision(project.path) if project.exists else "", triggered(asked, triggers)
+    explainer = _Explainer(project, loaded, asked, environment, digest, rules, document, triggers)
+    found = explainer.explanation()
     return replace(found, errors=_distinct(errors, found.errors))
 
 
@@ -82,10 +87,14 @@ def explain_pipeline(
     *,
     revision: str = "",
     rules: Rules | None = None,
+    triggers: Triggers = _NO_TRIGGERS,
 ) -> Explanation:
-    """Decide everything for a request, from documents in memory; an inline pipeline is never rendered as a template."""
-    document = request.pipeline if isinstance(request.pipeline, dict) else None
-    return _Explainer(project, pipeline, request, environment, revision, rules or Rules(), document).explanation()
+    """Decide everything for a request that holds what its trigger adds, from documents in memory.
+
+    An inline pipeline is never rendered as a template.
+    """
+    document, rules = request.pipeline if isinstance(request.pipeline, dict) else None, rules or Rules()
+    return _Explainer(project, pipeline, request, environment, revision, rules, document, triggers).explanation()
 
 
 def _request(given: RunRequest | Mapping[str, Any] | None, default: RunRequest) -> RunRequest:
@@ -113,6 +122,7 @@ class _Explainer:
     rules: Rules
     document: Mapping[str, Any] | None
     """The pipeline's document, where it is on no disk."""
+    triggers: Triggers
 
     def __post_init__(self) -> None:
         project, pipeline, request, environment = self.project, self.pipeline, self.request, self.environment
@@ -126,14 +136,16 @@ class _Explainer:
         )
         self.of_pipeline = self.chooser.for_pipeline()
         self.configurations = Configurations(project, pipeline, request, environment, templates, self.rules.policy)
-        self.commands = command.Commands(str(project.path), pipeline.uuid, self.revision, request, self.document)
+        self.commands = command.Commands(project, pipeline, self.revision, request, self.document)
         self.retries, self.retry_errors = self._common_retries()
         self.settled: dict[str, Configuration] = {}
         self.unreadable: list[Problem] = []
         self.variables = self._variables()
         self.parts = self._parts()
+        trigger = trigger_of(request, self.triggers)
+        settings = trigger.settings if trigger else None
         self.concurrency = concurrency(
-            project.concurrency_config, pipeline.concurrency_config, environment, file=self.file
+            project.concurrency_config, pipeline.concurrency_config, environment, file=self.file, trigger=settings
         )
 
     def explanation(self) -> Explanation:
@@ -142,7 +154,8 @@ class _Explainer:
         blocks = {uuid: self._block(self.pipeline.blocks[uuid]) for uuid in self.selected}
         tasks = (whole, *blocks.values())
         used = {task.executor_type for task in tasks}
-        warnings = (self.project.warnings, self.pipeline.warnings, self._left_out(), self._unused(used), self._edges())
+        documents = (self.project.warnings, self.pipeline.warnings, self._of_triggers(named=False))
+        warnings = (*documents, self._left_out(), self._unused(used), self._edges())
         return Explanation(
             project=self.project.name,
             pipeline=whole,
@@ -175,17 +188,24 @@ class _Explainer:
         source, errors = self._source(block)
         choice = self.chooser.for_block(block, source)
         configuration = self.settled[block.uuid] = self.configurations.settle(choice, self.of_pipeline, block)
+        is_command = block.type == COMMAND
         errors += refusals.of_block(block)
-        errors += () if self.whole else self._unfit(configuration, [block.uuid])
+        if is_command:
+            errors += command.refused(block, self.pipeline, choice.executor_type, self.parts.get(block.uuid, ()))
+        elif not self.whole:
+            errors += self._unfit(configuration, [block.uuid])
         retries = self._retries(block, errors)
         return BlockExplanation(
-            retries=RetryPolicy() if configuration.common.runtime == "mage" else retries,
+            retries=RetryPolicy() if configuration.common.runtime == "mage" and not is_command else retries,
             upstream=tuple(uuid for uuid in block.upstream_blocks if uuid in self.selected),
             **self._explained(block, choice, configuration, errors),
         )
 
-    def _unfit(self, configuration: Configuration, blocks: Iterable[str]) -> Iterator[Problem]:
-        yield from refusals.of_runtime(configuration, self.pipeline, blocks, self.parts, self.file)
+    def _unfit(self, configuration: Configuration, blocks: Collection[str]) -> Iterator[Problem]:
+        commands = {uuid for uuid in blocks if self.pipeline.blocks[uuid].type == COMMAND}
+        yield from command.in_one_process(commands)
+        others = [uuid for uuid in blocks if uuid not in commands]
+        yield from refusals.of_runtime(configuration, self.pipeline, others, self.parts, self.file)
         if self.document is not None:
             yield from refusals.mage_document(configuration, self.file)
 
@@ -194,9 +214,7 @@ class _Explainer:
     ) -> dict[str, Any]:
         """Return what a block's and a pipeline's explanation have in common."""
         uuid, common = block.uuid if block else None, configuration.common
-        argv = self.commands.build(
-            choice.executor_type, runtime=common.runtime, project_path=common.project_path, block=uuid
-        )
+        starts, long = self._starts(block, choice, configuration)
         known = choice.executor_type in self.rules.known_types
         mages = self._mage_type(block, choice)
         return {
@@ -205,14 +223,31 @@ class _Explainer:
             "config": configuration.values,
             "provenance": configuration.provenance,
             "skipped": (*choice.skipped, *configuration.skipped),
-            "command": argv,
+            **starts,
             "pool": common.pool,
             "timeout": smallest(block.timeout if block else None, configuration.time_limit),
             "start_timeout": common.start_timeout,
             "warnings": (*choice.warnings, *(configuration.warnings if known else ())),
-            "errors": (*choice.errors, *configuration.problems(uuid, self.file), *errors, *command.too_long(argv)),
+            "errors": (*choice.errors, *configuration.problems(uuid, self.file), *errors, *long),
             "differs": configuration.differs if mages == choice.executor_type else {"executor_type": mages},
-        }
+        } | ({"differs": {}} if starts.get("is_command") else {})
+
+    def _starts(
+        self, block: Block | None, choice: ExecutorChoice, configuration: Configuration
+    ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+        """Return what starts a task, and what of it is too long."""
+        common = configuration.common
+        if block and block.type == COMMAND:
+            environment = self.commands.environment(block, common.project_path)
+            long = command.too_long(("--runtime-vars", environment["RUNMESH_VARIABLES"]))
+            return {"command": block.command, "environment": environment, "is_command": True}, tuple(long)
+        argv = self.commands.build(
+            choice.executor_type,
+            runtime=common.runtime,
+            project_path=common.project_path,
+            block=block.uuid if block else None,
+        )
+        return {"command": argv}, tuple(command.too_long(argv))
 
     def _source(self, block: Block) -> tuple[str | None, list[Problem]]:
         """Read a block's source where the choice depends on it; a file outside the project is a problem anywhere."""
@@ -270,11 +305,13 @@ class _Explainer:
     def _errors(self) -> Iterator[Problem]:
         """Yield what is wrong with the request and the pipeline, besides its tasks."""
         yield from self.unreadable
+        yield from self._of_triggers(named=True)
         yield from self.concurrency.problems
         yield from refusals.of_request(self.request, self.rules)
         unknown = unknown_blocks(self.pipeline, self.request)
         yield from unknown
         yield from refusals.of_pipeline(self.pipeline, self.selected, self.request, whole=self.whole)
+        yield from command.misplaced(self.pipeline)
         yield from self.retry_errors
         if not self.selected and not unknown:
             yield Problem(self.file, "has no block to run")
@@ -282,6 +319,11 @@ class _Explainer:
             check_graph(self.pipeline)
         except Invalid as error:
             yield from (problem._replace(path=f"{self.file}: {problem.path}") for problem in error.problems)
+
+    def _of_triggers(self, *, named: bool) -> tuple[Problem, ...]:
+        """Return what is wrong with triggers.yaml: errors of a request that names a trigger, else warnings."""
+        problems = self.triggers.problems if named == bool(self.request.trigger_name) else ()
+        return problems if named else (*problems, *self.triggers.warnings)
 
     def _left_out(self) -> Iterator[Problem]:
         for uuid, block in self.pipeline.blocks.items():
@@ -297,9 +339,10 @@ class _Explainer:
         """Warn where a block's outputs stay on another executor's disk."""
         if self.whole or self.pipeline.remote_variables_dir or self.project.remote_variables_dir:
             return
-        for uuid, below in self.settled.items():
+        data = {uuid: each for uuid, each in self.settled.items() if self.pipeline.blocks[uuid].type != COMMAND}
+        for uuid, below in data.items():
             for name in self.pipeline.blocks[uuid].upstream_blocks:
-                above = self.settled.get(name)
+                above = data.get(name)
                 if above and _apart(above, below):
                     places = f"{name!r} runs on {above.executor_type}, {uuid!r} on {below.executor_type}"
                     hint = "set remote_variables_dir, or `shared: true` in the executor_config of both"

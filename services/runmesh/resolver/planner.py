@@ -12,14 +12,18 @@ from typing import Final, NamedTuple
 
 from runmesh import subjects
 from runmesh.bus import Bus
-from runmesh.errors import Invalid, NotProvisioned, Problem
+from runmesh.errors import Invalid, NotFound, NotProvisioned, Problem
 from runmesh.events import RunRequest
-from runmesh.projects import ProjectCache, load_pipeline, revision
+from runmesh.projects import Pipeline, Project, ProjectCache, revision
+from runmesh.projects.documents import without_folder
+from runmesh.projects.reading import load_document
+from runmesh.projects.triggers import Triggers
 from runmesh.resolver.explain import explain_pipeline
 from runmesh.resolver.explanation import Explanation
 from runmesh.resolver.plan import Plan, plan
 from runmesh.resolver.refusals import Rules
 from runmesh.resolver.sizes import check_commands
+from runmesh.resolver.triggered import triggered
 from runmesh.settings import Settings
 
 _KEPT: Final = 512
@@ -56,8 +60,9 @@ class Planner:
             raise Invalid(*decision.explanation.errors)
         for executor_type in {executor_type for executor_type, _ in decision.plan.pools} - self._streams:
             await self._check_stream(executor_type)
+        asked = decision.plan.request.model_copy(update={"id": request.id})
         return decision.plan.model_copy(
-            update={"run": run, "request": request, "execution_partition": request.execution_partition or run}
+            update={"run": run, "request": asked, "execution_partition": request.execution_partition or run}
         )
 
     async def explain(self, project: str, request: RunRequest) -> Explanation:
@@ -76,24 +81,37 @@ class Planner:
                 self._kept.popitem(last=False)
         return kept.decision.result() if kept.decision.done() else await asyncio.shield(kept.decision)
 
-    def _decide(self, project: str, request: RunRequest) -> _Decision:
-        explanation = self._explain(project, request)
+    def _decide(self, name: str, request: RunRequest) -> _Decision:
+        project, pipeline, triggers = self._documents(name, request)
+        request = triggered(request, triggers)
+        digest = self._revision(project)
+        explanation = explain_pipeline(
+            project, pipeline, request, self._environment, revision=digest, rules=self._rules, triggers=triggers
+        )
         made = None if explanation.errors else plan(explanation, request, run="", settings=self._settings)
         if made:
             check_commands(made, self._bus.payload_limit)
         return _Decision(explanation, made)
 
-    def _explain(self, name: str, request: RunRequest) -> Explanation:
-        project = self._projects.project(name)
+    def _documents(self, name: str, request: RunRequest) -> tuple[Project, Pipeline, Triggers]:
         if isinstance(request.pipeline, str):
             pipeline = self._projects.pipeline(name, request.pipeline)
-        else:
-            pipeline = load_pipeline(project, request.pipeline)
-        digest, at = self._revisions.get(name, ("", 0.0))
+            return self._projects.project(name), pipeline, self._projects.triggers(name, request.pipeline)
+        try:
+            project = self._projects.project(name)
+        except NotFound as missing:
+            pipeline = load_document(request.pipeline)
+            return without_folder(self._settings.projects_dir / name, pipeline, missing), pipeline, Triggers()
+        return project, load_document(request.pipeline), Triggers()
+
+    def _revision(self, project: Project) -> str:
+        if not project.exists:
+            return ""
+        digest, at = self._revisions.get(project.name, ("", 0.0))
         if not digest or monotonic() - at > _DIGEST_FRESH:
             digest = revision(project.path)
-            self._revisions[name] = digest, monotonic()
-        return explain_pipeline(project, pipeline, request, self._environment, revision=digest, rules=self._rules)
+            self._revisions[project.name] = digest, monotonic()
+        return digest
 
     async def _check_stream(self, executor_type: str) -> None:
         """Refuse a type that nothing could be sent to: a third party's, before it was provisioned."""

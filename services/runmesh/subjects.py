@@ -29,6 +29,10 @@ class ExecutorType(StrEnum):
 RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 DEFAULT_POOL: Final = "default"
 WHOLE_PIPELINE: Final = "_pipeline"
+CONDITION: Final = "_condition:"
+"""Begins the token of a task that evaluates a block's conditions before it, where the block's own job can't."""
+CALLBACK: Final = "_callback:"
+"""Begins the token of a task that runs a block's callbacks after it, where the block's own job could not."""
 """The block token of a task that runs the whole pipeline in one process."""
 
 _LONGEST_TOKEN: Final = 200
@@ -52,7 +56,10 @@ def untoken(encoded: str) -> str:
 @lru_cache(4096)
 def task_key(run: str, block: str, attempt: int, resubmission: int) -> str:
     """Derive a task's idempotency key: 20 characters of lower-case base32, the same everywhere."""
-    identity = "\0".join((run, block, str(attempt), str(resubmission)))
+    return _short_hash("\0".join((run, block, str(attempt), str(resubmission))))
+
+
+def _short_hash(identity: str) -> str:
     return b32encode(sha256(identity.encode(errors="surrogatepass")).digest()[:15])[:20].decode().lower()
 
 
@@ -162,7 +169,9 @@ STREAM_SUBJECTS: Final = {
     LOGS: ("mesh.log.>",),
     DEAD: ("mesh.dead.>",),
 }
-TERMINAL_TASK_FACTS: Final = tuple(f"mesh.task.{state}.>" for state in ("completed", "failed", "cancelled"))
+TERMINAL_TASK_FACTS: Final = tuple(
+    f"mesh.task.{state}.>" for state in ("completed", "failed", "cancelled", "condition_failed")
+)
 
 
 def execute_stream(executor_type: str) -> str:
@@ -205,6 +214,21 @@ def active(run: str) -> str:
 def cancelling(run: str) -> str:
     """cancelling.<id>"""
     return f"cancelling.{run}"
+
+
+def pipeline_key(project: str, pipeline: str) -> str:
+    """Name one pipeline by a hash, in keys: names may hold anything."""
+    return _short_hash(f"{project}\0{pipeline}")
+
+
+def limit(pipeline: str) -> str:
+    """limit.<pipeline's key>"""
+    return f"limit.{pipeline}"
+
+
+def waiting(pipeline: str, run: str) -> str:
+    """waiting.<pipeline's key>.<id>"""
+    return f"waiting.{pipeline}.{run}"
 
 
 def claim(executor_type: str, pool: str, key: str) -> str:

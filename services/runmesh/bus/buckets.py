@@ -7,7 +7,7 @@ writes a marker, which vanishes after a minute; until then the key has a history
 import asyncio
 import json
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ from runmesh.errors import Conflict
 
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _DELETE: Final = {"KV-Operation": "DEL", "Nats-TTL": "1m"}
+_DROP: Final = {"KV-Operation": "DEL", "Nats-TTL": "1s"}
+"""The shortest that the server takes."""
 
 
 class Bucket:
@@ -69,12 +71,16 @@ class Bucket:
         """Delete, if still at `revision` when one is given (else `Conflict`)."""
         await self._write(key, b"", _DELETE, revision)
 
+    async def drop(self, key: str) -> None:
+        """Delete a key that many listings would pass over while its marker is there: that one vanishes at once."""
+        await self._write(key, b"", _DROP, None)
+
     async def entries(self, pattern: str = ">") -> list[Entry]:
         """List what is there now. What was written while it was read may be missing."""
         found = {message.subject: message async for message in self._stored(pattern, headers_only=False)}
         return [self._entry(message) for message in found.values() if not _deletes(message)]
 
-    async def oldest(self, pattern: str = ">") -> AsyncIterator[Entry]:
+    async def oldest(self, pattern: str = ">") -> AsyncGenerator[Entry, None]:
         """Yield what is there now, the least recently written first."""
         async for message in self._stored(pattern, headers_only=False):
             if not _deletes(message):

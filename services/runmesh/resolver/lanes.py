@@ -21,7 +21,9 @@ from runmesh.dead import bury
 from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned, TooLarge
 from runmesh.resolver.advance import advance, next_due
 from runmesh.resolver.arbiter import Arbiter
-from runmesh.resolver.happened import Broken, RunEvent, Tick
+from runmesh.resolver.gate import Gate
+from runmesh.resolver.happened import Admitted, Broken, RunEvent, Tick
+from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt
 from runmesh.resolver.store import Run, Store
 from runmesh.resolver.timers import Timers
@@ -61,6 +63,7 @@ class Lanes:
         surroundings: Callable[[], RunEvent],
     ) -> None:
         self._bus, self._store, self._arbiter = bus, Store(bus), Arbiter(bus)
+        self.gate = Gate(bus, wake=lambda run: self.give(run, Admitted()))
         self._tasks, self._timers, self._surroundings = tasks, timers, surroundings
         self._lanes: dict[str, _Lane] = {}
         self._memory: OrderedDict[str, _Memory] = OrderedDict()
@@ -74,7 +77,7 @@ class Lanes:
         """Publish what a run owes that was just created; what happens to it meanwhile is its lane's."""
         memory, name = _Memory(run), run.state.run
         self._remember(name, memory)
-        if name in self._lanes:
+        if name in self._lanes or not run.state.admitted:
             self.give(name, Tick())
             return
         lane = self._lanes[name] = _Lane()
@@ -170,10 +173,11 @@ class Lanes:
             if memory is None:
                 return None
             if memory.run.state.final:
-                return await self._unpaid(memory)
+                return await self._unpaid(memory, events)
             if memory.run.plan is None:
                 raise BusError(f"run {run}: its plan is not stored yet")
-            state = advance(memory.run.plan, memory.run.state, [self._surroundings(), *events], _now())
+            heard = events if memory.run.state.admitted else await self._ask(memory.run.plan, events)
+            state = advance(memory.run.plan, memory.run.state, [self._surroundings(), *heard], _now())
             if state is memory.run.state:
                 if not remembered or all(isinstance(event, Tick) for event in events):
                     return memory
@@ -190,8 +194,18 @@ class Lanes:
             return memory
         raise BusError(f"run {run}: lost {_SWAPS} compare-and-swaps in a row")
 
-    async def _unpaid(self, memory: _Memory) -> _Memory | None:
+    async def _leave(self, run: Run) -> None:
+        if run.plan and run.plan.limits:
+            await self.gate.leave(run.plan)
+
+    async def _ask(self, plan: Plan, events: list[RunEvent]) -> list[RunEvent]:
+        """Add the gate's answer to what happened to a run that has no place yet, as far as anybody here knows."""
+        return events if Admitted() in events else [*events, await self.gate.enter(plan)]
+
+    async def _unpaid(self, memory: _Memory, events: list[RunEvent]) -> _Memory | None:
         """Return a run that had ended before, if it may owe something still: else all is told, and not told again."""
+        if Admitted() in events:
+            await self._leave(memory.run)
         if await self._store.is_active(memory.run.state.run):
             return memory
         self._forget(memory.run.state.run)
@@ -204,6 +218,7 @@ class Lanes:
         if len(memory.paid) < len(run.state.outbox):
             self._timers.wake(run.state.run, _now() + timedelta(seconds=_AGAIN))
         elif run.state.final:
+            await self._leave(run)
             await self._store.retire(run.state.run)
             self._forget(run.state.run)
             return

@@ -118,6 +118,7 @@ class Resolver:
             if lanes.rested(run, patience):
                 lanes.sweep(run)
                 await asyncio.sleep(0.02 if len(lanes) > _BUSY else 0)
+        await lanes.gate.sweep()
         await self._retention.sweep()
 
     # --- mesh.api: the same by request and reply -----------------------------------------------

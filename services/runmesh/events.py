@@ -83,7 +83,9 @@ FINAL_TASK_STATES: Final = frozenset(
         TaskState.CONDITION_FAILED,
     }
 )
-REPORTED_TASK_STATES: Final = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED})
+REPORTED_TASK_STATES: Final = frozenset(
+    {TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.CONDITION_FAILED}
+)
 """The ends that a worker reports; the resolver derives the others."""
 
 
@@ -233,6 +235,8 @@ class ExecuteTask(Event):
     timeout: float | None = None
     start_timeout: float
     labels: dict[str, str] = Field(default_factory=dict)
+    needs_outcome: bool = Field(default=False, description="Without an outcome that can be read it has failed.")
+    callback: bool = Field(default=False, description="It runs although its run is being stopped.")
 
 
 # --- facts -------------------------------------------------------------------------------------------
@@ -259,6 +263,7 @@ class TaskFact(Event):
     reason: str | None = None
     log_tail: tuple[str, ...] | None = None
     outcome: dict[str, Any] | None = None
+    children: int | None = Field(None, description="How many children it has, where it is a block with children.")
     due_at: datetime | None = Field(None, description="When a retrying task is tried again.")
     unconfirmed: bool | None = Field(None, description="It could not be confirmed that the job is gone.")
     handed_back: bool | None = Field(None, description="Stopped by a draining worker: no budget is spent.")
@@ -285,6 +290,7 @@ class BlockStatus(BaseModel):
     attempts: int = 0
     executor_type: str | None = Field(None, description="Only in `accepted`, as is `upstream`: they never change.")
     upstream: tuple[str, ...] | None = None
+    children: dict[str, int] | None = Field(None, description="How many of its children are in which state.")
 
 
 class RequestProblem(BaseModel):

@@ -33,7 +33,12 @@ class Settings(BaseSettings):
 
     allow_inline: bool = Field(default=False, description="Accept requests that bring a whole pipeline document.")
     allow_overrides: bool = Field(default=False, description="Accept requests that bring executor configuration.")
+    policy: Path | None = Field(None, description="A YAML file that limits projects and requests; read once at start.")
+    runtime: Literal["native", "mage"] = Field(
+        "native", description="What runs inside the jobs, where no request, block, pipeline or project says."
+    )
     max_in_flight: int = Field(256, ge=1, description="Tasks of one run that are out at once.")
+    max_dynamic_children: int = Field(10_000, ge=1, description="Children of dynamic blocks in one run, all together.")
     queue_timeout: float = Field(3600, gt=0, description="How long a task may wait for a worker.")
     infrastructure_retries: int = Field(3, ge=0, description="How often lost work is run again, per task.")
 

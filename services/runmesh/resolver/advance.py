@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 from runmesh.events import TaskState
 from runmesh.resolver.happened import RunEvent
 from runmesh.resolver.plan import Plan
+from runmesh.resolver.settling import settle
 from runmesh.resolver.state import State, TaskRecord
+from runmesh.resolver.taking import take
 from runmesh.resolver.turn import ENDING, Turn
 
 
@@ -19,8 +21,8 @@ def advance(plan: Plan, state: State, events: Iterable[RunEvent], now: datetime)
     """Return the state after these events; the very same object if they change nothing."""
     turn = Turn(plan, state, now)
     for event in events:
-        turn.take(event)
-    turn.settle()
+        take(turn, event)
+    settle(turn)
     return turn.result()
 
 

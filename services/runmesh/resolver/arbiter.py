@@ -81,7 +81,7 @@ def _end(plan: Plan, state: State, block: str, now: datetime) -> TaskFact | None
     """Return the fact with which a task must end now, if it must."""
     record = state.tasks[block]
     timeout = queue_timeout_at(plan, record)
-    if state.stopping == "all" or block in state.stopping:
+    if block in state.stopping or (state.stopping == "all" and not record.callback):
         end, cause, reason = TaskState.CANCELLED, Cause.CANCELLED, state.reason or "cancelled before a worker took it"
     elif timeout and timeout <= now:
         end, cause, reason = TaskState.FAILED, Cause.CAPACITY, f"no worker took it within {plan.queue_timeout:g} s"

@@ -18,7 +18,7 @@ def another_try(plan: Plan, record: TaskRecord, fact: TaskFact) -> tuple[float, 
     The user's budget (`retry_config`) pays for `user` and `timeout`; the separate infrastructure budget
     for lost work; nothing pays for what can't change, nor for what may still be running.
     """
-    task = plan.tasks[fact.block]
+    task = plan.task(fact.block)
     cause = Cause.UNVERIFIED if fact.unconfirmed else fact.cause
     if fact.handed_back and not fact.unconfirmed:
         return 0.0, record.model_copy(update={"resubmission": record.resubmission + 1})

@@ -25,6 +25,10 @@ _PLACES: Final = {
     ("--execution-partition", "{run}"): "run",
     ("--key", "{key}"): "key",
     ("--attempt", "{attempt}"): "attempt",
+    ("--block-uuid", "{block}"): "block",
+    ("--dynamic-index", "{index}"): "index",
+    ("--callbacks", "{callback}"): "callback",
+    ("--error", "{error}"): "error",
 }
 _IN_REQUEST: Final = {"--runtime-vars": "variables", "--event": "event"}
 """The flags whose value comes from a request, and its field."""
@@ -33,9 +37,9 @@ _MAGE: Final = ("/app/run_app.sh", "mage", "run")
 """As Mage's own executors start it: the script of its image prepares the machine first."""
 
 
-def fill(argv: Sequence[str], *, run: str, key: str, attempt: int) -> tuple[str, ...]:
-    """Put run, key and attempt where a command has placeholders for them."""
-    known = {"run": run, "key": key, "attempt": str(attempt)}
+def fill(argv: Sequence[str], *, run: str, key: str, attempt: int, **others: str) -> tuple[str, ...]:
+    """Put run, key, attempt and what else is known at dispatch where a command has placeholders for it."""
+    known = {"run": run, "key": key, "attempt": str(attempt), **others}
     before = ("", *argv)
     return tuple(
         known[_PLACES[flag, argument]] if (flag, argument) in _PLACES else argument

@@ -37,6 +37,12 @@ class BlockExplanation:
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     upstream: tuple[str, ...] = ()
     """The blocks of this run that must complete before it."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What it gets of its upstream blocks (see `projects.fanout`), where that is not all of everything."""
+    dynamic: bool = False
+    conditional: bool = False
+    callbacks: tuple[str, ...] = ()
+    """`failure` and `cancelled`, where it has such callbacks."""
     warnings: tuple[Problem, ...] = ()
     errors: tuple[Problem, ...] = ()
     differs: Mapping[str, Any] = field(default_factory=dict)
@@ -60,6 +66,8 @@ class Explanation:
     pipeline: PipelineExplanation
     blocks: Mapping[str, BlockExplanation] = field(default_factory=dict)
     """The blocks that run, in the order of the document."""
+    steps: Mapping[str, BlockExplanation] = field(default_factory=dict)
+    """Tasks of their own for what a block's own job can't do: conditions before it, callbacks after it."""
     revision: str = ""
     variables: str = ""
     """Where the pipeline's variables are, as seen from here."""

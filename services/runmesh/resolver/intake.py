@@ -19,12 +19,12 @@ from runmesh.bus import Bus, Message
 from runmesh.cloudevents import decode, trace_of
 from runmesh.dead import bury, lay_to_rest
 from runmesh.errors import BusError, Conflict, Invalid, NotPermitted, NotProvisioned, Problem, TooLarge, Undecodable
-from runmesh.events import CancelRequest, RetryRequest, RunRequest, RunState, TaskState
+from runmesh.events import CancelRequest, RetryRequest, RunRequest, RunState
 from runmesh.resolver.advance import advance
 from runmesh.resolver.happened import Cancel
 from runmesh.resolver.lanes import Lanes
 from runmesh.resolver.owed import rejection
-from runmesh.resolver.plan import Plan, accept
+from runmesh.resolver.plan import Plan, accept, carry
 from runmesh.resolver.planner import Planner
 from runmesh.resolver.presence import Presence
 from runmesh.resolver.requested import derived_id, digest_of, document_of, names_of
@@ -249,13 +249,8 @@ class Intake:
         old = before.plan
         again = old.request.model_copy(update={"id": None, "execution_partition": old.execution_partition})
         plan = await self._planner.plan(project, again, run)
-        redone = old.below(request.blocks or ())
-        carried = tuple(
-            block
-            for block, record in before.state.tasks.items()
-            if record.state is TaskState.COMPLETED and block in plan.tasks and block not in redone
-        )
-        return plan.model_copy(update={"carried": carried, "retry_of": request.run})
+        kept = carry(plan, old, before.state, request.blocks or ())
+        return kept.model_copy(update={"retry_of": request.run})
 
     # --- what can't be handled -----------------------------------------------------------------
 

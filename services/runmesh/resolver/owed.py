@@ -1,6 +1,6 @@
 """What a state owes the world: its debts as events, the same however often they are made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
@@ -8,12 +8,14 @@ from runmesh.claims import Stop
 from runmesh.errors import Problem
 from runmesh.events import OUTCOME, BlockStatus, ExecuteTask, RequestProblem, RunFact, RunState, TaskFact, TaskState
 from runmesh.projects import outcome_path
+from runmesh.resolver.children import part_of
 from runmesh.resolver.command import fill
 from runmesh.resolver.plan import Plan, TaskPlan
 from runmesh.resolver.state import Debt, State
-from runmesh.subjects import task_key
+from runmesh.subjects import CALLBACK, task_key
 
 _MOST_BLOCKS: Final = 200
+_NOTHING: Final[Mapping[str, str]] = {}
 _LARGEST_GRAPH: Final = 200_000
 """Characters of all names in `upstream`: a denser graph would not fit into a message."""
 
@@ -37,20 +39,33 @@ def owed(plan: Plan | None, state: State) -> Iterator[Owed]:
 def _event(plan: Plan, state: State, debt: Debt) -> ExecuteTask | TaskFact | Stop:
     match debt.kind:
         case "execute":
-            return execute(plan, debt.block, debt.attempt, debt.resubmission)
+            return command(plan, state, debt.block, debt.attempt, debt.resubmission)
         case "stop":
             return Stop(keys=stopping_keys(plan, state), reason=debt.reason or state.reason)
         case _:
             return _task_fact(plan, debt)
 
 
-def execute(plan: Plan, block: str, attempt: int, resubmission: int) -> ExecuteTask:
-    """Return the command for one submission of one task."""
-    task = plan.tasks[block]
-    key = task_key(plan.run, block, attempt, resubmission)
+def command(plan: Plan, state: State, name: str, attempt: int, resubmission: int) -> ExecuteTask:
+    """Return the command for one submission of a task that is out."""
+    record, task = state.tasks[name], plan.task(name)
+    known = {}
+    if task.inputs:
+        known["index"] = part_of(plan, state, name, record.index)
+    if record.index is not None:
+        known["block"] = name.removeprefix(CALLBACK)
+    if record.callback:
+        known |= {"callback": record.callback, "error": record.reason or ""}
+    return execute(plan, name, attempt, resubmission, known)
+
+
+def execute(plan: Plan, name: str, attempt: int, resubmission: int, known: Mapping[str, str] = _NOTHING) -> ExecuteTask:
+    """Return the command for one submission of one task; `known` are further values for its placeholders."""
+    task = plan.task(name)
+    key = task_key(plan.run, name, attempt, resubmission)
     return ExecuteTask(
         run=plan.run,
-        block=block,
+        block=name,
         attempt=attempt,
         resubmission=resubmission,
         key=key,
@@ -60,11 +75,15 @@ def execute(plan: Plan, block: str, attempt: int, resubmission: int) -> ExecuteT
         executor_type=task.executor_type,
         pool=task.pool,
         config=plan.configs[task.config],
-        command=task.command if task.is_command else fill(task.command, run=plan.run, key=key, attempt=attempt),
+        command=task.command
+        if task.is_command
+        else fill(task.command, run=plan.run, key=key, attempt=attempt, **known),
         environment={**task.environment, **_told(plan, task, key, attempt)},
         timeout=task.timeout,
         start_timeout=task.start_timeout,
         labels=plan.request.labels,
+        needs_outcome=task.dynamic or task.conditional,
+        callback="callback" in known,
     )
 
 
@@ -78,6 +97,7 @@ def _told(plan: Plan, task: TaskPlan, key: str, attempt: int) -> dict[str, str]:
 def _task_fact(plan: Plan, debt: Debt) -> TaskFact:
     assert debt.state is not None  # noqa: S101 - a debt of kind "task" always names its state
     details = {"n": debt.n, "cause": debt.cause, "reason": debt.reason, "due_at": debt.due_at}
+    details |= {"children": debt.children}
     return task_fact(plan, debt.block, debt.attempt, debt.resubmission, debt.state, at=debt.at, **details)
 
 
@@ -85,7 +105,7 @@ def task_fact(
     plan: Plan, block: str, attempt: int, resubmission: int, state: TaskState, *, at: datetime, **details: Any
 ) -> TaskFact:
     """Return a fact of the resolver's own about one submission of one task; `details` are more of its fields."""
-    task = plan.tasks[block]
+    task = plan.task(block)
     return TaskFact(
         run=plan.run,
         block=block,
@@ -136,6 +156,7 @@ def _blocks(plan: Plan, state: State, *, with_graph: bool) -> dict[str, BlockSta
             attempts=record.attempt if record else 0,
             executor_type=task.executor_type if with_graph else None,
             upstream=task.upstream if with_graph else None,
+            children=state.fans[block].counts() if block in state.fans else None,
         )
         for block, task in plan.tasks.items()
     }

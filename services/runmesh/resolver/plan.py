@@ -12,17 +12,28 @@ from pydantic import Field
 
 from runmesh.events import RunRequest, RunState, TaskState
 from runmesh.projects import RetryPolicy
+from runmesh.projects.fanout import Kind, is_child
+from runmesh.resolver.document import Document
 from runmesh.resolver.explanation import BlockExplanation, Explanation
+from runmesh.resolver.fan import Fan, Items
 from runmesh.resolver.limits import Limits
-from runmesh.resolver.state import Debt, Document, State, TaskRecord
+from runmesh.resolver.state import Debt, State, TaskRecord
 from runmesh.settings import Settings
-from runmesh.subjects import WHOLE_PIPELINE
+from runmesh.subjects import CALLBACK, WHOLE_PIPELINE
 
 
 class TaskPlan(Document):
     """One task: where it runs, with what, after what, and how often it is tried."""
 
     upstream: tuple[str, ...] = ()
+    inputs: dict[str, Kind] = Field(default_factory=dict)
+    """What it gets of each of its block's upstream blocks, in their order; empty where that is all of everything."""
+    dynamic: bool = False
+    """Its outcome says how many children the blocks below it have."""
+    conditional: bool = False
+    """Its outcome says whether its conditions were met."""
+    callbacks: tuple[str, ...] = ()
+    """`failure` and `cancelled`, where the block has such callbacks (see `Plan.callbacks`)."""
     executor_type: str
     pool: str
     config: int
@@ -35,6 +46,11 @@ class TaskPlan(Document):
     start_timeout: float
     retries: RetryPolicy = RetryPolicy()
     rerun_when_unverified: bool = False
+
+    @property
+    def fans_out(self) -> bool:
+        """It runs once per item of something above it."""
+        return is_child(tuple(self.inputs.values()))
 
 
 class Plan(Document):
@@ -51,8 +67,12 @@ class Plan(Document):
     tasks: dict[str, TaskPlan]
     configs: tuple[dict[str, object], ...]
     """Each configuration once, however many tasks share it."""
+    callbacks: dict[str, TaskPlan] = Field(default_factory=dict)
+    """By block: the task that runs its callbacks where its own job could not."""
     carried: tuple[str, ...] = ()
-    """Blocks that completed in the run that this one retries."""
+    """Blocks that completed in the run that this one retries; `fans` and `items` are what is kept of children there."""
+    fans: dict[str, Fan] = Field(default_factory=dict)
+    items: dict[str, Items] = Field(default_factory=dict)
     retry_of: str | None = None
     variables: str = ""
     """Where outputs and outcomes are."""
@@ -61,12 +81,28 @@ class Plan(Document):
     """How many runs of the pipeline there may be at once, where that is limited."""
     queue_timeout: float
     infrastructure_retries: int
+    max_children: int = 10_000
+    """How many children all blocks of the run may have together."""
     trace: dict[str, str] = Field(default_factory=dict)
 
     @cached_property
     def pools(self) -> frozenset[tuple[str, str]]:
         """The executor types and pools that the run needs."""
-        return frozenset((task.executor_type, task.pool) for task in self.tasks.values())
+        return frozenset((task.executor_type, task.pool) for task in (*self.tasks.values(), *self.callbacks.values()))
+
+    def task(self, name: str) -> TaskPlan:
+        """Return the plan of a task: of a block, of one of its children, or of its callbacks."""
+        if (found := self.tasks.get(name)) is not None:
+            return found
+        if name.startswith(CALLBACK):
+            name = name.removeprefix(CALLBACK)
+            return self.callbacks[name] if name in self.callbacks else self.callbacks[name.partition(":")[0]]
+        return self.tasks[name.partition(":")[0]]
+
+    @cached_property
+    def fanning(self) -> Mapping[str, None]:
+        """The blocks that run once per item, in the plan's order."""
+        return {block: None for block, task in self.tasks.items() if task.inputs and task.fans_out}
 
     @cached_property
     def downstream(self) -> Mapping[str, tuple[str, ...]]:
@@ -95,11 +131,12 @@ def plan(explanation: Explanation, request: RunRequest, *, run: str, settings: S
     configs: list[dict[str, object]] = []
     places: dict[str, int] = {}
     tasks = {}
-    for block, part in parts.items():
+    for block, part in {**parts, **_callbacks(explanation)}.items():
         place = places.setdefault(repr(part.config), len(configs))
         if place == len(configs):
             configs.append(dict(part.config))
         tasks[block] = _task(part, config=place, within=parts)
+    callbacks = {block.removeprefix(CALLBACK): tasks.pop(block) for block in _callbacks(explanation)}
     return Plan(
         run=run,
         project=explanation.project,
@@ -108,24 +145,37 @@ def plan(explanation: Explanation, request: RunRequest, *, run: str, settings: S
         request=request,
         execution_partition=request.execution_partition or run,
         tasks=tasks,
+        callbacks=callbacks,
         configs=tuple(configs),
         variables=explanation.variables,
         max_in_flight=explanation.max_in_flight or settings.max_in_flight,
         limits=explanation.limits,
         queue_timeout=settings.queue_timeout,
         infrastructure_retries=settings.infrastructure_retries,
+        max_children=settings.max_dynamic_children,
     )
 
 
 def _parts(explanation: Explanation) -> Mapping[str, BlockExplanation]:
     if explanation.pipeline.whole:
         return {WHOLE_PIPELINE: explanation.pipeline}
-    return explanation.blocks
+    steps = {name: step for name, step in explanation.steps.items() if not name.startswith(CALLBACK)}
+    return {**explanation.blocks, **steps}
+
+
+def _callbacks(explanation: Explanation) -> Mapping[str, BlockExplanation]:
+    if explanation.pipeline.whole:
+        return {}
+    return {name: step for name, step in explanation.steps.items() if name.startswith(CALLBACK)}
 
 
 def _task(part: BlockExplanation, *, config: int, within: Mapping[str, object]) -> TaskPlan:
     return TaskPlan(
         upstream=tuple(block for block in part.upstream if block in within),
+        inputs=dict(part.inputs),
+        dynamic=part.dynamic,
+        conditional=part.conditional,
+        callbacks=part.callbacks,
         executor_type=part.executor_type,
         pool=part.pool,
         config=config,
@@ -152,6 +202,36 @@ def accept(plan: Plan, *, now: datetime) -> State:
         created_at=now,
         deadline=now + timedelta(seconds=timeout) if timeout else None,
         tasks={block: TaskRecord(state=TaskState.COMPLETED, attempt=0) for block in plan.carried},
+        fans=plan.fans,
+        items=plan.items,
         outbox=(Debt(kind="run", run_state=RunState.ACCEPTED, at=now),),
         retry_of=plan.retry_of,
     )
+
+
+def carry(plan: Plan, before: Plan, state: State, again: Iterable[str]) -> Plan:
+    """Return the plan of a retry: what completed is kept, children too, but not `again` and what is below."""
+    redone = before.below(again)
+    carried = {
+        block
+        for block, record in state.tasks.items()
+        if record.state is TaskState.COMPLETED and block in plan.tasks and block not in redone
+    }
+    fans: dict[str, Fan] = {}
+    for block in (block for block in state.fans if block in plan.tasks and block not in redone):
+        if block in carried or _keeps_its_place(plan.tasks[block], carried, fans):
+            fans[block] = state.fans[block].again()
+    kept = {name: items for name, items in state.items.items() if name in carried or _child_of(name) in fans}
+    ordered = tuple(block for block in state.tasks if block in carried)
+    return plan.model_copy(update={"carried": ordered, "fans": fans, "items": kept})
+
+
+def _keeps_its_place(task: TaskPlan, carried: Iterable[str], fans: Iterable[str]) -> bool:
+    """Say whether the children of a block are the same again: what they were made from is kept."""
+    return all(
+        block in carried or (kind is Kind.EACH and block in fans) for block, kind in task.inputs.items()
+    ) and all(block in carried or block in task.inputs for block in task.upstream)
+
+
+def _child_of(name: str) -> str:
+    return name.partition(":")[0]

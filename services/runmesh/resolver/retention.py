@@ -10,7 +10,7 @@ import structlog
 from runmesh import subjects
 from runmesh.bus import Bus, Entry
 from runmesh.resolver.plan import Plan
-from runmesh.resolver.state import State
+from runmesh.resolver.state import State, submitted
 from runmesh.resolver.store import Store
 
 _KEEP: Final = timedelta(days=30)
@@ -54,19 +54,27 @@ class Retention:
         run = await self._store.load(state.run)
         if run is None or not run.state.final:
             return False
-        for claim in self._claim_keys(run.plan, run.state):
+        for claim in _claim_keys(run.plan, run.state):
             await self._claims.delete(claim)
+        if run.plan and run.plan.limits:
+            pipeline = subjects.pipeline_key(run.plan.project, run.plan.pipeline)
+            await self._runs.delete(subjects.waiting(pipeline, state.run))
         for key in (subjects.run_plan, subjects.cancelling, subjects.active, subjects.run_state):
             await self._runs.delete(key(state.run))
         return True
 
-    @staticmethod
-    def _claim_keys(plan: Plan | None, state: State) -> list[str]:
-        """Name the claims of every submission that there can have been."""
-        return [
-            subjects.claim(task.executor_type, task.pool, subjects.task_key(state.run, block, attempt, resubmission))
-            for block, task in (plan.tasks if plan else {}).items()
-            if (record := state.tasks.get(block))
-            for attempt in range(1, record.attempt + 1)
-            for resubmission in range(record.resubmission + 1)
-        ]
+
+def _claim_keys(plan: Plan | None, state: State) -> list[str]:
+    """Name the claims of every submission that there can have been."""
+    if plan is None:
+        return []
+    return [
+        subjects.claim(
+            plan.task(name).executor_type,
+            plan.task(name).pool,
+            subjects.task_key(state.run, name, attempt, resubmission),
+        )
+        for name, (attempts, resubmissions) in submitted(state)
+        for attempt in range(1, attempts + 1)
+        for resubmission in range(resubmissions + 1)
+    ]

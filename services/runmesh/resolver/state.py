@@ -4,33 +4,15 @@ The state is also the outbox. Whatever a change obliges us to publish is written
 as a `Debt`, so that a resolver which dies between the two leaves a note for the next one.
 """
 
-import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
-from typing import Final, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from runmesh.events import FINAL_RUN_STATES, FINAL_TASK_STATES, Cause, RequestProblem, RunState, TaskState
-
-_COMPRESS_ABOVE: Final = 2048
-
-
-class Document(BaseModel):
-    """A frozen document in the `runs` bucket, compressed where that pays."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    def encode(self) -> bytes:
-        """Return the stored form: JSON without defaults, compressed if it is long."""
-        text = self.__pydantic_serializer__.to_json(self, exclude_defaults=True)
-        return zlib.compress(text, 1) if len(text) > _COMPRESS_ABOVE else text
-
-    @classmethod
-    def decode(cls, stored: bytes) -> Self:
-        """Read the stored form. Raises ValueError when it is none."""
-        text = stored if stored.startswith(b"{") else zlib.decompress(stored)
-        return cls.model_validate_json(text)
+from runmesh.resolver.document import Document
+from runmesh.resolver.fan import Fan, Items, members
 
 
 class TaskRecord(Document):
@@ -50,6 +32,11 @@ class TaskRecord(Document):
     waiting: bool = False
     """It was said that there is no worker for it."""
     cause: Cause | None = None
+    index: int | None = None
+    """Which child of its block it is."""
+    callback: Literal["failure", "cancelled"] | None = None
+    """The callbacks that it runs, where it is a callback task; `reason` is what they are told."""
+    reason: str | None = None
 
     @property
     def final(self) -> bool:
@@ -71,6 +58,8 @@ class Debt(Document):
     cause: Cause | None = None
     reason: str | None = None
     due_at: datetime | None = None
+    children: int | None = None
+    """How many children the block has."""
 
     def __hash__(self) -> int:
         """Hash what mostly tells debts apart: cheaper than all fields, which pydantic would take."""
@@ -94,6 +83,10 @@ class State(Document):
     """When the run's own timeout ends."""
     ended_at: datetime | None = None
     tasks: dict[str, TaskRecord] = Field(default_factory=dict)
+    fans: dict[str, Fan] = Field(default_factory=dict)
+    """The children of every block that has such."""
+    items: dict[str, Items] = Field(default_factory=dict)
+    """What dynamic blocks, or each of their own children, returned."""
     stopping: tuple[str, ...] | Literal["all"] = ()
     """The blocks whose dispatched tasks were told to stop."""
     outbox: tuple[Debt, ...] = ()
@@ -115,3 +108,12 @@ class State(Document):
     def out(self) -> Mapping[str, TaskRecord]:
         """Return the tasks that were dispatched and have not been reported back."""
         return {block: record for block, record in self.tasks.items() if record.state is TaskState.QUEUED}
+
+
+def submitted(state: State) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield every task that was ever dispatched, with its last attempt and resubmission."""
+    for name, record in state.tasks.items():
+        yield name, (record.attempt, record.resubmission)
+    for block, fan in state.fans.items():
+        for index in members(fan.begun):
+            yield fan.name(block, index), fan.tries.get(index, (1, 0))

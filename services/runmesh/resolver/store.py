@@ -13,7 +13,7 @@ from runmesh.claims import Stop
 from runmesh.cloudevents import headers_for
 from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned
 from runmesh.events import ATTEMPT, FINAL_RUN_STATES, RESUBMISSION, ExecuteTask, RunFact, TaskFact
-from runmesh.resolver.owed import Owed, execute, owed, stopping_keys
+from runmesh.resolver.owed import Owed, command, owed, stopping_keys
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State
 
@@ -129,8 +129,8 @@ class Store:
     async def republish(self, plan: Plan, state: State, ended: Collection[str]) -> None:
         """Give the orders for what is out again: the commands (refused while one is queued or held), and the stop."""
         out = {block: task for block, task in state.out().items() if block not in ended}
-        commands = (execute(plan, block, task.attempt, task.resubmission) for block, task in out.items())
-        posts: list[asyncio.Future[Any]] = [self._post_event(command, plan.project, plan.trace) for command in commands]
+        commands = (command(plan, state, name, task.attempt, task.resubmission) for name, task in out.items())
+        posts: list[asyncio.Future[Any]] = [self._post_event(each, plan.project, plan.trace) for each in commands]
         if state.stopping and out:
             # An older one, of a replica that was slow, may have taken its place.
             stop = Stop(keys=stopping_keys(plan, state), reason=state.reason)

@@ -1,15 +1,16 @@
-"""One turn of a run: a working copy of its state, that takes what happened and then settles."""
+"""One turn of a run: a working copy of its state, and the few changes that everything else is made of.
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Final
+What happened is let in by `taking`, what follows from it is done by `settling` and, for the children of dynamic
+blocks, by `children`.
+"""
 
-from runmesh.events import REPORTED_TASK_STATES, Cause, RunState, TaskFact, TaskState
-from runmesh.resolver.budgets import another_try
-from runmesh.resolver.happened import Admitted, Broken, Cancel, Claimed, NoRoom, Present, RunEvent
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from runmesh.events import Cause, RunState, TaskState
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State, TaskRecord
-from runmesh.subjects import task_key
+from runmesh.subjects import CALLBACK, task_key
 
 _LONGEST_REASON: Final = 1000
 """Characters: a state has room for the reasons of many tasks, and the facts hold them whole."""
@@ -22,6 +23,7 @@ class Turn:
     def __init__(self, plan: Plan, state: State, now: datetime) -> None:
         self.plan, self.before, self.now = plan, state, now
         self.tasks = dict(state.tasks)
+        self.fans, self.items = dict(state.fans), dict(state.items)
         self.run_state, self.reason = state.state, state.reason
         self.stopping, self.admitted = state.stopping, state.admitted
         self.outbox = list(state.outbox)
@@ -31,6 +33,8 @@ class Turn:
         """Return the state after the turn; the very same object if nothing changed."""
         changes = {
             "tasks": self.tasks,
+            "fans": self.fans,
+            "items": self.items,
             "state": self.run_state,
             "reason": self.reason,
             "stopping": self.stopping,
@@ -43,273 +47,107 @@ class Turn:
         after = self.before.model_copy(update=changed)
         return after.model_copy(update={"ended_at": self.now}) if after.final and not self.before.final else after
 
-    # --- what happened -------------------------------------------------------------------------
+    # --- what is so ----------------------------------------------------------------------------
 
-    def take(self, event: RunEvent) -> None:
-        """Let one thing happen; what comes too late changes nothing."""
-        if self.before.final:
-            return
-        match event:
-            case TaskFact():
-                self._report(event)
-            case Cancel(blocks, reason):
-                self._cancel(blocks, reason)
-            case Claimed(block, key):
-                self._claimed(block, key)
-            case Present(pools):
-                self._present(pools)
-            case Admitted() | NoRoom():
-                self._gate(event)
-            case Broken(reason):
-                self._break(reason)
+    @property
+    def ending(self) -> bool:
+        """Nothing more is begun, and what runs is stopped."""
+        return self.run_state in ENDING
 
-    def _report(self, fact: TaskFact) -> None:
-        record = self.tasks.get(fact.block)
-        if record is None or record.state is not TaskState.QUEUED or fact.key != self._key(fact.block, record):
-            return
-        if fact.late or fact.state not in REPORTED_TASK_STATES:
-            return
-        self._forget_command(fact)
-        if fact.state is TaskState.FAILED and self.run_state not in ENDING and self._again(fact, record):
-            return
-        self._end(fact.block, record, fact.state, fact.cause)
-        if fact.state is TaskState.FAILED:
-            self._failed(fact)
+    def key(self, name: str, record: TaskRecord) -> str:
+        """Return the key of a task's submission."""
+        return task_key(self.plan.run, name, record.attempt, record.resubmission)
 
-    def _forget_command(self, fact: TaskFact) -> None:
-        """Owe no command whose task has ended: whoever ended it had it, whether this replica knows that or not."""
-        submission = (fact.block, fact.attempt, fact.resubmission)
-        self.outbox = [
-            debt
-            for debt in self.outbox
-            if debt.kind != "execute" or (debt.block, debt.attempt, debt.resubmission) != submission
-        ]
+    def out(self, name: str) -> bool:
+        """Say whether a task is dispatched and not reported back."""
+        record = self.tasks.get(name)
+        return record is not None and record.state is TaskState.QUEUED
 
-    def _again(self, fact: TaskFact, record: TaskRecord) -> bool:
-        """Put a failed task back if its cause leaves it another try; what was stopped by name gets none."""
-        if fact.block in self.stopping:
-            return False
-        again = another_try(self.plan, record, fact)
-        if again is None:
-            return False
-        delay, record = again
-        due_at = self.now + timedelta(seconds=delay)
-        self.tasks[fact.block] = record.model_copy(
-            update={"state": TaskState.RETRYING, "due_at": due_at, "since": None, "claimed": False}
-        )
-        self.outbox.append(
-            Debt(
-                kind="task",
-                at=self.now,
-                block=fact.block,
-                state=TaskState.RETRYING,
-                attempt=fact.attempt,
-                resubmission=fact.resubmission,
-                n=fact.n + 1,
-                cause=fact.cause,
-                reason=_short(fact.reason),
-                due_at=due_at,
-            )
-        )
-        return True
+    def final(self, name: str) -> bool:
+        """Say whether a task has ended."""
+        record = self.tasks.get(name)
+        return record is not None and record.final
 
-    def _failed(self, fact: TaskFact) -> None:
-        if not self.plan.request.allow_blocks_to_fail and self.run_state not in ENDING:
-            because = f": {fact.reason}" if fact.reason else ""
-            self._turn_to(RunState.FAILING, f"block {fact.block!r} failed ({fact.cause or Cause.USER}){because}")
+    def completed(self, name: str) -> bool:
+        """Say whether it ended well."""
+        record = self.tasks.get(name)
+        return record is not None and record.state is TaskState.COMPLETED
 
-    def _cancel(self, blocks: tuple[str, ...] | None, reason: str | None) -> None:
-        if blocks is None:
-            if self.run_state not in ENDING:
-                self._turn_to(RunState.CANCELLING, reason or "cancelled")
-            return
-        known = [block for block in dict.fromkeys(blocks) if block in self.plan.tasks and not self._final(block)]
-        for block in known:
-            if not self._out(block):
-                self._end(block, self.tasks.get(block), TaskState.CANCELLED, Cause.CANCELLED, tell=True)
-        out = tuple(block for block in known if self._out(block) and block not in self.stopping)
-        if out and self.stopping != "all":
-            self.stopping = (*self.stopping, *out)
-            self.outbox.append(Debt(kind="stop", at=self.now, n=len(self.stopping), reason=reason))
-
-    def _claimed(self, block: str, key: str) -> None:
-        record = self.tasks.get(block)
-        if record and record.state is TaskState.QUEUED and key == self._key(block, record):
-            self.tasks[block] = record.model_copy(update={"claimed": True})
-
-    def _present(self, pools: frozenset[tuple[str, str]]) -> None:
-        """Say once, for every queued task without a worker, that it waits."""
-        self.absent = self.plan.pools - pools
-        for block, record in self.tasks.items() if self.absent else ():
-            reason = self._waiting(block)
-            if record.state is TaskState.QUEUED and reason and not record.claimed and not record.waiting:
-                self.tasks[block] = record.model_copy(update={"waiting": True})
-                self._owe_task(block, record, TaskState.QUEUED, n=1, reason=reason)
-
-    def _waiting(self, block: str) -> str | None:
-        task = self.plan.tasks[block]
+    def waiting(self, name: str) -> str | None:
+        """Say why a task waits in its queue, if there is nobody to take it."""
+        task = self.plan.task(name)
         if (task.executor_type, task.pool) not in self.absent:
             return None
         return f"waiting: no {task.executor_type} worker of pool {task.pool!r} has reported"
 
-    def _break(self, reason: str) -> None:
-        if self.run_state not in ENDING:
-            self._turn_to(RunState.FAILING, reason)
+    # --- what changes --------------------------------------------------------------------------
 
-    def _gate(self, event: Admitted | NoRoom) -> None:
-        """Let the run begin, or wait, or give it up; what comes too late changes nothing."""
-        if self.admitted or self.run_state is not RunState.ACCEPTED:
-            return
-        if isinstance(event, Admitted):
-            self.admitted, self.reason = True, None
-        elif self.plan.limits and self.plan.limits.skip:
-            self._turn_to(RunState.CANCELLING, f"skipped: {event.reason}")
-        elif self.reason is None:
-            self._wait(f"waiting: {event.reason}")
-
-    def _wait(self, reason: str) -> None:
-        """Say once why the run does not begin: with the fact that it is accepted, if that is not told yet."""
-        self.reason = _short(reason)
-        self.outbox = [
-            debt.model_copy(update={"reason": self.reason}) if debt.run_state is RunState.ACCEPTED else debt
-            for debt in self.outbox
-        ]
-
-    def _check_deadline(self) -> None:
-        if self.before.deadline and self.now >= self.before.deadline and self.run_state not in ENDING:
-            self._turn_to(RunState.FAILING, f"the run exceeded its timeout of {self.plan.request.timeout:g} s")
-
-    # --- what follows --------------------------------------------------------------------------
-
-    def settle(self) -> None:
-        """Bring the run to rest: nothing more follows until the next event."""
-        if self.before.final:
-            return
-        self._check_deadline()
-        self._spread_failure()
-        if self.run_state in ENDING:
-            self._stop_everything()
-        elif self.admitted:
-            self._dispatch()
-        if all(self._final(block) for block in self.plan.tasks):
-            self._finish()
-
-    def _spread_failure(self) -> None:
-        """Give up what is below a task that ended without completing."""
-        broken = [
-            block for block, record in self.tasks.items() if record.final and record.state is not TaskState.COMPLETED
-        ]
-        while broken:
-            for block in self.plan.downstream[broken.pop()]:
-                if block not in self.tasks:
-                    self._end(block, None, TaskState.UPSTREAM_FAILED, None, tell=True)
-                    broken.append(block)
-
-    def _stop_everything(self) -> None:
-        for block in self.plan.tasks:
-            if not self._final(block) and not self._out(block):
-                self._end(block, self.tasks.get(block), TaskState.CANCELLED, Cause.CANCELLED, tell=True)
-        if self.stopping != "all" and any(self._out(block) for block in self.plan.tasks):
-            self.stopping = "all"
-            self.outbox.append(Debt(kind="stop", at=self.now, reason=self.reason))
-
-    def _dispatch(self) -> None:
-        free = self.plan.max_in_flight - sum(record.state is TaskState.QUEUED for record in self.tasks.values())
-        for block in self._ready():
-            if free <= 0:
-                break
-            free -= 1
-            self._send(block)
-
-    def _ready(self) -> Sequence[str]:
-        due = [block for block, record in self.tasks.items() if record.due_at and record.due_at <= self.now]
-        completed = {block for block, record in self.tasks.items() if record.state is TaskState.COMPLETED}
-        fresh = [
-            block
-            for block, task in self.plan.tasks.items()
-            if block not in self.tasks and completed.issuperset(task.upstream)
-        ]
-        return due + fresh
-
-    def _send(self, block: str) -> None:
-        waiting = self._waiting(block)
-        queued = {"state": TaskState.QUEUED, "since": self.now, "due_at": None, "waiting": waiting is not None}
-        before = self.tasks.get(block)
-        record = self.tasks[block] = before.model_copy(update=queued) if before else TaskRecord.model_validate(queued)
-        if self.run_state is RunState.ACCEPTED:
-            self._turn_to(RunState.RUNNING, waiting)
-        self._owe_task(block, record, TaskState.QUEUED, reason=waiting)
-        self.outbox.append(
-            Debt(kind="execute", at=self.now, block=block, attempt=record.attempt, resubmission=record.resubmission)
-        )
-
-    def _finish(self) -> None:
-        states = {self.tasks[block].state for block in self.plan.tasks}
-        if states <= {TaskState.COMPLETED}:
-            self._turn_to(RunState.COMPLETED, None)
-        elif self.run_state is RunState.CANCELLING:
-            self._turn_to(RunState.CANCELLED, self.reason)
-        elif self.run_state is RunState.FAILING or states & {TaskState.FAILED, TaskState.UPSTREAM_FAILED}:
-            self._turn_to(RunState.FAILED, self.reason or self._why_failed())
-        else:
-            self._turn_to(RunState.CANCELLED, self.reason)
-
-    def _why_failed(self) -> str:
-        failed = [block for block in self.plan.tasks if self.tasks[block].state is TaskState.FAILED]
-        return f"failed: {', '.join(failed[:5])}{', …' if len(failed) > 5 else ''}" if failed else "upstream cancelled"  # noqa: PLR2004 - a line's worth
-
-    # --- small change --------------------------------------------------------------------------
-
-    def _turn_to(self, state: RunState, reason: str | None) -> None:
-        self.run_state, self.reason = state, _short(reason)
+    def turn_to(self, state: RunState, reason: str | None) -> None:
+        """Bring the run into another state, and owe the fact."""
+        self.run_state, self.reason = state, short(reason)
         self.outbox.append(Debt(kind="run", run_state=state, at=self.now, reason=self.reason))
 
-    def _end(
-        self, block: str, record: TaskRecord | None, state: TaskState, cause: Cause | None, *, tell: bool = False
-    ) -> None:
-        """Make a task final; `tell` where no worker reports it."""
-        record = record or TaskRecord(state=state, attempt=0)
-        self.tasks[block] = record.model_copy(
-            update={"state": state, "cause": cause, "due_at": None, "since": None, "claimed": False}
-        )
-        if tell:
-            self._owe_task(block, record, state, n=1, cause=cause)
+    def fail(self, reason: str) -> None:
+        """Let the run fail, unless it may, or is ending already."""
+        if not self.plan.request.allow_blocks_to_fail and not self.ending:
+            self.turn_to(RunState.FAILING, reason)
 
-    def _owe_task(
-        self,
-        block: str,
-        record: TaskRecord,
-        state: TaskState,
-        *,
-        n: int = 0,
-        cause: Cause | None = None,
-        reason: str | None = None,
-    ) -> None:
+    def send(self, name: str, index: int | None = None) -> None:
+        """Dispatch a task: for the first time, or again."""
+        waiting = self.waiting(name)
+        queued = {"state": TaskState.QUEUED, "since": self.now, "due_at": None, "waiting": waiting is not None}
+        before = self.tasks.get(name)
+        if before is None:
+            before = TaskRecord(state=TaskState.QUEUED, index=index)
+        record = self.tasks[name] = before.model_copy(update=queued)
+        if self.run_state is RunState.ACCEPTED:
+            self.turn_to(RunState.RUNNING, waiting)
+        self.owe_task(name, record, TaskState.QUEUED, reason=waiting)
         self.outbox.append(
-            Debt(
-                kind="task",
-                at=self.now,
-                block=block,
-                state=state,
-                attempt=record.attempt,
-                resubmission=record.resubmission,
-                n=n,
-                cause=cause,
-                reason=reason,
-            )
+            Debt(kind="execute", at=self.now, block=name, attempt=record.attempt, resubmission=record.resubmission)
         )
 
-    def _key(self, block: str, record: TaskRecord) -> str:
-        return task_key(self.plan.run, block, record.attempt, record.resubmission)
+    def end(self, name: str, state: TaskState, cause: Cause | None = None, reason: str | None = None) -> None:
+        """Make a task final whose end no worker reports, and owe the fact."""
+        record = self.tasks.get(name) or TaskRecord(state=state, attempt=0)
+        self.note_end(name, record, state, cause)
+        self.owe_task(name, record, state, n=1, cause=cause, reason=short(reason))
 
-    def _out(self, block: str) -> bool:
-        record = self.tasks.get(block)
-        return record is not None and record.state is TaskState.QUEUED
+    def stop(self, name: str) -> None:
+        """Cancel a task that is not out; the callbacks of one that was out before are run."""
+        record = self.tasks.get(name)
+        self.end(name, TaskState.CANCELLED, Cause.CANCELLED)
+        if record is not None:
+            self.call_back(name, record, "cancelled", "cancelled")
 
-    def _final(self, block: str) -> bool:
-        record = self.tasks.get(block)
-        return record is not None and record.final
+    def note_end(self, name: str, record: TaskRecord, state: TaskState, cause: Cause | None) -> None:
+        """Make a task final. Of a child only its bit remains."""
+        if record.index is None or record.callback:
+            self.tasks[name] = record.model_copy(
+                update={"state": state, "cause": cause, "due_at": None, "since": None, "claimed": False}
+            )
+            return
+        block = name.partition(":")[0]
+        fan = self.fans[block].end(state, 1 << record.index, cause if state is TaskState.FAILED else None)
+        self.fans[block] = fan.tried(record.index, record.attempt, record.resubmission)
+        del self.tasks[name]
+
+    def call_back(self, name: str, record: TaskRecord, status: Literal["failure", "cancelled"], reason: str) -> None:
+        """Dispatch the block's callbacks as a task of their own, where it has such."""
+        if status not in self.plan.task(name).callbacks or record.callback:
+            return
+        callback = f"{CALLBACK}{name}"
+        self.tasks[callback] = TaskRecord(
+            state=TaskState.QUEUED, index=record.index, callback=status, reason=short(reason)
+        )
+        self.send(callback)
+
+    def owe_task(self, name: str, record: TaskRecord, state: TaskState, **details: Any) -> None:
+        """Owe a fact about a task; `details` are more fields of the debt."""
+        submission = {"block": name, "attempt": record.attempt, "resubmission": record.resubmission}
+        self.outbox.append(Debt(kind="task", at=self.now, state=state, **submission, **details))
 
 
-def _short(reason: str | None) -> str | None:
+def short(reason: str | None) -> str | None:
+    """Cut a reason to what a state has room for."""
     return reason if reason is None or len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"

@@ -1,0 +1,189 @@
+"""The children of dynamic blocks: when they are made, which may go, and what becomes of their block.
+
+A block gets its fan as soon as it is known how many parts each of its inputs has. Its children then go one by one as
+their own inputs complete, so that nobody waits for the slowest of a level. The block itself ends when all of them
+have, in the state of the worst.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from runmesh.events import Cause, TaskState
+from runmesh.projects.fanout import PARTED, Kind, item_of, positions, steps, width
+from runmesh.resolver.fan import Fan, Items, members, named, spread
+from runmesh.resolver.plan import Plan, TaskPlan
+from runmesh.resolver.state import State, TaskRecord
+from runmesh.resolver.turn import Turn
+from runmesh.subjects import CALLBACK
+
+
+def records(turn: Turn, block: str) -> list[str]:
+    """Name the children of a block that have a record: those that are out, or wait for another try."""
+    if block not in turn.fans:
+        return []
+    return [name for name, record in turn.tasks.items() if _is_child(name, record, block)]
+
+
+def _is_child(name: str, record: TaskRecord, block: str) -> bool:
+    return record.index is not None and not record.callback and name.partition(":")[0] == block
+
+
+def fan_out(turn: Turn) -> None:
+    """Make the children of every block whose number of children is known now."""
+    for block in turn.plan.fanning:
+        if block not in turn.fans and block not in turn.tasks:
+            _fan_out(turn, block)
+
+
+def _fan_out(turn: Turn, block: str) -> None:
+    task = turn.plan.tasks[block]
+    factors = [_factor(turn, name, kind) for name, kind in task.inputs.items()]
+    known = tuple(factor for factor in factors if factor is not None)
+    if len(known) < len(factors):
+        return
+    fan = Fan(width=width(known), factors=known)
+    if fan.width + sum(other.width for other in turn.fans.values()) > turn.plan.max_children:
+        message = f"{fan.width:,} children: a run may have {turn.plan.max_children:,} in all (max_dynamic_children)"
+        _refuse(turn, block, message)
+        return
+    fan = fan.model_copy(update={"names": _names(turn, task)})
+    if clash := _clash(turn, block, fan):
+        _refuse(turn, block, f"two tasks would be called {clash!r}")
+        return
+    turn.fans[block] = fan
+    turn.owe_task(block, TaskRecord(state=TaskState.RUNNING, attempt=0), TaskState.RUNNING, children=fan.width)
+
+
+def _refuse(turn: Turn, block: str, message: str) -> None:
+    turn.end(block, TaskState.FAILED, Cause.CONFIG, message)
+    turn.fail(f"block {block!r} failed (config): {message}")
+
+
+def _factor(turn: Turn, name: str, kind: Kind) -> int | None:
+    """Return how many parts an upstream block has, None while that isn't known."""
+    match kind:
+        case Kind.ITEMS:
+            return turn.items[name].count if name in turn.items else None
+        case Kind.EACH:
+            return turn.fans[name].width if name in turn.fans else None
+        case Kind.ITEMS_OF_EACH:
+            return sum(each.count for each in _nested(turn, name)) if turn.completed(name) else None
+        case _:
+            return 1
+
+
+def _nested(turn: Turn | State, block: str) -> list[Items]:
+    """Return what the children of a dynamic block returned, in their order."""
+    fan = turn.fans[block]
+    return [turn.items[fan.name(block, child)] for child in range(fan.width)]
+
+
+def _names(turn: Turn, task: TaskPlan) -> tuple[str, ...]:
+    """Take the names that a dynamic block gives; where several inputs have parts, children go by their index."""
+    parted = [(name, kind) for name, kind in task.inputs.items() if kind in PARTED]
+    match parted:
+        case [(name, Kind.ITEMS)]:
+            return named([turn.items[name]], nested=False)
+        case [(name, Kind.ITEMS_OF_EACH)]:
+            return named(_nested(turn, name), nested=True)
+    return ()
+
+
+def _clash(turn: Turn, block: str, fan: Fan) -> str | None:
+    """Return a name that two children, or a child and another block, would have."""
+    seen: set[str] = set()
+    for name in fan.names:
+        if name in seen:
+            return f"{block}:{name}"
+        seen.add(name)
+    return next((name for name in turn.plan.tasks if name.startswith(f"{block}:")), None)
+
+
+def give_up_below(turn: Turn) -> None:
+    """End, without beginning them, the children below what ended without completing."""
+    for block, fan in tuple(turn.fans.items()):
+        if fan.begun == fan.everyone:
+            continue
+        for state, lost in _lost(turn, block, fan):
+            unbegun = lost & ~turn.fans[block].begun
+            if unbegun:
+                turn.fans[block] = turn.fans[block].end(state, unbegun)
+
+
+def _lost(turn: Turn, block: str, fan: Fan) -> list[tuple[TaskState, int]]:
+    """Return the children that can't run, by how they end: as in Mage, by a condition only if nothing failed."""
+    ended = list(_ended_above(turn, block, fan))
+    conditions = [(state, bits) for state, bits in ended if state is TaskState.CONDITION_FAILED]
+    failures = [(TaskState.UPSTREAM_FAILED, bits) for state, bits in ended if state is not TaskState.CONDITION_FAILED]
+    return [*failures, *conditions]
+
+
+def _ended_above(turn: Turn, block: str, fan: Fan) -> Iterator[tuple[TaskState, int]]:
+    """Yield how parts of the upstream blocks ended that did not complete, and which children needed those."""
+    task = turn.plan.tasks[block]
+    moves = dict(zip(task.inputs, zip(steps(fan.factors), fan.factors, strict=True), strict=True))
+    for name in task.upstream:
+        if task.inputs.get(name) is Kind.EACH and name in turn.fans:
+            for state, bits in turn.fans[name].ended.items():
+                if state is not TaskState.COMPLETED:
+                    yield state, spread(bits, *moves[name], fan.width)
+        elif turn.final(name) and not turn.completed(name):
+            yield turn.tasks[name].state, fan.everyone
+
+
+def give_up(turn: Turn, block: str) -> None:
+    """Cancel the children of a block that have not begun."""
+    fan = turn.fans[block]
+    if unbegun := fan.everyone & ~fan.begun:
+        turn.fans[block] = fan.end(TaskState.CANCELLED, unbegun)
+
+
+def gather(turn: Turn) -> None:
+    """End every block whose children have all ended."""
+    for block, fan in tuple(turn.fans.items()):
+        if fan.over and not turn.final(block):
+            counts = ", ".join(f"{count:,} {state}" for state, count in fan.counts().items())
+            turn.end(block, fan.state, fan.cause, f"{fan.width:,} children{': ' if counts else ''}{counts}")
+
+
+def ready(turn: Turn, most: int) -> Iterator[tuple[str, int]]:
+    """Yield the children that may go, at most so many."""
+    found = ((block, index) for block in turn.fans if not turn.final(block) for index in members(_ready(turn, block)))
+    return islice(found, max(most, 0))
+
+
+def _ready(turn: Turn, block: str) -> int:
+    task, fan = turn.plan.tasks[block], turn.fans[block]
+    bits = fan.everyone & ~fan.begun
+    for place, name in enumerate(task.inputs):
+        if not bits or name not in task.upstream:
+            continue
+        if task.inputs[name] is Kind.EACH:
+            bits &= spread(turn.fans[name].completed, steps(fan.factors)[place], fan.factors[place], fan.width)
+        elif not turn.completed(name):
+            return 0
+    return bits
+
+
+def part_of(plan: Plan, state: State, name: str, index: int | None) -> str:
+    """Say which parts of its inputs a task gets, as the runtime's `--dynamic-index` reads it."""
+    task = plan.task(name)
+    inputs = tuple(task.inputs.items())
+    if index is None:
+        return "-:" + ",".join(f"*{state.fans[above].width}" if kind is Kind.ALL else "-" for above, kind in inputs)
+    fan = state.fans[name.removeprefix(CALLBACK).partition(":")[0]]
+    places = positions(index, fan.factors)
+    return f"{index}:" + ",".join(_part(state, *each, place) for each, place in zip(inputs, places, strict=True))
+
+
+def _part(state: State, name: str, kind: Kind, place: int) -> str:
+    match kind:
+        case Kind.ITEMS | Kind.EACH:
+            return str(place)
+        case Kind.ITEMS_OF_EACH:
+            child, item = item_of(place, [each.count for each in _nested(state, name)])
+            return f"{child}.{item}"
+        case Kind.ALL:
+            return f"*{state.fans[name].width}"
+        case Kind.WHOLE:
+            return "-"

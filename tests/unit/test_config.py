@@ -12,7 +12,6 @@ from runmesh.events import RunRequest
 from runmesh.projects import load_pipeline, load_project
 from runmesh.resolver.explain import explain_pipeline
 from runmesh.resolver.merging import Origin, Tree, leaves, merge, tree, values, without_nulls
-from runmesh.resolver.refusals import Rules
 from tests.unit.shop import Shop
 
 
@@ -182,20 +181,6 @@ def test_provenance_names_every_value_and_nothing_else(shop: Shop) -> None:
     assert {path.split(".")[0] for path in found.provenance} == {
         key for key, value in found.config.items() if value != {}
     }
-
-
-def test_policy_beats_everything(shop: Shop) -> None:
-    shop.ask({"executor_type": "k8s", "executor_config": {"namespace": "mine", "keep": 1}})
-    project = load_project(shop.path, {})
-    found = explain_pipeline(
-        project,
-        load_pipeline(project, "orders"),
-        RunRequest(pipeline="orders", executor_config={"k8s": {"namespace": "stolen"}}),
-        {},
-        rules=Rules(policy={"k8s": {"namespace": "guarded"}}),
-    ).blocks["load"]
-    assert found.config == {"namespace": "guarded", "keep": 1}
-    assert found.provenance == {"namespace": "policy", "keep": "block"}
 
 
 # --- what a level is for --------------------------------------------------------------------------

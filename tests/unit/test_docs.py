@@ -8,6 +8,8 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from runmesh import subjects
+from runmesh.projects import yaml_text
+from runmesh.resolver.policy import policy_of
 from runmesh.settings import PREFIX, Settings
 from runmesh.subjects import ExecutorType
 
@@ -42,6 +44,18 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
     found = re.search(r"<!-- settings:.*?-->\n(.*?)\n<!-- end -->", page, re.DOTALL)
     assert found
     assert found[1] == settings_table(), f"docs/operating.md should hold:\n\n{settings_table()}\n"
+
+
+def test_the_example_of_a_policy_is_one() -> None:
+    page = (ROOT / "docs/operating.md").read_text()
+    found = re.search(r"<!-- policy:.*?-->\n```yaml\n(.*?)```\n<!-- end -->", page, re.DOTALL)
+    assert found
+    policy = policy_of(yaml_text.parse(found[1], "policy.yaml"), "policy.yaml")
+    assert set(policy.guards) == {"k8s", "local_python"}
+    assert policy.guard("k8s").maxima["job.active_deadline_seconds"].value == 7200
+    assert policy.guard("local_python").enforced
+    assert not policy.allow_inline
+    assert not policy.allow_overrides
 
 
 def test_every_subject_is_documented() -> None:

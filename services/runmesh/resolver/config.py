@@ -1,15 +1,16 @@
 """The configuration of each task: merged from its levels, checked, every value with the level it came from.
 
-Later wins, deeply; lists replace; null unsets, so that the executor's default holds::
+Later wins, deeply; lists replace; null unsets, so that the policy's or else the executor's default holds::
 
     default                built into the executor's Config
     environment            the variables that Mage names; RUNMESH_RUNTIME
+    policy                 the installation's, where it only fills gaps (see `policy`)
     project                metadata.yaml: k8s_executor_config, ecs_config, …; local_python_config, runtime (ours)
     pipeline               executor_config: belongs to the pipeline's own executor type, other blocks skip it
     block                  executor_config
     request                runtime; executor_config, by type
     request.block_config   by block
-    policy                 the installation's guard rails, by type
+    policy                 the installation's, where it is enforced
 
 Where a request sends a task elsewhere than the project does, what the project's pipeline or block says for the other
 place is skipped too; so is what is only for remote executors where a task runs locally. `runtime` belongs to no type,
@@ -18,6 +19,7 @@ and is never skipped. Tasks whose levels say the same share one `Configuration`.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Final, NamedTuple
 
 from runmesh.errors import Invalid, Problem
@@ -27,7 +29,8 @@ from runmesh.projects import Block, Pipeline, Project, Templates, holds_secret
 from runmesh.projects.templates import is_template
 from runmesh.resolver import mage
 from runmesh.resolver.choice import ExecutorChoice, Skipped
-from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, merge, tree, values, without_nulls
+from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, merge, planted, tree, values, without_nulls
+from runmesh.resolver.policy import Policy, excessive, forbidden, replaced
 from runmesh.resolver.validation import Fault, config_of, defaults_of, secrets, time_limit, validate
 
 Config = Mapping[str, Any]
@@ -62,7 +65,7 @@ class Configuration:
         """Yield all that is wrong, as the problems of one block (None: of the whole pipeline)."""
         yield from self.errors
         for fault in self.faults:
-            origin = self._origin(fault.path)
+            origin = fault.origin or self._origin(fault.path)
             where = self._place(fault.path, origin, block, file)
             level = f" ({origin} level{f', {file}' if origin == 'block' else ''})" if origin else ""
             yield Problem(where, f"{fault.message}{level}", fault.hint)
@@ -112,8 +115,8 @@ class Configurations:
     environment: Mapping[str, str]
     templates: Templates | None
     """None: the document came in a request, and is never rendered."""
-    policy: Mapping[str, Config]
-    _bases: dict[str, Tree] = field(default_factory=dict)
+    policy: Policy
+    _projects: dict[str, Tree] = field(default_factory=dict)
     _settled: dict[tuple[object, ...], Configuration] = field(default_factory=dict)
 
     def settle(self, choice: ExecutorChoice, of_pipeline: ExecutorChoice, block: Block | None) -> Configuration:
@@ -143,14 +146,16 @@ class Configurations:
         yield _Part(Origin("request"), request.executor_config.get(chosen, {}))
         if block:
             yield _Part(Origin("request.block_config"), request.block_config.get(block.uuid, {}))
-        yield _Part(Origin("policy"), self.policy.get(chosen, {}))
 
     def _merged(self, executor_type: str, parts: list[_Part], where: str, *, whole: bool) -> Configuration:
         said, skipped, problems = self._said(executor_type, parts, where)
-        merged = self._base(executor_type)
-        for level, config in said:
-            merged = merge(merged, tree(config, level))
-        merged = without_nulls(merged)
+        own = [self._of_project(executor_type), *(tree(config, level) for level, config in said)]
+        guard, environment = self.policy.guard(executor_type), self._of_environment(executor_type)
+        below = reduce(merge, own, merge(environment, guard.filled))
+        below = merge(guard.filled, without_nulls(below))
+        skipped += replaced(environment, guard.filled, guard.source)
+        skipped += replaced(below, guard.enforced, guard.source)
+        merged = without_nulls(merge(below, guard.enforced))
         common, faults = validate(executor_type, values(merged))
         merged = merge(defaults_of(executor_type), merged)
         found, settled = dict(leaves(merged)), values(merged)
@@ -163,7 +168,10 @@ class Configurations:
             common=common,
             time_limit=limit,
             skipped=tuple(skipped),
-            faults=(*faults, *wrong_limits, *secrets(executor_type, found)),
+            faults=(
+                *(*faults, *wrong_limits, *secrets(executor_type, found)),
+                *(*forbidden(guard, own), *excessive(guard, found)),
+            ),
             warnings=tuple(self._warnings(executor_type, found)),
             errors=tuple(problems),
             differs=self._differs(executor_type, levels, found, whole=whole),
@@ -191,24 +199,26 @@ class Configurations:
                 problems.extend(error.problems)
         return said, skipped, problems
 
-    def _base(self, executor_type: str) -> Tree:
-        """Merge the levels that all tasks of one type share."""
-        if executor_type not in self._bases:
-            project = tree(self._of_project(executor_type), Origin("project"))
-            if runtime := self.project.runtime:
-                project = {_RUNTIME: Leaf(runtime, Origin("project", "metadata.yaml: runtime"))} | project
-            self._bases[executor_type] = merge(self._of_environment(executor_type), project)
-        return self._bases[executor_type]
-
     def _of_environment(self, executor_type: str) -> Tree:
         names = {**mage.ENVIRONMENT.get(executor_type, {}), "RUNMESH_RUNTIME": _RUNTIME}
-        return {
-            key: Leaf(self.environment[name], Origin("environment", name))
-            for name, key in names.items()
+        if executor_type == "k8s":
+            names |= mage.DEFAULTS
+        said = (
+            planted(path, Leaf(self.environment[name], Origin("environment", name)))
+            for name, path in names.items()
             if self.environment.get(name)
-        }
+        )
+        return reduce(merge, said, {})
 
-    def _of_project(self, executor_type: str) -> Config:
+    def _of_project(self, executor_type: str) -> Tree:
+        if executor_type not in self._projects:
+            found = tree(self._document(executor_type), Origin("project"))
+            if runtime := self.project.runtime:
+                found = {_RUNTIME: Leaf(runtime, Origin("project", "metadata.yaml: runtime"))} | found
+            self._projects[executor_type] = found
+        return self._projects[executor_type]
+
+    def _document(self, executor_type: str) -> Config:
         config = self.project.document.get(project_key(executor_type))
         return _unwrapped(executor_type, config)[0] if isinstance(config, Mapping) else {}
 
@@ -244,7 +254,7 @@ class Configurations:
             return {}
         names = mage.ENVIRONMENT.get(executor_type, {})
         named = {key: self.environment[name] for name, key in names.items() if self.environment.get(name)}
-        shared = {"environment": named, "project": self._of_project(executor_type)}
+        shared = {"environment": named, "project": self._document(executor_type)}
         theirs = mage.flat(mage.configuration(executor_type, shared | dict(levels), whole=whole))
         ours = {path: leaf.value for path, leaf in found.items() if leaf.origin not in _NOT_MAGES and path != _RUNTIME}
         changed = {path: theirs.get(path) for path, value in ours.items() if theirs.get(path) != value}

@@ -34,6 +34,7 @@ from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
 from runmesh.resolver.config import Configuration, Configurations
 from runmesh.resolver.explanation import BlockExplanation, Explanation, PipelineExplanation
 from runmesh.resolver.limits import concurrency
+from runmesh.resolver.policy import Policy, read
 from runmesh.resolver.refusals import Rules
 from runmesh.resolver.selection import NEVER_EXECUTED, select, unknown_blocks
 from runmesh.resolver.triggered import trigger_of, triggered
@@ -56,7 +57,7 @@ def explain(
     """Say where each block of a pipeline would run, with what and why; needs no NATS, and never raises on mistakes.
 
     `pipeline` is a name, or a document. It is what is explained, whatever the request calls it. `environment` is all
-    that templates and DEFAULT_EXECUTOR_TYPE see.
+    that templates, DEFAULT_EXECUTOR_TYPE, RUNMESH_RUNTIME and the policy's variables see.
     """
     path = Path(project_dir)
     name = pipeline if isinstance(pipeline, str) else str(pipeline.get("uuid", ""))
@@ -67,12 +68,17 @@ def explain(
     except (Invalid, Undecodable) as error:
         errors += error.problems if isinstance(error, Invalid) else [Problem("request", str(error))]
     try:
+        policy = read(environment)
+    except Invalid as error:
+        policy = Policy()
+        errors += error.problems
+    try:
         project, loaded, triggers = load_documents(path, pipeline, environment)
     except Invalid as error:
         unread = PipelineExplanation(name=name, errors=error.problems)
         return Explanation(project=path.name, pipeline=unread, errors=(*errors, *error.problems))
     document = None if isinstance(pipeline, str) else pipeline
-    rules = Rules()
+    rules = Rules(policy=policy)
     digest, asked = revision(project.path) if project.exists else "", triggered(asked, triggers)
     explainer = _Explainer(project, loaded, asked, environment, digest, rules, document, triggers)
     found = explainer.explanation()

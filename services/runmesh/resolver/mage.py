@@ -42,6 +42,18 @@ ENVIRONMENT: Final[Mapping[str, Mapping[str, str]]] = {
     "pyspark": {"MAGE_EC2_SUBNET_ID": "ec2_subnet_id"},
 }
 """The variables that Mage reads, and the configuration key that each one stands for."""
+_RESOURCES: Final = {
+    f"RESOURCE_{kind}_{what}".upper(): f"resource_{kind}.{what}"
+    for kind in ("requests", "limits")
+    for what in ("cpu", "memory")
+}
+DEFAULTS: Final[Mapping[str, str]] = {
+    **{f"K8S_EXECUTOR_DEFAULT_{name}": path for name, path in _RESOURCES.items()},
+    "K8S_EXECUTOR_DEFAULT_SERVICE_ACCOUNT_NAME": "service_account_name",
+}
+"""Variables for k8s that Mage documents, and that only Mage Pro reads: the dotted path that each one stands for."""
+MAXIMA: Final[Mapping[str, str]] = {f"K8S_EXECUTOR_MAX_{name}": path for name, path in _RESOURCES.items()}
+"""Likewise: how much may be asked for."""
 REMOTE_KEYS: Final = frozenset(
     (
         # K8sExecutorConfig

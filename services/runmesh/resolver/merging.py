@@ -60,6 +60,12 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def planted(path: str, leaf: Leaf) -> Tree:
+    """Return the tree that has one leaf, at a dotted path."""
+    first, _, rest = path.partition(".")
+    return {first: planted(rest, leaf) if rest else leaf}
+
+
 def merge(lower: Tree, upper: Tree) -> Tree:
     """Lay one tree over another; neither is changed."""
     merged = dict(lower)

@@ -21,6 +21,7 @@ from runmesh.projects.triggers import Triggers
 from runmesh.resolver.explain import explain_pipeline
 from runmesh.resolver.explanation import Explanation
 from runmesh.resolver.plan import Plan, plan
+from runmesh.resolver.policy import read
 from runmesh.resolver.refusals import Rules
 from runmesh.resolver.sizes import check_commands
 from runmesh.resolver.triggered import triggered
@@ -43,11 +44,11 @@ class _Kept(NamedTuple):
 
 
 class Planner:
-    """Plans requests for the projects of one directory."""
+    """Plans requests for the projects of one directory. Reads the policy once: raises `Invalid` if it is broken."""
 
     def __init__(self, bus: Bus, settings: Settings, environment: Mapping[str, str]) -> None:
         self._bus, self._settings, self._environment = bus, settings, environment
-        self._rules = Rules(allow_inline=settings.allow_inline, allow_overrides=settings.allow_overrides)
+        self._rules = Rules(settings.allow_inline, settings.allow_overrides, read(environment))
         self._projects = ProjectCache(settings.projects_dir, environment)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._revisions: dict[str, tuple[str, float]] = {}

@@ -6,7 +6,7 @@ An honest refusal beats a wrong run: a condition that nobody evaluates, or a fan
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from runmesh.errors import Problem, nearest
 from runmesh.events import RunRequest
@@ -14,6 +14,7 @@ from runmesh.projects import Block, Pipeline
 from runmesh.projects.fanout import Kind, is_child, role
 from runmesh.resolver.choice import installed_types
 from runmesh.resolver.config import Configuration
+from runmesh.resolver.policy import Policy
 
 _NATIVE_PIPELINES: Final = frozenset({"python", "pyspark"})
 _NATIVE_BLOCKS: Final = frozenset({"data_loader", "transformer", "data_exporter", "custom", "sensor"})
@@ -30,18 +31,21 @@ class Rules:
     """Requests may bring a whole pipeline."""
     allow_overrides: bool = True
     """Requests may bring executor configuration (an `executor_type` is always allowed)."""
-    policy: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Configuration by executor type that beats every other level."""
+    policy: Policy = field(default_factory=Policy)
+    """What it says of configuration; and it can forbid what is allowed here."""
     known_types: Collection[str] = field(default_factory=installed_types)
 
 
 def of_request(request: RunRequest, rules: Rules) -> Iterator[Problem]:
     """Yield what a request may not bring here, and the executor types it names that don't exist."""
-    if isinstance(request.pipeline, dict) and not rules.allow_inline:
-        yield Problem("request: pipeline", "inline pipelines are not allowed here", "set RUNMESH_ALLOW_INLINE")
+    policy = rules.policy
+    if isinstance(request.pipeline, dict) and not (rules.allow_inline and policy.allow_inline):
+        hint = "set RUNMESH_ALLOW_INLINE" if policy.allow_inline else f"{policy.source} forbids them"
+        yield Problem("request: pipeline", "inline pipelines are not allowed here", hint)
     for key in ("executor_config", "block_config"):
-        if getattr(request, key) and not rules.allow_overrides:
-            yield Problem(f"request: {key}", "configuration is not allowed here", "set RUNMESH_ALLOW_OVERRIDES")
+        if getattr(request, key) and not (rules.allow_overrides and policy.allow_overrides):
+            hint = "set RUNMESH_ALLOW_OVERRIDES" if policy.allow_overrides else f"{policy.source} forbids it"
+            yield Problem(f"request: {key}", "configuration is not allowed here", hint)
     for name in request.executor_config:
         if name not in rules.known_types:
             message = f"unknown executor type {name!r} (request level)"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import isfinite
-from typing import Any, Final, TypeGuard, get_args
+from typing import Any, Final, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +19,7 @@ from runmesh.projects import holds_secret
 from runmesh.resolver.choice import installed_types
 from runmesh.resolver.merging import Leaf, Origin, Tree, tree
 
+ModelT = TypeVar("ModelT", bound=BaseModel)
 TIME_LIMITS: Final = ("wait_timeout", "timeout_seconds", "timeout")
 """Mage's names for how long a task may run, in seconds; -1 is no limit."""
 _LONGEST_SHOWN: Final = 200
@@ -39,6 +40,8 @@ class Fault:
     path: str
     message: str
     hint: str | None = None
+    origin: Origin | None = None
+    """The level that says it, where that isn't the one whose value holds in the end."""
 
 
 def config_of(executor_type: str) -> type[ExecutorConfig] | None:
@@ -77,10 +80,16 @@ def validate(executor_type: str, config: Mapping[str, Any]) -> tuple[ExecutorCon
     if model is None:
         model = ExecutorConfig
         config = {key: value for key, value in config.items() if key in ExecutorConfig.model_fields}
+    found, faults = checked(model, config)
+    return found or ExecutorConfig(), faults
+
+
+def checked(model: type[ModelT], document: Mapping[str, Any]) -> tuple[ModelT | None, tuple[Fault, ...]]:
+    """Return a document as a model has it, or None and all that is wrong."""
     try:
-        return model.model_validate(config), ()
+        return model.model_validate(document), ()
     except ValidationError as error:
-        return ExecutorConfig(), tuple(_fault(model, detail) for detail in error.errors(include_url=False))
+        return None, tuple(_fault(model, detail) for detail in error.errors(include_url=False))
 
 
 def secrets(executor_type: str, leaves: Mapping[str, Leaf]) -> Iterator[Fault]:
@@ -118,6 +127,8 @@ def _fault(model: type[BaseModel], detail: ErrorDetails) -> Fault:
             return Fault(path, f"unknown key {detail['loc'][-1]!r}", nearest(detail["loc"][-1], _keys(model, detail)))
         case "missing":
             return Fault(path, "is required")
+        case "model_type":
+            return Fault(path, f"should be a mapping, not {repr(detail['input'])[:_LONGEST_SHOWN]}")
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return Fault(path, f"{message}, not {repr(detail['input'])[:_LONGEST_SHOWN]}")
 

@@ -1,0 +1,279 @@
+"""An installation's guard rails: what every project and request gets, may at most ask for, and may not set.
+
+One YAML file, named by RUNMESH_POLICY and read once at start::
+
+    allow_inline: false           # both can only forbid what the settings allow
+    allow_overrides: false
+    executors:
+      k8s:
+        enabled: true             # false: as if this type were not here
+        enforce: false            # true: `config` beats every level; false: it fills gaps, just above the environment
+        config: {namespace: batch}
+        max: {resource_limits: {cpu: 4, memory: 8Gi}}
+        forbid: [pod.volumes]     # no project and no request may set these, or anything inside them
+
+Besides, what Mage documents for Kubernetes: the file that K8S_DEFAULT_CONFIG_PATH names (`enabled`, `enforce`, and the
+configuration's keys beside them), and the variables K8S_EXECUTOR_MAX_RESOURCE_{REQUESTS,LIMITS}_{CPU,MEMORY}. Only
+`read` reads files.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import inf
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from runmesh.errors import Invalid, Problem, nearest
+from runmesh.projects import yaml_text
+from runmesh.resolver import mage
+from runmesh.resolver.choice import Skipped, installed_types
+from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, tree
+from runmesh.resolver.quantities import quantity
+from runmesh.resolver.validation import TIME_LIMITS, Fault, checked, config_of, validate
+
+FILE: Final = "RUNMESH_POLICY"
+MAGE_FILE: Final = "K8S_DEFAULT_CONFIG_PATH"
+_ELSEWHERE: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "k8s": {
+        f"resource_{kind}": (f"container.resources.{kind}", f"container_config.resources.{kind}")
+        for kind in ("limits", "requests")
+    }
+}
+"""Where else the same thing can be asked for: a maximum holds there, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maximum:
+    """How much may be asked for."""
+
+    value: object
+    """As it is written."""
+    amount: Fraction
+    source: str
+    """The file or variable that says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The policy for one executor type."""
+
+    source: str = ""
+    """The file that says so."""
+    filled: Tree = field(default_factory=dict)
+    """Holds where no level says otherwise."""
+    enforced: Tree = field(default_factory=dict)
+    """Holds whatever the levels say."""
+    maxima: Mapping[str, Maximum] = field(default_factory=dict)
+    """By dotted path."""
+    forbid: tuple[str, ...] = ()
+    """Dotted paths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The policy of an installation."""
+
+    guards: Mapping[str, Guard] = field(default_factory=dict)
+    """By executor type."""
+    allow_inline: bool = True
+    allow_overrides: bool = True
+    source: str = ""
+    """The file that says so."""
+
+    def guard(self, executor_type: str) -> Guard:
+        """Return what holds for one executor type."""
+        return self.guards.get(executor_type, _NO_GUARD)
+
+
+_NO_GUARD: Final = Guard()
+
+
+# --- what it means for one task ----------------------------------------------------------------------
+
+
+def replaced(below: Tree, above: Tree, source: str) -> Iterator[Skipped]:
+    """Yield every value that the policy takes the place of."""
+    theirs = dict(leaves(above))
+    for path, leaf in leaves(below):
+        key = next((key for key in theirs if _overlap(path, key)), None)
+        if key and (path, leaf.value) != (key, theirs[key].value):
+            reason = f"the policy sets {key} to {theirs[key].value!r} ({source})"
+            yield Skipped(leaf.origin, {path: leaf.value}, reason)
+
+
+def forbidden(guard: Guard, levels: Iterable[Tree]) -> Iterator[Fault]:
+    """Yield a fault for every forbidden key that a level sets, even if only to null."""
+    for path, leaf in (each for level in levels for each in leaves(level)):
+        if any(_overlap(path, key) for key in guard.forbid):
+            yield Fault(path, f"the policy forbids to set {path} ({guard.source})", origin=leaf.origin)
+
+
+def excessive(guard: Guard, found: Mapping[str, Leaf]) -> Iterator[Fault]:
+    """Yield a fault for every value over its maximum, and for what can't be compared with one."""
+    for path, maximum in guard.maxima.items():
+        if path not in found:
+            continue
+        amount = _amount(path, found[path].value)
+        if amount is None or amount > maximum.amount:
+            what = f"{path} is {found[path].value}{' (no quantity)' if amount is None else ''}"
+            message = f"{what}, the policy allows {maximum.value} at most ({maximum.source})"
+            default = found[path].origin == "default"
+            yield Fault(path, message, "set another default in the policy's `config`" if default else None)
+
+
+def _amount(path: str, value: object) -> Fraction | float | None:
+    """Return an amount; a time limit of nothing or less is none, and so over every maximum."""
+    amount = quantity(value)
+    return inf if path in TIME_LIMITS and amount is not None and amount <= 0 else amount
+
+
+def _overlap(one: str, two: str) -> bool:
+    """Say whether one dotted path is the other, or inside it."""
+    return f"{one}.".startswith(f"{two}.") or f"{two}.".startswith(f"{one}.")
+
+
+# --- reading it --------------------------------------------------------------------------------------
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    enabled: bool = True
+    enforce: bool = False
+    config: dict[str, Any] = {}
+    max: dict[str, Any] = {}
+    forbid: list[str] = []
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    allow_inline: bool = True
+    allow_overrides: bool = True
+    executors: dict[str, _Section] = {}
+
+
+def read(environment: Mapping[str, str]) -> Policy:
+    """Read the policy that the environment names; no file and no variable allow all. Raises `Invalid`."""
+    documents = {name: _document(name, environment[name]) for name in (FILE, MAGE_FILE) if environment.get(name)}
+    policy = policy_of(documents[FILE], environment[FILE]) if FILE in documents else Policy()
+    guards = dict(policy.guards)
+    if MAGE_FILE in documents:
+        if "k8s" in guards:
+            raise Invalid(Problem(MAGE_FILE, f"{environment[FILE]} has a policy for k8s, too", "keep one of them"))
+        guards["k8s"] = mages_guard(documents[MAGE_FILE], environment[MAGE_FILE])
+    if maxima := maxima_of(environment):
+        guard = guards.get("k8s", _NO_GUARD)
+        guards["k8s"] = replace(guard, maxima=_tightest(guard.maxima, maxima))
+    return replace(policy, guards=guards)
+
+
+def _document(variable: str, file: str) -> Mapping[str, Any]:
+    hint = f"{variable} names this file"
+    try:
+        document = yaml_text.parse(Path(file).read_text(encoding="utf-8"), file)
+    except OSError as error:
+        raise Invalid(Problem(file, f"can't be read: {error.strerror or error}", hint)) from None
+    except UnicodeDecodeError:
+        raise Invalid(Problem(file, "is no UTF-8 text", hint)) from None
+    if not isinstance(document, Mapping):
+        raise Invalid(Problem(file, "must be a mapping of keys to values", hint))
+    return document
+
+
+def policy_of(document: Mapping[str, Any], file: str) -> Policy:
+    """Return the policy that a document says. Raises `Invalid` with all that is wrong."""
+    model, faults = checked(_File, document)
+    problems = [Problem(f"{file}: {fault.path}", fault.message, fault.hint) for fault in faults]
+    if model is None:
+        raise Invalid(*problems)
+    guards: dict[str, Guard] = {}
+    for name, section in model.executors.items():
+        where = f"{file}: executors.{name}"
+        if name not in installed_types():
+            problems.append(Problem(where, f"unknown executor type {name!r}", nearest(name, installed_types())))
+        problems += _wrong(name, section, f"{where}.", f"{where}.config.")
+        if section.enabled and not problems:
+            guards[name] = _guard(name, section, Path(file).name)
+    if problems:
+        raise Invalid(*problems)
+    return Policy(guards, model.allow_inline, model.allow_overrides, Path(file).name)
+
+
+def mages_guard(document: Mapping[str, Any], file: str) -> Guard:
+    """Return the policy for k8s that a document in Mage's format says. Raises `Invalid` with all that is wrong."""
+    switches = {key: document[key] for key in ("enabled", "enforce") if key in document}
+    config = {key: value for key, value in document.items() if key not in switches}
+    section, faults = checked(_Section, {**switches, "config": config})
+    problems = [Problem(f"{file}: {fault.path}", fault.message, fault.hint) for fault in faults]
+    if section is not None:
+        problems += _wrong("k8s", section, f"{file}: ", f"{file}: ")
+    if section is None or problems:
+        raise Invalid(*problems)
+    return _guard("k8s", section, Path(file).name) if section.enabled else _NO_GUARD
+
+
+def maxima_of(environment: Mapping[str, str]) -> dict[str, Maximum]:
+    """Return the maxima that Mage's variables for Kubernetes say. Raises `Invalid` for what is no quantity."""
+    found = {path: (environment[name], name) for name, path in mage.MAXIMA.items() if environment.get(name)}
+    wrong = [_no_quantity(name, value) for value, name in found.values() if quantity(value) is None]
+    if wrong:
+        raise Invalid(*wrong)
+    return dict(each for path, (value, name) in found.items() for each in _maxima("k8s", path, value, name))
+
+
+def _guard(executor_type: str, section: _Section, source: str) -> Guard:
+    config = tree(section.config, Origin("policy"))
+    maxima = (
+        each
+        for path, leaf in leaves(tree(section.max, Origin("policy")))
+        for each in _maxima(executor_type, path, leaf.value, source)
+    )
+    return Guard(
+        source=source,
+        filled={} if section.enforce else config,
+        enforced=config if section.enforce else {},
+        maxima=dict(maxima),
+        forbid=tuple(section.forbid),
+    )
+
+
+def _maxima(executor_type: str, path: str, value: object, source: str) -> Iterator[tuple[str, Maximum]]:
+    maximum = Maximum(value, quantity(value) or Fraction(0), source)
+    yield path, maximum
+    top, _, rest = path.partition(".")
+    for other in _ELSEWHERE.get(executor_type, {}).get(top, ()):
+        yield f"{other}.{rest}", maximum
+
+
+def _tightest(one: Mapping[str, Maximum], two: Mapping[str, Maximum]) -> dict[str, Maximum]:
+    both = {path: min(one[path], two[path], key=lambda maximum: maximum.amount) for path in one.keys() & two.keys()}
+    return {**one, **two, **both}
+
+
+def _wrong(executor_type: str, section: _Section, where: str, of_config: str) -> Iterator[Problem]:
+    """Yield what is wrong inside one type's policy; a key that is required may come from the projects."""
+    for fault in validate(executor_type, section.config)[1]:
+        if fault.message != "is required":
+            yield Problem(f"{of_config}{fault.path}", fault.message, fault.hint)
+    for path, leaf in leaves(tree(section.max, Origin("policy"))):
+        if quantity(leaf.value) is None:
+            yield _no_quantity(f"{where}max.{path}", leaf.value)
+    yield from _unknown(executor_type, section.max, f"{where}max")
+    yield from _unknown(executor_type, section.forbid, f"{where}forbid")
+
+
+def _no_quantity(where: str, value: object) -> Problem:
+    return Problem(where, f"{value!r} is no quantity", "write a number, or 500m, 2, 1Gi as Kubernetes does")
+
+
+def _unknown(executor_type: str, paths: Iterable[str], where: str) -> Iterator[Problem]:
+    """Yield a problem for every path that starts with no key of the executor: it would guard nothing."""
+    model = config_of(executor_type)
+    for path in paths if model else ():
+        key = path.partition(".")[0]
+        if model and key not in model.model_fields:
+            yield Problem(f"{where}: {path}", f"unknown key {key!r}", nearest(key, model.model_fields))

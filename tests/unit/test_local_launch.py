@@ -44,8 +44,29 @@ def test_the_configured_interpreter_wins(tmp_path: Path) -> None:
     assert command(task("runmesh-run", str(tmp_path), "daily", python="python3.12"))[0] == "python3.12"
 
 
+def test_mage_is_the_one_of_the_interpreter_and_works_in_the_project(tmp_path: Path) -> None:
+    mage = tmp_path / "environment" / "bin" / "mage"
+    mage.parent.mkdir(parents=True)
+    mage.touch()
+    run = task("mage", "run", str(tmp_path), "daily", "--block-uuid", "load", python=str(mage.with_name("python")))
+    assert command(run) == [str(mage), "run", str(tmp_path), "daily", "--block-uuid", "load"]
+    assert directory(run) == tmp_path
+
+
+def test_mage_is_the_one_of_the_projects_own_environment(tmp_path: Path) -> None:
+    for name in ("python", "mage"):
+        (tmp_path / ".venv" / "bin" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / ".venv" / "bin" / name).touch()
+    assert command(task("mage", "run", str(tmp_path), "daily"))[0] == str(tmp_path / ".venv" / "bin" / "mage")
+
+
+def test_mage_is_looked_for_on_the_path_where_the_interpreter_has_none(tmp_path: Path) -> None:
+    for python in ("python3.12", str(tmp_path / "bin" / "python")):
+        assert command(task("mage", "run", str(tmp_path), "daily", python=python))[0] == "mage"
+
+
 def test_any_other_command_is_run_as_it_is() -> None:
-    assert command(task("mage", "run", "shop", "daily")) == ["mage", "run", "shop", "daily"]
+    assert command(task("dbt", "run", "--target", "daily")) == ["dbt", "run", "--target", "daily"]
     assert command(task("runmesh-run")) == ["runmesh-run"]
 
 

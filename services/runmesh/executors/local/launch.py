@@ -13,6 +13,8 @@ from runmesh.executor import ExecutorConfig, Task
 
 RUNTIME: Final = "runmesh-run"
 """The command's first word that stands for our runtime, in whichever interpreter."""
+MAGE: Final = ("mage", "run")
+"""How the command of `runtime: mage` begins."""
 _RUNTIME_SCRIPT: Final = Path(__file__).parents[2] / "runtime" / "__main__.py"
 
 INHERITED: Final = (
@@ -35,7 +37,9 @@ class Config(ExecutorConfig):
     """A local process, started by the worker itself."""
 
     python: str | None = Field(
-        None, description="Interpreter that runs the blocks; the project's .venv if absent, else the worker's own."
+        None,
+        description="Interpreter that runs the blocks; the project's .venv if absent, else the worker's own. "
+        "With `runtime: mage`, the `mage` beside it is run, else the one on the PATH.",
     )
     environment: dict[str, str] = Field(default_factory=dict, description="More variables for the process.")
     inherit_environment: tuple[str, ...] = Field(
@@ -52,11 +56,27 @@ def runs_runtime(task: Task[Config]) -> bool:
 
 
 def command(task: Task[Config]) -> list[str]:
-    """Return argv: `runmesh-run` becomes an interpreter with the runtime's script, anything else is run as it is."""
-    if not runs_runtime(task):
+    """Return argv: `runmesh-run` becomes an interpreter with the runtime's script, `mage` the one of that interpreter.
+
+    Anything else is run as it is.
+    """
+    project = _project(task)
+    if project is None:
         return list(task.command)
-    project = str(directory(task))
-    return [task.config.python or _interpreter(Path(project)), str(_RUNTIME_SCRIPT), project, *task.command[2:]]
+    python = task.config.python or _interpreter(project)
+    if runs_runtime(task):
+        return [python, str(_RUNTIME_SCRIPT), str(project), *task.command[2:]]
+    return [_beside(python, MAGE[0]), MAGE[1], str(project), *task.command[3:]]
+
+
+def _project(task: Task[Config]) -> Path | None:
+    """Return the project that either runtime is given, absolute."""
+    match task.command:
+        case (runtime, project, *_) if runtime == RUNTIME:
+            return Path(project).absolute()
+        case (mage, run, project, *_) if (mage, run) == MAGE:
+            return Path(project).absolute()
+    return None
 
 
 def _interpreter(project: Path) -> str:
@@ -64,10 +84,15 @@ def _interpreter(project: Path) -> str:
     return str(own) if own.exists() else sys.executable
 
 
+def _beside(python: str, program: str) -> str:
+    path = Path(python).with_name(program)
+    return str(path) if path.is_absolute() and path.exists() else program
+
+
 def directory(task: Task[Config]) -> Path | None:
     """Return the working directory, absolute: the project, if anything names it."""
-    if runs_runtime(task):
-        return Path(task.command[1]).absolute()
+    if found := _project(task):
+        return found
     project = task.config.project_path or task.environment.get(PROJECT_PATH)
     return Path(project).absolute() if project else None
 

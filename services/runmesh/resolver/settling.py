@@ -41,7 +41,8 @@ def _follow(turn: Turn) -> None:
 
 def _check_deadline(turn: Turn) -> None:
     if turn.before.deadline and turn.now >= turn.before.deadline and not turn.ending:
-        turn.turn_to(RunState.FAILING, f"the run exceeded its timeout of {turn.plan.request.timeout:g} s")
+        state = RunState.CANCELLING if turn.plan.request.timeout_status == "cancelled" else RunState.FAILING
+        turn.turn_to(state, f"the run exceeded its timeout of {turn.plan.request.timeout:g} s")
 
 
 def _spread_failure(turn: Turn) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -13,6 +14,7 @@ from runmesh.cli.context import Json, Project, mesh, project_or_default
 from runmesh.cli.exits import Exit
 from runmesh.cli.exits import run as run_command
 from runmesh.cli.follow import follow_own
+from runmesh.cli.pipeline_file import read_pipeline_file
 from runmesh.client import Mesh
 from runmesh.errors import Invalid, Problem
 from runmesh.events import RunFact, RunState
@@ -24,8 +26,11 @@ _ANSWER_WITHIN: Final = 1.0
 
 @app.command("submit")
 def submit(  # noqa: PLR0913 - one for each thing that a request may say
-    pipeline: Annotated[str, typer.Argument(help="The pipeline's name.", show_default=False)],
+    pipeline: Annotated[str | None, typer.Argument(help="The pipeline's name.", show_default=False)] = None,
     *,
+    pipeline_file: Annotated[
+        Path | None, typer.Option(help="Or its document in YAML or JSON: `-` is standard input.", show_default=False)
+    ] = None,
     project: Project = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the run until it has ended.")] = False,
     var: Annotated[list[str] | None, typer.Option(help="A variable, name=value; the value is JSON, else text.")] = None,
@@ -52,17 +57,19 @@ def submit(  # noqa: PLR0913 - one for each thing that a request may say
         "executor_type": executor_type,
         "labels": dict(_pairs("--label", label)),
         "timeout": timeout,
-        "allow_blocks_to_fail": allow_blocks_to_fail,
+        "allow_blocks_to_fail": allow_blocks_to_fail or None,
     }
+
+    asked = _pipeline(pipeline, pipeline_file)
 
     async def work() -> Exit:
         where = project_or_default(project)
         async with mesh() as connected:
-            run = await connected.submit(pipeline, project=where, **fields)
+            run = await connected.submit(asked, project=where, **fields)
             if watch:
                 return await follow_own(connected, run, as_json=json, fresh=id is None)
             if json:
-                output.emit({"run": run, "project": where, "pipeline": pipeline})
+                output.emit({"run": run, "project": where, "pipeline": _called(asked)})
             else:
                 output.out().print(run)
             return await _first_answer(connected, run)
@@ -89,6 +96,18 @@ def _answered(fact: RunFact) -> Exit:
         hint = f" ({problem.hint})" if problem.hint else ""
         output.err().print(f"runmesh: rejected: {problem.path}: {problem.message}{hint}", markup=False)
     return Exit.REJECTED
+
+
+def _pipeline(name: str | None, file: Path | None) -> str | dict[str, Any]:
+    if name and file is None:
+        return name
+    if file is None or name:
+        raise Invalid(Problem("pipeline", "say which one", "by its name, or with --pipeline-file"))
+    return read_pipeline_file(file)
+
+
+def _called(asked: str | dict[str, Any]) -> str:
+    return asked if isinstance(asked, str) else str(asked.get("uuid") or asked.get("name") or "inline")
 
 
 def _selection(names: Sequence[str] | None, *, upstream: bool, downstream: bool) -> dict[str, Any] | None:

@@ -200,7 +200,10 @@ class Lanes:
 
     async def _ask(self, plan: Plan, events: list[RunEvent]) -> list[RunEvent]:
         """Add the gate's answer to what happened to a run that has no place yet, as far as anybody here knows."""
-        return events if Admitted() in events else [*events, await self.gate.enter(plan)]
+        if Admitted() in events:
+            return events
+        # The plan may have been lost, and made again from a project that limits nothing any more.
+        return [*events, await self.gate.enter(plan) if plan.limits else Admitted()]
 
     async def _unpaid(self, memory: _Memory, events: list[RunEvent]) -> _Memory | None:
         """Return a run that had ended before, if it may owe something still: else all is told, and not told again."""

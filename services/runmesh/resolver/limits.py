@@ -5,9 +5,10 @@ Later wins, key by key, and null unsets: environment, project, pipeline, then th
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from runmesh.errors import Invalid, Problem
+from runmesh.errors import Invalid, Problem, nearest
 from runmesh.projects.fields import Fields, Problems
 
 _VARIABLES: Final = {
@@ -79,7 +80,7 @@ def _checked(config: Config, where: str) -> tuple[Config, tuple[Problem, ...]]:
     values: dict[str, Any] = {key: _limit(fields, key) for key in _LIMITS}
     values[_WHEN_REACHED] = fields.one_of(_WHEN_REACHED, ("wait", "skip"), "wait")
     for key in fields.rest():
-        fields.problem(key, "is not known")
+        fields.problem(key, "is not known", partial(nearest, key, (*_LIMITS, _WHEN_REACHED)))
     try:
         problems.raise_any()
     except Invalid as error:

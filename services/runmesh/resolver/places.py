@@ -1,12 +1,15 @@
 """Which runs of one pipeline have a place, where their number is limited. Pure; `gate` stores it."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field
 
-from runmesh.resolver.state import Document
+from runmesh.resolver.document import Document
 from runmesh.resolver.plan import Plan
+
+MOST: Final = 10_000
+"""Places of one pipeline, whatever its limits: they are one document, which must fit into a message."""
 
 
 class Asking(Document):
@@ -59,15 +62,15 @@ class Places(Document):
 
     def refusal(self, asks: Asking) -> str | None:
         """Say why there is no room for one more run of this trigger, if there is none."""
-        most = asks.all_triggers if self.all_triggers is None else self.all_triggers
-        if most is not None and len(self.held) >= most:
+        most = min(self.all_triggers or asks.all_triggers or MOST, MOST)
+        if len(self.held) >= most:
             return f"{len(self.held)} of {most} runs of this pipeline are running (pipeline_run_limit_all_triggers)"
-        most = self.per_trigger.get(asks.trigger, asks.per_trigger)
+        of_trigger = self.per_trigger.get(asks.trigger, asks.per_trigger)
         running = sum(trigger == asks.trigger for trigger in self.held.values())
-        if most is None or running < most:
+        if of_trigger is None or running < of_trigger:
             return None
         whose = f"of trigger {asks.trigger!r}" if asks.trigger else "without a trigger"
-        return f"{running} of {most} runs of this pipeline {whose} are running (pipeline_run_limit)"
+        return f"{running} of {of_trigger} runs of this pipeline {whose} are running (pipeline_run_limit)"
 
     def _with(self, held: dict[str, str], per_trigger: Mapping[str, int], all_triggers: int | None) -> Self:
         present = set(held.values())

@@ -118,8 +118,8 @@ class Resolver:
             if lanes.rested(run, patience):
                 lanes.sweep(run)
                 await asyncio.sleep(0.02 if len(lanes) > _BUSY else 0)
-        await lanes.gate.sweep()
         await self._retention.sweep()
+        await lanes.gate.sweep()
 
     # --- mesh.api: the same by request and reply -----------------------------------------------
 

@@ -27,9 +27,9 @@ from runmesh.projects import (
 )
 from runmesh.projects.commands import COMMAND
 from runmesh.projects.documents import load_documents
-from runmesh.projects.fanout import Kind, kinds
+from runmesh.projects.fanout import Kind, is_child, kinds, role
 from runmesh.projects.triggers import Triggers
-from runmesh.resolver import command, mage, refusals
+from runmesh.resolver import command, mage, refusals, steps
 from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
 from runmesh.resolver.config import Configuration, Configurations
 from runmesh.resolver.explanation import BlockExplanation, Explanation, PipelineExplanation
@@ -39,6 +39,7 @@ from runmesh.resolver.refusals import Rules
 from runmesh.resolver.selection import NEVER_EXECUTED, select, unknown_blocks
 from runmesh.resolver.triggered import trigger_of, triggered
 from runmesh.resolver.validation import smallest
+from runmesh.subjects import CALLBACK, CONDITION
 
 __all__ = ["BlockExplanation", "Explanation", "PipelineExplanation", "explain", "explain_pipeline"]
 
@@ -158,14 +159,16 @@ class _Explainer:
         """Put everything together."""
         whole = self._pipeline()
         blocks = {uuid: self._block(self.pipeline.blocks[uuid]) for uuid in self.selected}
-        tasks = (whole, *blocks.values())
+        extra = {} if self.whole else dict(self._steps(blocks))
+        tasks = (whole, *blocks.values(), *extra.values())
         used = {task.executor_type for task in tasks}
         documents = (self.project.warnings, self.pipeline.warnings, self._of_triggers(named=False))
         warnings = (*documents, self._left_out(), self._unused(used), self._edges())
         return Explanation(
             project=self.project.name,
             pipeline=whole,
-            blocks=blocks,
+            blocks={uuid: self._after_conditions(uuid, block, extra) for uuid, block in blocks.items()},
+            steps=extra,
             revision=self.revision,
             variables=self.variables,
             max_in_flight=self.concurrency.block_run_limit,
@@ -187,7 +190,8 @@ class _Explainer:
         choice = self.of_pipeline
         configuration = self.configurations.settle(choice, choice, None)
         unfit = self._unfit(configuration, self.selected) if self.whole else ()
-        shared = self._explained(None, choice, configuration, unfit)
+        flags = ("--retries", str(self.retries.retries)) if self.retries.retries else ()
+        shared = self._explained(None, choice, configuration, unfit, flags)
         return PipelineExplanation(name=self.pipeline.uuid, whole=self.whole, retries=self.retries, **shared)
 
     def _block(self, block: Block) -> BlockExplanation:
@@ -195,17 +199,67 @@ class _Explainer:
         choice = self.chooser.for_block(block, source)
         configuration = self.settled[block.uuid] = self.configurations.settle(choice, self.of_pipeline, block)
         is_command = block.type == COMMAND
-        errors += refusals.of_block(block)
+        retries = self._retries(block, errors)
         if is_command:
             errors += command.refused(block, self.pipeline, choice.executor_type, self.parts.get(block.uuid, ()))
         elif not self.whole:
             errors += self._unfit(configuration, [block.uuid])
-        retries = self._retries(block, errors)
+        native = configuration.common.runtime == "native"
+        does: dict[str, Any] = {
+            "dynamic": role(block).dynamic and not is_command,
+            "conditional": native and not is_command and steps.is_conditional(self.pipeline, block),
+        }
+        if any(does.values()) and not self.whole:
+            errors += steps.needs_outcome(block, configuration, self.variables)
         return BlockExplanation(
-            retries=RetryPolicy() if configuration.common.runtime == "mage" and not is_command else retries,
+            retries=retries if native or is_command else RetryPolicy(),
             upstream=tuple(uuid for uuid in block.upstream_blocks if uuid in self.selected),
-            **self._explained(block, choice, configuration, errors),
+            inputs=steps.inputs_of(block, self.parts),
+            callbacks=() if is_command else steps.statuses_of(self.project, self.pipeline, block),
+            **does,
+            **self._explained(block, choice, configuration, errors, self._flags(block, retries)),
         )
+
+    def _flags(self, block: Block, retries: RetryPolicy) -> tuple[str, ...]:
+        """Return what our own runtime is told of one block's task."""
+        part = ("--dynamic-index", "{index}") if steps.inputs_of(block, self.parts) else ()
+        return (*part, *(("--retries", str(retries.retries)) if retries.retries else ()))
+
+    def _steps(self, blocks: Mapping[str, BlockExplanation]) -> Iterator[tuple[str, BlockExplanation]]:
+        """Yield the tasks of their own for what a block's own job can't do."""
+        for uuid, explained in blocks.items():
+            block = self.pipeline.blocks[uuid]
+            if explained.config.get("runtime") == "mage" and steps.is_conditional(self.pipeline, block):
+                step = self._step(block, ("--conditions-only",))
+                yield f"{CONDITION}{uuid}", replace(step, upstream=explained.upstream, conditional=True)
+            if explained.callbacks:
+                told = ("--callbacks", "{callback}", "--error", "{error}")
+                part = ("--dynamic-index", "{index}") if explained.inputs else ()
+                yield f"{CALLBACK}{uuid}", replace(self._step(block, (*told, *part)), inputs=explained.inputs)
+
+    def _step(self, block: Block, flags: tuple[str, ...]) -> BlockExplanation:
+        """Explain such a task: on local_python, as the pipeline is configured there."""
+        configuration = self.configurations.settle(steps.LOCAL, self.of_pipeline, None)
+        shared = self._explained(None, steps.LOCAL, configuration, (), ())
+        argv = self.commands.build(
+            steps.LOCAL.executor_type,
+            runtime="native",
+            project_path=configuration.common.project_path,
+            block=self._name(block),
+            flags=flags,
+        )
+        return BlockExplanation(**shared | {"command": argv, "differs": {}, "timeout": block.timeout or steps.TIMEOUT})
+
+    def _name(self, block: Block) -> str:
+        """Return what a task's command calls its block: a child's own name is known only at dispatch."""
+        return "{block}" if is_child(self.parts.get(block.uuid, ())) else block.uuid
+
+    @staticmethod
+    def _after_conditions(
+        uuid: str, block: BlockExplanation, extra: Mapping[str, BlockExplanation]
+    ) -> BlockExplanation:
+        condition = f"{CONDITION}{uuid}"
+        return replace(block, upstream=(*block.upstream, condition)) if condition in extra else block
 
     def _unfit(self, configuration: Configuration, blocks: Collection[str]) -> Iterator[Problem]:
         commands = {uuid for uuid in blocks if self.pipeline.blocks[uuid].type == COMMAND}
@@ -216,13 +270,17 @@ class _Explainer:
             yield from refusals.mage_document(configuration, self.file)
 
     def _explained(
-        self, block: Block | None, choice: ExecutorChoice, configuration: Configuration, errors: Iterable[Problem]
+        self,
+        block: Block | None,
+        choice: ExecutorChoice,
+        configuration: Configuration,
+        errors: Iterable[Problem],
+        flags: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Return what a block's and a pipeline's explanation have in common."""
         uuid, common = block.uuid if block else None, configuration.common
-        starts, long = self._starts(block, choice, configuration)
+        starts, long = self._starts(block, choice, configuration, flags)
         known = choice.executor_type in self.rules.known_types
-        mages = self._mage_type(block, choice)
         return {
             "executor_type": choice.executor_type,
             "level": choice.level.value,
@@ -235,11 +293,11 @@ class _Explainer:
             "start_timeout": common.start_timeout,
             "warnings": (*choice.warnings, *(configuration.warnings if known else ())),
             "errors": (*choice.errors, *configuration.problems(uuid, self.file), *errors, *long),
-            "differs": configuration.differs if mages == choice.executor_type else {"executor_type": mages},
-        } | ({"differs": {}} if starts.get("is_command") else {})
+            "differs": self._differs(block, choice, configuration),
+        }
 
     def _starts(
-        self, block: Block | None, choice: ExecutorChoice, configuration: Configuration
+        self, block: Block | None, choice: ExecutorChoice, configuration: Configuration, flags: Sequence[str]
     ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
         """Return what starts a task, and what of it is too long."""
         common = configuration.common
@@ -251,7 +309,8 @@ class _Explainer:
             choice.executor_type,
             runtime=common.runtime,
             project_path=common.project_path,
-            block=block.uuid if block else None,
+            block=self._name(block) if block else None,
+            flags=flags,
         )
         return {"command": argv}, tuple(command.too_long(argv))
 
@@ -265,6 +324,13 @@ class _Explainer:
         except Invalid as error:
             return None, list(error.problems)
         return None, []
+
+    def _differs(self, block: Block | None, choice: ExecutorChoice, configuration: Configuration) -> Mapping[str, Any]:
+        """Return Mage's own answer where it is another one; it has none for a command block."""
+        if block and block.type == COMMAND:
+            return {}
+        mages = self._mage_type(block, choice)
+        return configuration.differs if mages == choice.executor_type else {"executor_type": mages}
 
     def _mage_type(self, block: Block | None, choice: ExecutorChoice) -> str:
         pipeline = self.chooser.rendered(self.pipeline.executor_type)
@@ -316,8 +382,9 @@ class _Explainer:
         yield from refusals.of_request(self.request, self.rules)
         unknown = unknown_blocks(self.pipeline, self.request)
         yield from unknown
-        yield from refusals.of_pipeline(self.pipeline, self.selected, self.request, whole=self.whole)
+        yield from refusals.of_pipeline(self.pipeline, self.request, whole=self.whole)
         yield from command.misplaced(self.pipeline)
+        yield from steps.refused(self.pipeline, self.selected, {} if self.whole else self.parts)
         yield from self.retry_errors
         if not self.selected and not unknown:
             yield Problem(self.file, "has no block to run")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from runmesh import subjects
 from runmesh.bus import Bus
 from runmesh.events import FINAL_RUN_STATES, RunFact, RunState
+from runmesh.resolver.gate import Gate
+from runmesh.resolver.happened import NoRoom
+from runmesh.resolver.limits import Limits
 from runmesh.resolver.places import Asking, Places
 from runmesh.resolver.retention import Retention
 from tests.eventually import eventually
@@ -28,6 +32,7 @@ from tests.shop import (
     write_pipeline,
     write_project,
 )
+from tests.unit.plans import plan_of
 
 LIMITED = subjects.pipeline_key("shop", "limited")
 ALL_THREE = {"pipeline_run_limit": 1, "pipeline_run_limit_all_triggers": 3}
@@ -341,3 +346,30 @@ async def test_a_limit_of_zero_rejects_the_request(bus: Bus, projects: Path) -> 
         assert fact.errors is not None
         assert fact.errors[0].path == "pipelines/limited/metadata.yaml: concurrency_config: pipeline_run_limit"
         assert await waiting(bus) | await held(bus) == set()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_no_place_is_overlooked_and_none_is_given_twice(bus: Bus, seed: int) -> None:
+    """Runs come and go at once through three gates, and no sweep helps."""
+    chance, running = Random(seed), list[str]()  # noqa: S311 - nothing secret
+    woken = {f"r{number}": asyncio.Event() for number in range(60)}
+    gates = [Gate(bus, wake=lambda run: woken[run].set()) for _ in range(3)]
+
+    async def live(run: str) -> None:
+        trigger, gate = chance.choice("abc"), chance.choice(gates)
+        request = {"trigger_name": trigger}
+        plan = plan_of({"a": []}, request=request, run=run, limits=Limits(per_trigger=2, all_triggers=4))
+        await asyncio.sleep(chance.uniform(0, 0.2))
+        if isinstance(await gate.enter(plan), NoRoom):
+            await woken[run].wait()
+        running.append(trigger)
+        assert len(running) <= 4
+        assert running.count(trigger) <= 2
+        await asyncio.sleep(chance.uniform(0, 0.02))
+        running.remove(trigger)
+        await chance.choice(gates).leave(plan)
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        for run in woken:
+            tasks.create_task(live(run))
+    assert await bus.bucket(subjects.RUNS).keys("waiting.>") == []

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,6 +111,15 @@ def test_explain_reports_limits_and_what_is_wrong_with_them(tmp_path: Path) -> N
     assert [problem.message for problem in wrong.errors] == [RANGE]
     environment = {"CONCURRENCY_CONFIG_BLOCK_RUN_LIMIT": "3"}
     assert shop.ask(environment=environment).max_in_flight == 3
+
+
+def test_the_settings_of_a_trigger_go_before_the_pipeline(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    triggers = {"triggers": [{"name": "hourly", "settings": {"pipeline_run_limit": 5}}]}
+    (shop.path / "pipelines" / "orders" / "triggers.yaml").write_text(yaml.safe_dump(triggers))
+    limit = {"concurrency_config": {"pipeline_run_limit": 2}}
+    assert shop.ask(request={"pipeline": "orders", "trigger_name": "hourly"}, **limit).limits == Limits(5)
+    assert shop.ask(request={"pipeline": "orders", "trigger_name": "daily"}, **limit).limits == Limits(2)
 
 
 # --- who gets a place ------------------------------------------------------------------------------

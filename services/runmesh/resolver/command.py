@@ -59,15 +59,21 @@ class Commands:
     """The pipeline itself, where it is on no disk that the job could read."""
 
     def build(
-        self, executor_type: str, *, runtime: str, project_path: str | None, block: str | None
+        self,
+        executor_type: str,
+        *,
+        runtime: str,
+        project_path: str | None,
+        block: str | None,
+        flags: Sequence[str] = (),
     ) -> tuple[str, ...]:
-        """Return the argv of one block's task, or (None) of the whole pipeline's."""
+        """Return the argv of one block's task, or (None) of the whole pipeline's; `flags` are for our own runtime."""
         which = _flag("--block-uuid", block) if block is not None else ()
         arguments = (project_path or str(self.project.path), self.pipeline.uuid, *which, *self._shared)
         if runtime == "mage":
             start = _MAGE[1:] if executor_type == "local_python" else _MAGE
             return (*start, *arguments, *_json_flag("--runtime-vars", self._variables_for_mage))
-        return ("runmesh-run", *arguments, *_json_flag("--runtime-vars", self.request.variables), *self._own)
+        return ("runmesh-run", *arguments, *_json_flag("--runtime-vars", self.request.variables), *self._own, *flags)
 
     def environment(self, block: Block, project_path: str | None) -> dict[str, str]:
         """Return the variables of a command block: its own, and what the mesh tells it (the run: at dispatch)."""
@@ -139,6 +145,15 @@ def misplaced(pipeline: Pipeline) -> Iterator[Problem]:
         for uuid, block in attached.items():
             if block.type == COMMAND:
                 yield Problem(f"{kind}s: {uuid}", f"a command block can't be a {kind}: {_ONLY_NATIVE}")
+
+
+def unreadable_by_mage(pipeline: Pipeline, runtimes: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield why Mage can't run any block of a pipeline with command blocks; `runtimes` are those of the blocks."""
+    commands = [uuid for uuid, block in pipeline.blocks.items() if block.type == COMMAND]
+    mages = [name for name, runtime in runtimes.items() if runtime == "mage" and pipeline.blocks[name].type != COMMAND]
+    if commands and mages:
+        message = f"Mage reads no pipeline with command blocks, such as {commands[0]!r}, and `runtime: mage` was chosen"
+        yield Problem(f"block {mages[0]}: runtime", message, "set `runtime: native`, or use two pipelines")
 
 
 def in_one_process(commands: Iterable[str]) -> Iterator[Problem]:

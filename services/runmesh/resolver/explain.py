@@ -384,6 +384,8 @@ class _Explainer:
         yield from unknown
         yield from refusals.of_pipeline(self.pipeline, self.request, whole=self.whole)
         yield from command.misplaced(self.pipeline)
+        runtimes = {uuid: configuration.common.runtime for uuid, configuration in self.settled.items()}
+        yield from command.unreadable_by_mage(self.pipeline, runtimes)
         yield from steps.refused(self.pipeline, self.selected, {} if self.whole else self.parts)
         yield from self.retry_errors
         if not self.selected and not unknown:

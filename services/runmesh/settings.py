@@ -16,7 +16,7 @@ PREFIX: Final = "RUNMESH_"
 class Settings(BaseSettings):
     """What may differ between two installations. Durations are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     nats_url: str = Field("nats://127.0.0.1:4222", description="Server, or several separated by commas.")
     nats_token: str | None = Field(None, description="Token to connect with.", repr=False)
@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     def servers(self) -> list[str]:
         """The NATS servers, one by one."""
         return [url.strip() for url in self.nats_url.split(",")]
+
+    @property
+    def decisive(self) -> dict[str, str]:
+        """What was set of the settings that `explain` reads, as the environment has them."""
+        given = self.model_dump(mode="json", include={"policy", "runtime"}, exclude_unset=True, exclude_none=True)
+        return {f"{PREFIX}{name.upper()}": value for name, value in given.items()}
 
 
 def load(**overrides: object) -> Settings:

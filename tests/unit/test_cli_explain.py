@@ -1,9 +1,11 @@
 """`runmesh explain` on a project of one block."""
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 
+import pytest
 from pydantic_core import from_json
 
 
@@ -22,6 +24,23 @@ async def test_explain_says_the_level_of_every_value_and_exits_1_for_errors(tmp_
     assert "did you mean 'orders'?" in await explained(1, tmp_path, "oders")
     (tmp_path / "pipelines/orders/metadata.yaml").write_text(document.replace("local_python_force", "k8"))
     assert "did you mean 'k8s'?" in await explained(1, tmp_path, "orders")
+
+
+async def test_explain_shows_what_policy_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pipelines/orders").mkdir(parents=True)
+    (tmp_path / "metadata.yaml").write_text("local_python_config:\n  kill_grace: 30\n")
+    block = "{uuid: load, type: custom, content: x}"
+    (tmp_path / "pipelines/orders/metadata.yaml").write_text(f"uuid: orders\nblocks: [{block}]\n")
+    (tmp_path / "policy.yaml").write_text("executors: {local_python: {enforce: true, config: {kill_grace: 5}}}")
+    monkeypatch.setenv("RUNMESH_POLICY", str(tmp_path / "policy.yaml"))
+    text = await explained(0, tmp_path, "orders", "--runtime", "mage")
+    assert re.search(r"kill_grace +5 +policy", text)
+    assert re.search(r"runtime +mage +request", text)
+    assert "not used: project {'kill_grace': 30}: the policy sets kill_grace to 5 (policy.yaml)" in " ".join(
+        text.split()
+    )
+    (tmp_path / "policy.yaml").write_text("executor: {}")
+    assert "did you mean 'executors'?" in " ".join((await explained(1, tmp_path, "orders")).split())
 
 
 async def explained(code: int, project: Path, *arguments: str) -> str:

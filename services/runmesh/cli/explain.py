@@ -28,6 +28,7 @@ def explain(
     executor_type: Annotated[
         str | None, typer.Option(help="As if the request had asked for it.", show_default=False)
     ] = None,
+    runtime: Annotated[str | None, typer.Option(help="Likewise: native or mage.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
     """Say for every block which executor runs it and which level chose that, and where every value comes from.
@@ -36,7 +37,7 @@ def explain(
     Mage would answer otherwise is marked.
     """
     directory, pipeline = _target(target)
-    request = {"pipeline": pipeline, **({"executor_type": executor_type} if executor_type else {})}
+    request = {"pipeline": pipeline, "executor_type": executor_type or None, "runtime": runtime}
     explanation = explain_project(directory, pipeline, request=request, environment=environment())
     shown = _only(explanation, block)
     if json:

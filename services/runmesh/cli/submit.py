@@ -38,6 +38,7 @@ def submit(  # noqa: PLR0913 - one for each thing that a request may say
     upstream: Annotated[bool, typer.Option("--upstream", help="... and all that is above those blocks.")] = False,
     downstream: Annotated[bool, typer.Option("--downstream", help="... and all that is below those blocks.")] = False,
     executor_type: Annotated[str | None, typer.Option(help="Run every block there.", show_default="chosen")] = None,
+    runtime: Annotated[str | None, typer.Option(help="native or mage, for every block.", show_default="chosen")] = None,
     id: Annotated[str | None, typer.Option(help="The run's id; the same id is the same run.")] = None,  # noqa: A002
     label: Annotated[list[str] | None, typer.Option(help="A label, name=value; may be repeated.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which the run is stopped.")] = None,
@@ -55,6 +56,7 @@ def submit(  # noqa: PLR0913 - one for each thing that a request may say
         "variables": {name: _value(text) for name, text in _pairs("--var", var)},
         "blocks": _selection(block, upstream=upstream, downstream=downstream),
         "executor_type": executor_type,
+        "runtime": runtime,
         "labels": dict(_pairs("--label", label)),
         "timeout": timeout,
         "allow_blocks_to_fail": allow_blocks_to_fail or None,

@@ -47,8 +47,9 @@ class Planner:
     """Plans requests for the projects of one directory. Reads the policy once: raises `Invalid` if it is broken."""
 
     def __init__(self, bus: Bus, settings: Settings, environment: Mapping[str, str]) -> None:
-        self._bus, self._settings, self._environment = bus, settings, environment
-        self._rules = Rules(settings.allow_inline, settings.allow_overrides, read(environment))
+        self._bus, self._settings = bus, settings
+        self._environment = {**environment, **settings.decisive}
+        self._rules = Rules(settings.allow_inline, settings.allow_overrides, read(self._environment))
         self._projects = ProjectCache(settings.projects_dir, environment)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._revisions: dict[str, tuple[str, float]] = {}

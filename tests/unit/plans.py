@@ -67,7 +67,7 @@ def fact_of(plan: Plan, state: State, block: str, end: TaskState, cause: Cause |
         key=task_key(plan.run, block, record.attempt, record.resubmission),
         state=end,
         n=3,
-        executor_type=plan.tasks[block].executor_type,
+        executor_type=plan.task(block).executor_type,
         pool="default",
         cause=cause,
         at=NOW,

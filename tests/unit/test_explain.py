@@ -242,18 +242,6 @@ def test_a_pipeline_without_a_block_to_run_is_an_error(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("block", "pipeline", "words"),
     [
-        ({"configuration": {"dynamic": True}}, {}, ("block load", "dynamic blocks are not supported yet")),
-        ({"has_callback": True}, {}, ("block load", "callback blocks are not supported yet")),
-        (
-            {},
-            {"callbacks": [{"uuid": "bell", "type": "callback", "upstream_blocks": ["load"]}]},
-            ("bell", "callback blocks are not supported yet", "'load'"),
-        ),
-        (
-            {},
-            {"conditionals": [{"uuid": "gate", "type": "conditional", "upstream_blocks": ["load"]}]},
-            ("gate", "conditional blocks are not supported yet", "'load'"),
-        ),
         ({"language": "sql"}, {}, ("block load", "data_loader blocks in sql", "runtime: mage")),
         ({"type": "dbt", "language": "yaml"}, {}, ("block load", "dbt blocks", "runtime: mage")),
         ({}, {"type": "streaming"}, ("can't run streaming pipelines", "runtime: mage")),

@@ -20,7 +20,6 @@ _NATIVE_PIPELINES: Final = frozenset({"python", "pyspark"})
 _NATIVE_BLOCKS: Final = frozenset({"data_loader", "transformer", "data_exporter", "custom", "sensor"})
 _USE_MAGE: Final = "set `runtime: mage` in its executor_config, with an image that holds Mage"
 _USE_NATIVE: Final = "set `runtime: native` in its executor_config"
-_NOT_YET: Final = "not supported yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +51,13 @@ def of_request(request: RunRequest, rules: Rules) -> Iterator[Problem]:
             yield Problem("request: executor_config", message, nearest(name, rules.known_types))
 
 
-def of_pipeline(
-    pipeline: Pipeline, selected: Collection[str], request: RunRequest, *, whole: bool
-) -> Iterator[Problem]:
-    """Yield what the mesh can't do (yet) for a pipeline, whichever runtime runs it."""
-    for kind, blocks in (("callback", pipeline.callbacks), ("conditional", pipeline.conditionals)):
-        for uuid, block in blocks.items():
-            for parent in block.upstream_blocks:
-                if parent in selected:
-                    yield Problem(f"{kind}s: {uuid}", f"{kind} blocks are {_NOT_YET} (on block {parent!r})")
+def of_pipeline(pipeline: Pipeline, request: RunRequest, *, whole: bool) -> Iterator[Problem]:
+    """Yield what a request can't ask of a pipeline that runs in one process."""
     if whole and request.blocks:
         hint = 'ask for "run_pipeline_in_one_process": false' if pipeline.type != "streaming" else None
         yield Problem("request: blocks", "a pipeline that runs in one process runs whole", hint)
     if whole and request.block_config:
         yield Problem("request: block_config", "a pipeline that runs in one process has one configuration")
-
-
-def of_block(block: Block) -> Iterator[Problem]:
-    """Yield what the mesh can't do (yet) for a block, whichever runtime runs it."""
-    if block.configuration.get("dynamic"):
-        yield Problem(f"block {block.uuid}: configuration.dynamic", f"dynamic blocks are {_NOT_YET}")
-    if block.has_callback:
-        yield Problem(f"block {block.uuid}: has_callback", f"callback blocks are {_NOT_YET}")
 
 
 def of_runtime(

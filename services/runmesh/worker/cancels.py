@@ -87,6 +87,8 @@ class Cancels:
             log.warning("unreadable cancel record", key=record.key, error=str(error))
             return
         for job in self._station.jobs:
+            if job.event.callback and wanted.keys == "all":
+                continue  # it tells of the run's end
             if job.event.run == _run_of(record.key) and wanted.names(job.event.key):
                 job.ask_stop(Stopping(cause=Cause.CANCELLED, reason=wanted.reason, at=utc()))
 

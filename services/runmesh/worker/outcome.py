@@ -4,12 +4,16 @@ import asyncio
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from pydantic_core import from_json
 
 from runmesh.errors import RunmeshError
 
+TRIES: Final = 3
 _LARGEST: Final = 1_000_000
 _WITHIN: Final = 30.0
+_FIRST_PAUSE: Final = 0.1
+log = structlog.get_logger(__name__)
 
 
 class Unreadable(RunmeshError):
@@ -30,12 +34,16 @@ async def read(location: str | None) -> dict[str, Any] | None:
     return _parsed(location, content)
 
 
-async def read_if_possible(location: str | None) -> dict[str, Any] | None:
-    """Return a job's outcome, None as well if it can't be read."""
-    try:
-        return await read(location)
-    except Unreadable:
-        return None
+async def read_if_possible(location: str | None, *, tries: int = 1) -> dict[str, Any] | None:
+    """Return a job's outcome, None as well if it can't be read after so many tries, a little later each."""
+    for attempt in range(tries):
+        try:
+            return await read(location)
+        except Unreadable as error:
+            log.warning("outcome not readable", location=location, error=str(error))
+            if attempt + 1 < tries:
+                await asyncio.sleep(_FIRST_PAUSE * 4**attempt)
+    return None
 
 
 def _content(location: str) -> bytes:

@@ -20,6 +20,8 @@ from runmesh.worker.verdict import Verdict
 
 log = structlog.get_logger(__name__)
 
+_NEEDED: Final = frozenset({"callbacks", "children", "condition", "error"})
+"""What the mesh itself reads of an outcome."""
 _ENVELOPE: Final = 8192
 """Room for a claim's own fields beside the fact in it, and for a message's headers."""
 
@@ -88,14 +90,13 @@ class Reporter:
             log.warning("acknowledgement not confirmed", key=job.event.key, error=str(error))
 
     async def _terminal(self, job: Job, verdict: Verdict) -> TaskFact:
-        left = await outcome.read_if_possible(job.event.environment.get(OUTCOME)) if job.claim.handle else None
-        return self._fact(
-            job,
-            job.claim.model_copy(update={"n": job.claim.n + 1}),
-            verdict.state,
-            outcome=left,
-            **_details(verdict),
-        )
+        event, left = job.event, None
+        if job.claim.handle:
+            tries = outcome.TRIES if event.needs_outcome else 1
+            left = await outcome.read_if_possible(event.environment.get(OUTCOME), tries=tries)
+        verdict = verdict.with_outcome(left, needed=event.needs_outcome)
+        claim = job.claim.model_copy(update={"n": job.claim.n + 1})
+        return self._fact(job, claim, verdict.state, outcome=left, **_details(verdict))
 
     def _fact(self, job: Job, claim: Claim, state: TaskState, **details: Any) -> TaskFact:
         event = job.event
@@ -154,8 +155,9 @@ def _details(verdict: Verdict) -> dict[str, Any]:
 
 
 def fit(fact: TaskFact, limit: int) -> TaskFact:
-    """Return the fact, without what makes it too large: first the log's tail, then the outcome, then the reason."""
-    for left_out in ({"log_tail": None}, {"outcome": None}):
+    """Return the fact, without what makes it too large: the log's tail, most of the outcome, then of the reason."""
+    needed = {name: value for name, value in (fact.outcome or {}).items() if name in _NEEDED}
+    for left_out in ({"log_tail": None}, {"outcome": needed or None}, {"outcome": None}):
         if len(fact.to_json()) <= limit:
             return fact
         fact = fact.model_copy(update=left_out)

@@ -1,12 +1,15 @@
 """How a task ended: pure readings of what was observed, asked for, or left behind."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from runmesh.claims import Stopping
 from runmesh.events import Cause, TaskState
 from runmesh.executor import Observation, Phase
 
+_LONGEST: Final = 2000
+"""Characters of a reason that a job's outcome gives."""
 USAGE_EXIT: Final = 2
 """With this code `runmesh-run` says that project, arguments or an input is wrong."""
 
@@ -76,6 +79,28 @@ class Verdict:
             return cls(TaskState.COMPLETED, exit_code=0)
         cause = Cause.CONFIG if code == USAGE_EXIT else Cause.USER
         return cls(TaskState.FAILED, cause, f"exit code {code}, read from the stored outcome", code)
+
+    def with_outcome(self, left: Mapping[str, Any] | None, *, needed: bool) -> "Verdict":
+        """Return what the job's outcome makes of it: a condition that wasn't met, an error in one line.
+
+        A job whose outcome the mesh needs, and that left none which can be read, has not completed (DESIGN §7).
+        """
+        if self.state is TaskState.COMPLETED and needed and left is None:
+            reason = "it left no outcome that can be read, and without that nobody knows what follows"
+            return replace(self, state=TaskState.FAILED, cause=Cause.CONFIG, reason=reason)
+        if self.state is TaskState.COMPLETED and left and (unmet := _unmet(left)):
+            return replace(self, state=TaskState.CONDITION_FAILED, reason=unmet)
+        if self.state is TaskState.FAILED and left and self.exit_code and isinstance(error := left.get("error"), str):
+            return replace(self, reason=error[:_LONGEST])
+        return self
+
+
+def _unmet(outcome: Mapping[str, Any]) -> str | None:
+    """Say which condition was not met, if one wasn't."""
+    condition = outcome.get("condition")
+    if not isinstance(condition, dict) or condition.get("met") is not False:
+        return None
+    return f"condition {condition.get('block')!r}: {condition.get('reason') or 'not met'}"[:_LONGEST]
 
 
 def _state(stopping: Stopping) -> TaskState:

@@ -4,7 +4,6 @@ The order in `_judge` is the rule: an end that was seen is the result, unless a 
 a job is lost only after the platform said GONE over its window, `find` said no, and no outcome was left.
 """
 
-import asyncio
 from typing import Final
 
 import structlog
@@ -24,7 +23,6 @@ from runmesh.worker.verdict import Verdict
 log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE: Final = 60.0
-OUTCOME_TRIES: Final = 3
 _SHORTEST_PAUSE: Final = 0.5
 
 
@@ -102,7 +100,8 @@ class Watcher:
         try:
             handle = None if isinstance(job.task, Invalid) else await self._platform.find(job.task)
             if handle is None:
-                return Verdict.left_behind(await self._outcome(job))
+                left = await outcome.read_if_possible(job.event.environment.get(OUTCOME), tries=outcome.TRIES)
+                return Verdict.left_behind(left)
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - foreign code; the next GONE asks again
@@ -114,15 +113,6 @@ class Watcher:
             self._observer.forget(job)
             await self._station.claims.write(job.held, job.claim.moved(handle))
             self._observer.add(job)
-        return None
-
-    async def _outcome(self, job: Job) -> dict[str, object] | None:
-        for attempt in range(OUTCOME_TRIES):
-            try:
-                return await outcome.read(job.event.environment.get(OUTCOME))
-            except outcome.Unreadable as error:
-                log.warning("outcome not readable", key=job.event.key, error=str(error))
-                await asyncio.sleep(0.1 * 4**attempt)
         return None
 
     def _overdue(self, job: Job) -> Stopping | None:

@@ -1,0 +1,73 @@
+"""What a task does besides its block's own code, and the tasks that do so where the block's own job can't.
+
+Conditions and callbacks run in the job of their block (DESIGN §7). Before a block that Mage runs, the conditions are a
+task of their own, since Mage does not say whether they were met. After a job that never started, or was killed, its
+failure or cancelled callbacks are one. Both run on `local_python`, in the native runtime.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final
+
+from runmesh.errors import Invalid, Problem
+from runmesh.projects import Block, Pipeline, Project
+from runmesh.projects.addons import callbacks_of, conditions_of
+from runmesh.projects.fanout import Kind
+from runmesh.resolver.choice import ExecutorChoice, Level
+from runmesh.resolver.config import Configuration
+from runmesh.subjects import CALLBACK, CONDITION, WHOLE_PIPELINE
+
+STATUSES: Final = ("failure", "cancelled")
+"""Those of Mage's callbacks that a job which is gone can't run itself."""
+LOCAL: Final = ExecutorChoice("local_python", Level.DEFAULT, None)
+TIMEOUT: Final = 600.0
+"""Seconds that such a task may take, where its block has no timeout: the run's end waits for it."""
+_RESERVED: Final = (CALLBACK, CONDITION)
+
+
+def is_conditional(pipeline: Pipeline, block: Block) -> bool:
+    """Say whether a block has conditions."""
+    return next(conditions_of(pipeline, block), None) is not None
+
+
+def statuses_of(project: Project, pipeline: Pipeline, block: Block) -> tuple[str, ...]:
+    """Return for which of `STATUSES` a block may have callbacks: their sources name the status, wherever."""
+    sources = [_source(project, callback) for callback in callbacks_of(pipeline, block)]
+    return tuple(status for status in STATUSES if any(status in source for source in sources))
+
+
+def _source(project: Project, callback: Block) -> str:
+    try:
+        return project.block_source(callback) or ""
+    except Invalid:  # told where the callback itself is read
+        return ""
+
+
+def inputs_of(block: Block, parts: Mapping[str, Sequence[Kind]]) -> dict[str, Kind]:
+    """Return what a block gets of its upstream blocks, nothing where that is all of everything."""
+    kinds = parts.get(block.uuid, ())
+    if set(kinds) <= {Kind.WHOLE}:
+        return {}
+    return dict(zip(block.upstream_blocks, kinds, strict=True))
+
+
+def needs_outcome(block: Block, configuration: Configuration, variables: str) -> Iterator[Problem]:
+    """Yield why nobody could read the outcome of this block: it is left on another machine's disk (DESIGN §7)."""
+    local = configuration.executor_type == LOCAL.executor_type
+    if not local and "://" not in variables and not configuration.common.shared:
+        message = (
+            f"it is dynamic or has conditions, and runs on {configuration.executor_type}: its outcome is stored locally"
+        )
+        hint = "set remote_variables_dir, or `shared: true` in its executor_config"
+        yield Problem(f"block {block.uuid}", message, hint)
+
+
+def refused(pipeline: Pipeline, selected: Collection[str], parts: Mapping[str, Sequence[Kind]]) -> Iterator[Problem]:
+    """Yield what names would be taken for tasks of ours, and children whose dynamic block doesn't run with them."""
+    for uuid in selected:
+        block = pipeline.blocks[uuid]
+        if uuid == WHOLE_PIPELINE or uuid.startswith(_RESERVED):
+            yield Problem(f"block {uuid}: uuid", f"names that begin as {uuid[:12]!r} are the mesh's own", "rename it")
+        for name, kind in inputs_of(block, parts).items():
+            if kind is not Kind.WHOLE and name not in selected:
+                message = f"{uuid!r} runs once per item of {name!r}, which is not asked for"
+                yield Problem("request: blocks", message, f"add {name!r}, or `upstream`")

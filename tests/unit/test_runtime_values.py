@@ -151,7 +151,7 @@ def test_a_value_that_cannot_be_pickled_is_an_error(tmp_path: Path) -> None:
         store(lambda: None, tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["geo_dataframe", "dictionary_complex", "matrix_sparse"])
+@pytest.mark.parametrize("kind", ["geo_dataframe", "matrix_sparse", "series_polars"])
 def test_a_type_that_only_mage_reads_says_so(kind: str, tmp_path: Path) -> None:
     (tmp_path / "type.json").write_text(json.dumps({"type": kind}))
     (tmp_path / "data.json").write_text("{}")
@@ -179,4 +179,80 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     store((1, 2), tmp_path)
     (tmp_path / "object.joblib").write_bytes(b"half")
     with pytest.raises(Unreadable, match=str(tmp_path)):
+        load(tmp_path)
+
+
+def about(value: Any, path: Path | None = None) -> dict[str, Any]:
+    """What Mage notes of a value inside a list or dict."""
+    kind = type(value)
+    return {"module": kind.__module__, "name": kind.__name__, "type": "instance"} | (
+        {"path": str(path)} if path else {}
+    )
+
+
+def as_mage_writes(directory: Path, kind: str, data: Any, types: dict[str, Any], **objects: Any) -> Path:
+    (directory / "type.json").write_text(json.dumps({"type": kind}))
+    (directory / "data.json").write_text(json.dumps(data))
+    (directory / "data_column_types.json").write_text(json.dumps(types))
+    for name, value in objects.items():
+        path = directory.joinpath(*name.split("__")) / "object.joblib"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(pickle.dumps(value))
+    return directory
+
+
+def test_a_dict_of_anything_that_mage_wrote_is_read(tmp_path: Path) -> None:
+    frame, day, elsewhere = pd.DataFrame({"n": [1]}), dt.date(2024, 1, 1), Path("/mage/machine/days/1/object.joblib")
+    types = {"a.frame": about(frame), "days": about([]), "days.0": about(1), "days.1": about(day, elsewhere)}
+    types |= {"pair": about(()), "rate": about(np.float64(1)), "deep.0": about({}), "deep.0.q": about(None)}
+    data = {"a.frame": [{"n": 1}], "days": [1, "datetime.date"], "pair": [1, 2], "rate": 1.5, "deep": [{"q": None}]}
+    back = load(as_mage_writes(tmp_path, "dictionary_complex", data, types, days__1=day))
+    pd.testing.assert_frame_equal(back.pop("a")["frame"], frame)
+    assert back == {"days": [1, day], "pair": (1, 2), "rate": 1.5, "deep": [{"q": None}]}
+
+
+def test_a_list_of_dataframes_that_mage_wrote_is_read(tmp_path: Path) -> None:
+    frames = [pd.DataFrame({"n": [1, 2]}), pl.DataFrame({"n": [3]})]
+    types = {str(number): about(frame) for number, frame in enumerate(frames)}
+    types["1"]["module"] = "polars.dataframe.frame"
+    first, second = load(as_mage_writes(tmp_path, "list_complex", [[{"n": 1}, {"n": 2}], [{"n": 3}]], types))
+    pd.testing.assert_frame_equal(first, frames[0])
+    assert second.equals(frames[1])
+
+
+def test_a_value_of_which_mage_kept_only_the_name_says_so(tmp_path: Path) -> None:
+    as_mage_writes(tmp_path, "list_complex", ["numpy.ndarray"], {"0": about(np.eye(1))})
+    with pytest.raises(Unreadable, match=r"Mage keeps no numpy\.ndarray inside a list or dict \(0\)"):
+        load(tmp_path)
+    (tmp_path / "type.json").write_text('{"type": "custom_object"}')
+    with pytest.raises(Unreadable, match="Mage keeps only the name"):
+        load(tmp_path)
+
+
+def test_an_object_outside_of_the_output_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "object.joblib").write_bytes(pickle.dumps("secret"))
+    output = tmp_path / "output_0"
+    output.mkdir()
+    as_mage_writes(output, "dictionary_complex", {"..": 0}, {"..": about(1, Path("object.joblib"))})
+    with pytest.raises(Unreadable, match="outside"):
+        load(output)
+
+
+def test_a_plain_object_that_mage_wrote_needs_no_joblib(tmp_path: Path) -> None:
+    (tmp_path / "type.json").write_text('{"type": "custom_object"}')
+    (tmp_path / "object.joblib").write_bytes(pickle.dumps(NAIVE))
+    assert load(tmp_path) == NAIVE
+
+
+def test_arrays_are_pickled_as_the_numpy_of_mage_reads_them(tmp_path: Path) -> None:
+    store([np.eye(2)], tmp_path)
+    assert b"numpy._core.numeric" not in (tmp_path / "object.joblib").read_bytes()
+
+
+def test_one_series_that_mage_wrote_is_read_and_a_list_of_them_refused(tmp_path: Path) -> None:
+    (tmp_path / "type.json").write_text('{"type": "series_pandas"}')
+    pd.DataFrame({"s": [1, 2]}).to_parquet(tmp_path / "data.parquet")
+    pd.testing.assert_series_equal(load(tmp_path), pd.Series([1, 2], name="s"))
+    pd.DataFrame({"a_0": [1, 2], "b_1": [3.0, None]}).to_parquet(tmp_path / "data.parquet")
+    with pytest.raises(Unreadable, match="several Series"):
         load(tmp_path)

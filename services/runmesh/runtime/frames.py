@@ -52,8 +52,11 @@ def read_pandas(directory: Path) -> Any:
 
 
 def read_series(directory: Path) -> Any:
-    """Read one pandas Series that Mage wrote."""
-    return read_pandas(directory).iloc[:, 0]
+    """Read one pandas Series that Mage wrote; raises ValueError for a list of them."""
+    frame = read_pandas(directory)
+    if len(frame.columns) != 1:
+        raise ValueError("several Series, which only Mage reads: runtime: mage")
+    return frame.iloc[:, 0]
 
 
 def write_polars(frame: Any, directory: Path) -> bool:

@@ -10,19 +10,24 @@ anything else          custom_object        object.joblib, a plain pickle, which
 =====================  ===================  =============================================================
 
 `type.json` is written last. Only what comes back exactly as it was is stored as JSON or Parquet: a tuple, a dict with
-keys that aren't texts, NaN, a numpy number, a DataFrame of mixed objects are pickled. Reading knows the other types
-of Mage that hold one of these files too.
+keys that aren't texts, NaN, a numpy number, a DataFrame of mixed objects are pickled. Reading knows more types of Mage:
+Series, sklearn's models, and lists and dicts of anything (`complex`).
 """
 
 import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from runmesh.runtime import complex as complexes
 from runmesh.runtime import frames
 
 TYPE_FILE: Final = "type.json"
 JSON_FILE: Final = "data.json"
 PICKLE_FILE: Final = "object.joblib"
+_PROTOCOL: Final = 4
+"""Of pickle. What numpy 2 writes with 5, the numpy 1.26 that Mage needs can't read, and Mage then goes on with `{}`."""
 
 
 class Unreadable(Exception):
@@ -96,7 +101,7 @@ def _store_pickle(value: Any, directory: Path) -> str:
     import pickle  # noqa: PLC0415 - seldom needed
 
     with (directory / PICKLE_FILE).open("wb") as file:
-        pickle.dump(value, file, protocol=5)
+        pickle.dump(value, file, protocol=_PROTOCOL)
     return "custom_object"
 
 
@@ -112,28 +117,47 @@ def _metadata(directory: Path) -> dict[str, Any]:
 
 
 def _load(directory: Path, metadata: dict[str, Any]) -> Any:
-    match metadata.get("type"):
-        case "dataframe":
-            return frames.read_pandas(directory)
-        case "series_pandas":
-            return frames.read_series(directory)
-        case "polars_dataframe":
-            return frames.read_polars(directory)
-        case "custom_object":
-            return _load_object(directory / PICKLE_FILE, plain=bool(metadata.get("pickle")))
-        case "model_sklearn":
-            return _load_object(directory / "model.joblib", plain=False)
-        case None | "iterable" if (directory / JSON_FILE).exists():
-            return json.loads((directory / JSON_FILE).read_text(encoding="utf-8"))
-    raise Unreadable(f"{directory} holds Mage's type {metadata.get('type')!r}, which only Mage reads: runtime: mage")
+    kind = metadata.get("type")
+    if kind == "custom_object":
+        return _load_object(directory / PICKLE_FILE, plain=bool(metadata.get("pickle")))
+    if kind in {None, "iterable"} and (directory / JSON_FILE).exists():
+        return _load_json(directory)
+    if kind in _READERS:
+        return _READERS[kind](directory)
+    raise Unreadable(f"{directory} holds Mage's type {kind!r}, which only Mage reads: runtime: mage")
 
 
-def _load_object(path: Path, *, plain: bool) -> Any:
+def _load_json(directory: Path) -> Any:
+    return json.loads((directory / JSON_FILE).read_text(encoding="utf-8"))
+
+
+def _load_complex(directory: Path) -> Any:
+    try:
+        return complexes.read(directory, _load_json(directory), _load_object)
+    except complexes.NotKept as error:
+        raise Unreadable(f"{directory} can't be read: {error}") from error
+
+
+def _load_object(path: Path, *, plain: bool = False) -> Any:
+    """Read a pickle; of Mage's, those with numpy's arrays need joblib, and without it say so."""
+    if not path.exists():
+        raise Unreadable(f"{path} isn't there: Mage keeps only the name of such a value")
     if not plain:
-        import joblib  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415 - only for what Mage wrote
+        with suppress(ModuleNotFoundError):
+            import joblib  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415 - only for Mage's
 
-        return joblib.load(path)
+            return joblib.load(path)
     import pickle  # noqa: PLC0415 - seldom needed
 
     with path.open("rb") as file:
         return pickle.load(file)  # noqa: S301 - a block of the same run wrote it
+
+
+_READERS: Final[Mapping[str, Callable[[Path], Any]]] = {
+    "dataframe": frames.read_pandas,
+    "polars_dataframe": frames.read_polars,
+    "series_pandas": frames.read_series,
+    "model_sklearn": lambda directory: _load_object(directory / "model.joblib"),
+    "dictionary_complex": _load_complex,
+    "list_complex": _load_complex,
+}

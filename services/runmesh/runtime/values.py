@@ -122,8 +122,8 @@ def _load(directory: Path, metadata: dict[str, Any]) -> Any:
         return _load_object(directory / PICKLE_FILE, plain=bool(metadata.get("pickle")))
     if kind in {None, "iterable"} and (directory / JSON_FILE).exists():
         return _load_json(directory)
-    if kind in _READERS:
-        return _READERS[kind](directory)
+    if reader := _READERS.get(kind or ""):
+        return reader(directory)
     raise Unreadable(f"{directory} holds Mage's type {kind!r}, which only Mage reads: runtime: mage")
 
 

@@ -90,6 +90,13 @@ def test_before_the_resolver_has_spoken_that_is_what_is_waited_for() -> None:
     assert drawn(fold(RUN, [])).endswith("waiting for a resolver to take the request")
 
 
+def test_a_run_that_waits_for_its_place_says_so() -> None:
+    reason = "waiting: 3 of 3 runs of this pipeline are running (pipeline_run_limit_all_triggers)"
+    facts = [run_fact("accepted", blocks=graph({"load": ()}), reason=reason)]
+    assert reason in drawn(fold(RUN, facts))
+    assert reason not in drawn(fold(RUN, [*facts, run_fact("running", 1)]))
+
+
 def test_a_second_attempt_and_a_carried_over_block_are_marked() -> None:
     carried = {**graph({"load": (), "report": ("load",)}), **statuses(load="completed")}
     facts: list[RunFact | TaskFact]

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from runmesh.executor import Task
-from runmesh.executors.local.launch import Config, command, directory, environment
+from runmesh.executors.local.launch import Config, command, directory, environment, runs_runtime
 
 
 def task(*words: str, variables: dict[str, str] | None = None, **config: Any) -> Task[Config]:
@@ -68,6 +68,14 @@ def test_mage_is_looked_for_on_the_path_where_the_interpreter_has_none(tmp_path:
 def test_any_other_command_is_run_as_it_is() -> None:
     assert command(task("dbt", "run", "--target", "daily")) == ["dbt", "run", "--target", "daily"]
     assert command(task("runmesh-run")) == ["runmesh-run"]
+
+
+@pytest.mark.parametrize("argv", [("runmesh-run", "shop", "daily"), ("mage", "run", "shop", "daily")])
+def test_a_command_block_is_run_as_it_is_whatever_it_runs(argv: tuple[str, ...]) -> None:
+    own = task(*argv, variables={"RUNMESH_VARIABLES": "{}"})
+    assert command(own) == list(argv)
+    assert not runs_runtime(own)
+    assert directory(own) is None
 
 
 def test_the_working_directory_is_the_project() -> None:

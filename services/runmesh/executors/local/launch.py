@@ -29,6 +29,8 @@ INHERITED: Final = (
 Credentials (AWS_*, …) are not among it: name them in `inherit_environment`."""
 PROJECT_PATH: Final = "RUNMESH_PROJECT_PATH"
 """The variable that tells a command block where its project is."""
+OWN_VARIABLES: Final = "RUNMESH_VARIABLES"
+"""The variable that only a command block is given: its argv is the user's own."""
 PRIVATE: Final = "RUNMESH_"
 """The mesh's own settings, NATS credentials among them: never inherited, whatever is asked for."""
 
@@ -52,7 +54,7 @@ class Config(ExecutorConfig):
 
 def runs_runtime(task: Task[Config]) -> bool:
     """Tell whether the command is our runtime, whose exit code 2 has a meaning."""
-    return task.command[:1] == (RUNTIME,) and len(task.command) > 1
+    return task.command[:1] == (RUNTIME,) and _project(task) is not None
 
 
 def command(task: Task[Config]) -> list[str]:
@@ -70,7 +72,9 @@ def command(task: Task[Config]) -> list[str]:
 
 
 def _project(task: Task[Config]) -> Path | None:
-    """Return the project that either runtime is given, absolute."""
+    """Return the project that either runtime is given, absolute; a user's own command is no runtime, whatever it is."""
+    if OWN_VARIABLES in task.environment:
+        return None
     match task.command:
         case (runtime, project, *_) if runtime == RUNTIME:
             return Path(project).absolute()

@@ -117,7 +117,7 @@ def test_the_settings_of_a_trigger_go_before_the_pipeline(tmp_path: Path) -> Non
     shop = Shop(tmp_path)
     triggers = {"triggers": [{"name": "hourly", "settings": {"pipeline_run_limit": 5}}]}
     (shop.path / "pipelines" / "orders" / "triggers.yaml").write_text(yaml.safe_dump(triggers))
-    limit = {"concurrency_config": {"pipeline_run_limit": 2}}
+    limit: dict[str, Any] = {"concurrency_config": {"pipeline_run_limit": 2}}
     assert shop.ask(request={"pipeline": "orders", "trigger_name": "hourly"}, **limit).limits == Limits(5)
     assert shop.ask(request={"pipeline": "orders", "trigger_name": "daily"}, **limit).limits == Limits(2)
 

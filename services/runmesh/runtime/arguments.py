@@ -5,12 +5,17 @@
 ``--execution-partition P``        the directory below `.variables` that holds this run's outputs
 ``--runtime-vars V``               run variables: JSON, `@path` or `@URL`
 ``--pipeline-run-id N``            Mage's id of the run, where there is no `--run`
-``--test`` / ``--no-test``         run the tests of a whole pipeline's blocks, too (default: not)
+``--test`` / ``--no-test``         run the tests of a whole pipeline's blocks, too, or not (default: with `--run`)
 ``--skip-sensors``                 sensors count as satisfied
 ``--executor-type``, ``--block-run-id``, ``--callback-url``, ``--template-runtime-configuration``: accepted, not needed
 ours:
 ``--run ID --key KEY``             name the outcome file
-``--attempt N``                    1 unless given
+``--attempt N``, ``--retries R``   failure callbacks run on the last attempt, N > R (default: 1, and no others)
+``--event E``                      what the run was started by, as `--runtime-vars`: `event`, and variables not set else
+``--dynamic-index I:POS,…``        which child of dynamic blocks this is, and what it gets: see `steps`
+``--conditions-only``              evaluate the block's conditions, and nothing else
+``--callbacks S --error TEXT``     run the block's callbacks for `failure` or `cancelled`, and nothing else
+``--concurrency N``                blocks that run at once in a whole pipeline (default: the processors, at least 2)
 ``--trigger-name T``               what started the run
 ``--execution-date D``             ISO 8601, UTC unless it says otherwise (default: now)
 ``--pipeline-document D``          the pipeline's document, JSON or `@path`, instead of the project's own
@@ -36,6 +41,8 @@ from runmesh.runtime.failed import Failed
 LARGEST_DOCUMENT: Final = 16_000_000
 """Bytes of run variables, or of a pipeline's document."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+STATUSES_ALONE: Final = ("failure", "cancelled")
+"""The callbacks that a job of their own may run: those of success run in the block's."""
 _TIMEOUT: Final = 30.0
 """Seconds that a URL may take to answer."""
 
@@ -50,7 +57,7 @@ class Arguments(NamedTuple):
     execution_partition: str | None = None
     runtime_vars: Mapping[str, Any] = {}
     pipeline_run_id: str | None = None
-    test: bool = False
+    test: bool | None = None
     skip_sensors: bool = False
     run: str | None = None
     key: str | None = None
@@ -60,6 +67,13 @@ class Arguments(NamedTuple):
     revision: str | None = None
     variables_dir: str | None = None
     sensor_interval: float = 60.0
+    retries: int = 0
+    event: Mapping[str, Any] = {}
+    dynamic_index: str | None = None
+    conditions_only: bool = False
+    callbacks: str | None = None
+    error: str | None = None
+    concurrency: int | None = None
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -83,6 +97,8 @@ def parse(argv: Sequence[str]) -> Arguments:
         )
     if bool(flags.get("run")) != bool(flags.get("key")):
         raise _wrong("--run and --key belong together")
+    if (flags.get("callbacks") or flags.get("conditions_only")) and not flags.get("block_uuid"):
+        raise _wrong("--conditions-only and --callbacks need --block-uuid")
     return Arguments(positional[0], positional[1], **flags)
 
 
@@ -114,6 +130,22 @@ def _name(text: str) -> str:
 def _date(text: str) -> datetime:
     date = datetime.fromisoformat(text)
     return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:  # noqa: PLR2004 - more is no count
+        raise ValueError(f"{text[:80]!r} is no whole number")
+    return int(text)
+
+
+def _some(text: str) -> int:
+    return max(1, _count(text))
+
+
+def _status(text: str) -> str:
+    if text not in STATUSES_ALONE:
+        raise ValueError(f"{text[:80]!r} is none of {', '.join(STATUSES_ALONE)}")
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -171,7 +203,12 @@ def _read_url(url: str) -> bytes:
         raise
 
 
-_SWITCHES: Final = {"--test": ("test", True), "--no-test": ("test", False), "--skip-sensors": ("skip_sensors", True)}
+_SWITCHES: Final = {
+    "--test": ("test", True),
+    "--no-test": ("test", False),
+    "--skip-sensors": ("skip_sensors", True),
+    "--conditions-only": ("conditions_only", True),
+}
 _UNUSED: Final = ("--executor-type", "--block-run-id", "--callback-url", "--template-runtime-configuration")
 _CONVERTERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "--block-uuid": str,
@@ -187,4 +224,10 @@ _CONVERTERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "--revision": str,
     "--variables-dir": str,
     "--sensor-interval": _seconds,
+    "--retries": _count,
+    "--event": _document,
+    "--dynamic-index": str,
+    "--callbacks": _status,
+    "--error": str,
+    "--concurrency": _some,
 }

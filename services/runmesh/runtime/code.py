@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import GeneratorType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runmesh.errors import Invalid, Problem
-from runmesh.runtime.decorators import Decorated, Function
+from runmesh.runtime.decorators import Decorated, Function, decorator, make_importable
 from runmesh.runtime.failed import Failed
 from runmesh.runtime.parameters import parameters_of
 
@@ -34,6 +34,10 @@ class Source(NamedTuple):
         return not self.filename.startswith("<")
 
 
+_INJECTED: Final = {"conditional": ("condition",), "callback": ("callback", "on_success", "on_failure")}
+"""The decorators of other types than blocks."""
+
+
 class Checked(NamedTuple):
     """How many tests passed and failed."""
 
@@ -49,13 +53,13 @@ class Code:
         module = ModuleType(source.module)
         module.__file__ = source.filename
         self._decorated = Decorated(module.__dict__)
-        for name in ("preprocesser", "test", source.type):
-            module.__dict__[name] = self._decorated.decorator(name)
-        self._decorated.make_importable()
+        for name in _INJECTED.get(source.type, ("preprocesser", "test", source.type)):
+            module.__dict__[name] = decorator(name)
+        make_importable()
         sys.modules[source.module] = module
         if not source.is_file:
             _show_in_tracebacks(source)
-        with self._of_the_user():
+        with self.of_the_user():
             exec(compile(source.text, source.filename, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
 
     def run(self, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
@@ -63,15 +67,15 @@ class Code:
         function = self._function()
         if problem := misfit(function, len(inputs)):
             raise Invalid(Problem(f"block {self._source.block}", problem, "check its upstream blocks"))
-        with self._of_the_user():
+        with self.of_the_user():
             for preprocesser in self._decorated["preprocesser"]:
-                _call(preprocesser, inputs, keywords)
-            return outputs_of(_call(function, inputs, keywords))
+                call(preprocesser, inputs, keywords)
+            return outputs_of(call(function, inputs, keywords))
 
     def sense(self, inputs: Sequence[Any], keywords: Mapping[str, Any], interval: float) -> None:
         """Call the sensor until it answers with something true, every `interval` seconds; it may ignore its inputs."""
         function = self._function()
-        taken = inputs if _takes_positionals(function) else []
+        taken = inputs if takes_positionals(function) else []
         if problem := misfit(function, len(taken)):
             raise Invalid(Problem(f"block {self._source.block}", problem, "check its upstream blocks"))
         while not self._senses(function, taken, keywords):
@@ -86,6 +90,10 @@ class Code:
             print(f"{len(tests) - failed}/{len(tests)} tests passed.")  # noqa: T201
         return Checked(len(tests) - failed, failed)
 
+    def decorated(self, name: str) -> list[Function]:
+        """Return the functions that the source decorates with a decorator, in its order."""
+        return self._decorated[name]
+
     def _function(self) -> Function:
         found = self._decorated[self._source.type]
         if not found:
@@ -94,15 +102,15 @@ class Code:
         return found[0]
 
     def _senses(self, function: Function, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> bool:
-        with self._of_the_user():
-            return bool(_call(function, inputs, keywords))
+        with self.of_the_user():
+            return bool(call(function, inputs, keywords))
 
     def _passes(self, function: Function, outputs: Sequence[Any], keywords: Mapping[str, Any]) -> bool:
         from runmesh.runtime.tracebacks import show  # noqa: PLC0415 - only where tests are
 
-        with self._of_the_user():
+        with self.of_the_user():
             try:
-                _call(function, outputs, keywords)
+                call(function, outputs, keywords)
             except AssertionError as error:
                 print(f"FAIL: {getattr(function, '__name__', function)} (block: {self._source.block})")  # noqa: T201
                 show(error, sys.stdout)
@@ -110,7 +118,8 @@ class Code:
             return True
 
     @contextmanager
-    def _of_the_user(self) -> Iterator[None]:
+    def of_the_user(self) -> Iterator[None]:
+        """Turn whatever the user's code raises here into `Failed`."""
         try:
             yield
         except (Exception, SystemExit) as error:
@@ -144,10 +153,12 @@ def misfit(function: Function, inputs: int) -> str | None:
     return f"{name} takes {least}{named} inputs, and the upstream blocks give {inputs}"
 
 
-def _takes_positionals(function: Function) -> bool:
+def takes_positionals(function: Function) -> bool:
+    """Say whether a function takes any argument by its position."""
     parameters = parameters_of(function)
     return parameters.args or parameters.positional > 0
 
 
-def _call(function: Function, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+def call(function: Function, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+    """Call a function with one argument per input, and with keywords only if it takes `**kwargs`."""
     return function(*inputs, **keywords) if parameters_of(function).kwargs else function(*inputs)

@@ -1,4 +1,4 @@
-"""One command, from its flags to its exit code; what is said on the way, and to whom."""
+"""One command, from its flags to its exit code."""
 
 import os
 import sys
@@ -8,8 +8,9 @@ from io import TextIOWrapper
 from runmesh.errors import Invalid
 from runmesh.projects import outcome_path
 from runmesh.runtime import arguments
-from runmesh.runtime.decorators import Decorated
-from runmesh.runtime.failed import Failed
+from runmesh.runtime.block import run_block
+from runmesh.runtime.decorators import make_importable
+from runmesh.runtime.failed import Failed, in_short, say, tell
 from runmesh.runtime.job import Job, prepare
 
 
@@ -20,30 +21,44 @@ def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
         return 0
     try:
         job = prepare(arguments.parse(argv), environment)
-    except Invalid as error:
-        return _wrong(error)
-    except Failed as error:
-        return _failed(error)
+    except (Invalid, Failed) as error:
+        tell(error)
+        return _exit_code(error)
     for warning in job.outcome.warnings:
-        _say(f"warning: {warning}")
+        say(f"warning: {warning}")
     _enter(job)
-    return _run(job)
-
-
-def _run(job: Job) -> int:
+    code = _exit_code(_work(job))
     try:
-        job.run()
-        _leave_outcome(job, 0)
-    except Invalid as error:
-        return _wrong(error)
+        _leave_outcome(job, code)
     except Failed as error:
-        code = _failed(error)
-        try:
-            _leave_outcome(job, code)
-        except Failed as lost:
-            _failed(lost)
-        return code
-    return 0
+        tell(error)
+        return code or _exit_code(error)
+    return code
+
+
+def _work(job: Job) -> Failed | Invalid | None:
+    """Do what the flags ask for and return what went wrong, already told."""
+    step, flags, outcome = job.step, job.arguments, job.outcome
+    if step is None:
+        from runmesh.runtime.whole import run_pipeline  # noqa: PLC0415 - as all below: a block alone needs none of it
+
+        return run_pipeline(job)
+    if flags.callbacks:
+        from runmesh.runtime.callbacks import call_back  # noqa: PLC0415
+
+        call_back(job, step, flags.callbacks, outcome, Failed(flags.error) if flags.error else None)
+        return None
+    if not flags.conditions_only:
+        return run_block(job, step, outcome).error
+    from runmesh.runtime.conditions import check_conditions  # noqa: PLC0415
+
+    try:
+        check_conditions(job, step, outcome)
+    except (Invalid, Failed) as error:
+        tell(error)
+        outcome.error = in_short(error)
+        return error
+    return None
 
 
 def _enter(job: Job) -> None:
@@ -54,7 +69,7 @@ def _enter(job: Job) -> None:
     # At the end, as Mage: a project's folder `transformers` must not hide an installed package of that name.
     sys.path += [path for path in (home, os.path.dirname(home)) if path not in sys.path]  # noqa: PTH120
     os.chdir(home)
-    Decorated({}).make_importable()  # for inputs: objects of a class that another block's file defines
+    make_importable()  # for inputs: objects of a class that another block's file defines
 
 
 def _leave_outcome(job: Job, exit_code: int) -> None:
@@ -69,24 +84,7 @@ def _leave_outcome(job: Job, exit_code: int) -> None:
         raise Failed(f"the outcome can't be written to {path}: {error}") from None
 
 
-def _wrong(error: Invalid) -> int:
-    for problem in error.problems:
-        _say(str(problem))
-    return 2
-
-
-def _failed(error: Failed) -> int:
-    if error.__cause__ is not None:
-        from runmesh.runtime.tracebacks import show  # noqa: PLC0415 - only after a failure
-
-        show(error.__cause__, sys.stderr)
-        missing = error.__cause__
-        if isinstance(missing, ModuleNotFoundError) and (missing.name or "").split(".")[0] == "mage_ai":
-            _say("this block needs Mage itself: set `runtime: mage`")
-    _say(str(error))
-    return 1
-
-
-def _say(text: str) -> None:
-    line = " ".join(text.splitlines())
-    print(f"runmesh-run: {line}", file=sys.stderr, flush=True)  # noqa: T201
+def _exit_code(error: Failed | Invalid | None) -> int:
+    if error is None:
+        return 0
+    return 2 if isinstance(error, Invalid) else 1

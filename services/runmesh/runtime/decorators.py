@@ -1,14 +1,16 @@
 """`@data_loader`, `@test` and the others: how a block's source says which of its functions does what.
 
 Mage injects the decorators of the block's type into the source's globals. A source may also import them from
-`mage_ai.data_preparation.decorators`; where Mage isn't installed, a module of ours stands in for that one. A decorator
-counts only where the block's own source applies it: another block's file that is imported finds it without effect.
+`mage_ai.data_preparation.decorators`; where Mage isn't installed, a module of ours stands in for that one, and another
+for `mage_ai.io.file`, which the pipeline that `mage init` writes imports (`fileio`). A decorator
+counts only where the block's own source applies it: it looks into the globals that it is called from, so another
+block's file that is imported finds it without effect, and blocks of one process don't meet.
 """
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from types import ModuleType
+from collections.abc import Callable
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 Function = Callable[..., Any]
@@ -20,33 +22,64 @@ NAMES: Final = (
     "on_failure", "on_success", "preprocesser", "preprocesser_functions", "render", "sensor", "streaming_sink",
     "streaming_source", "test", "transformer", "x", "xy", "y",
 )  # fmt: skip
-_MODULE: Final = "mage_ai.data_preparation.decorators"
+STATUSES: Final = ("cancelled", "failure", "success")
+"""What `@callback(…)` takes."""
+BARE: Final = "callback"
+"""What a function decorated with `@callback` alone counts as: it is called without any arguments."""
+_MODULES: Final = ("mage_ai", "mage_ai.data_preparation", "mage_ai.data_preparation.decorators", "mage_ai.io")
+_FILES: Final = "mage_ai.io.file"
+_KEY: Final = "__decorated__"
 
 
 class Decorated:
     """The functions that a source decorates, by decorator, in the order of the source."""
 
-    def __init__(self, namespace: Mapping[str, Any]) -> None:
-        self._namespace = namespace
+    def __init__(self, namespace: dict[str, Any]) -> None:
         self._functions: defaultdict[str, list[Function]] = defaultdict(list)
+        namespace[_KEY] = self
 
     def __getitem__(self, name: str) -> list[Function]:
         return self._functions[name]
 
-    def decorator(self, name: str) -> Callable[[Function], Function]:
-        """Make the decorator of this name."""
 
-        def decorate(function: Function) -> Function:
-            if sys._getframe(1).f_globals is self._namespace:  # noqa: SLF001 - whose source applies it
-                self._functions[name].append(function)
-            return function
+def decorator(name: str) -> Callable[..., Any]:
+    """Make the decorator of this name."""
+    return _callback if name == BARE else _plain(name)
 
-        return decorate
 
-    def make_importable(self) -> None:
-        """Offer all decorators as Mage's module, unless Mage is installed."""
-        if not _mage_is_installed():
-            _stand_in({name: self.decorator(name) for name in NAMES})
+def make_importable() -> None:
+    """Offer all decorators, and `FileIO`, as Mage's modules, unless Mage is installed."""
+    if not _mage_is_installed() and _FILES not in sys.modules:
+        _stand_in()
+
+
+def with_status(status: str) -> str:
+    """Return what functions decorated with `@callback(status)` count as."""
+    return f"callback:{status}"
+
+
+def _plain(name: str) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        _note(name, function, sys._getframe(1).f_globals)  # noqa: SLF001 - whose source applies it
+        return function
+
+    return decorate
+
+
+def _callback(status: Any = "success", *_: Any, **__: Any) -> Any:
+    """`@callback`, `@callback()` and `@callback(status)`."""
+    if isinstance(status, FunctionType):
+        _note(BARE, status, sys._getframe(1).f_globals)  # noqa: SLF001 - as above
+        return status
+    if status not in STATUSES:
+        raise ValueError(f"@callback({status!r}): the status must be one of {', '.join(STATUSES)}")
+    return _plain(with_status(STATUSES[STATUSES.index(status)]))
+
+
+def _note(name: str, function: Function, namespace: dict[str, Any]) -> None:
+    decorated = namespace.get(_KEY)
+    if isinstance(decorated, Decorated):
+        decorated[name].append(function)
 
 
 def _mage_is_installed() -> bool:
@@ -56,10 +89,18 @@ def _mage_is_installed() -> bool:
     return any(finder.find_spec("mage_ai", None) for finder in sys.meta_path)
 
 
-def _stand_in(decorators: dict[str, Callable[[Function], Function]]) -> None:
-    parts = _MODULE.split(".")
-    for depth in range(1, len(parts) + 1):
-        name = ".".join(parts[:depth])
+def _stand_in() -> None:
+    for name in (*_MODULES, _FILES):
         module = sys.modules[name] = ModuleType(name)
         module.__path__ = []
-        module.__dict__.update(decorators if name == _MODULE else {})
+        if name.endswith(".decorators"):
+            module.__dict__.update({each: decorator(each) for each in NAMES})
+    module.__dict__["__getattr__"] = _of_files
+
+
+def _of_files(name: str) -> Any:
+    if name != "FileIO":
+        raise AttributeError(name)
+    from runmesh.runtime.fileio import FileIO  # noqa: PLC0415 - few blocks use it
+
+    return FileIO

@@ -1,9 +1,8 @@
-"""The blocks of one command: which they are, whether this runtime can run them, and running them in order."""
+"""What one command is about: its project, pipeline and block, found and read, and what its blocks share."""
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runmesh.errors import Invalid, Problem, nearest
 from runmesh.projects import (
@@ -18,67 +17,60 @@ from runmesh.projects import (
     variables_of,
 )
 from runmesh.runtime.arguments import Arguments
-from runmesh.runtime.code import Code, Source
-from runmesh.runtime.failed import Failed
-from runmesh.runtime.keywords import keywords
 from runmesh.runtime.outcome import Outcome
-from runmesh.runtime.outputs import Outputs, clean_name
+from runmesh.runtime.outputs import Outputs
+from runmesh.runtime.sources import Sources
+from runmesh.runtime.steps import Step, read_step
 
-RUNNABLE: Final = frozenset({"data_loader", "transformer", "data_exporter", "custom", "sensor"})
-NEVER_RUN: Final = frozenset({"chart", "markdown", "scratchpad"})
-"""Mage leaves these out when it runs a pipeline."""
-PIPELINE_TYPES: Final = frozenset({"python", "pyspark"})
-_MAGE: Final = "set `runtime: mage` to have Mage run it"
+if TYPE_CHECKING:
+    from runmesh.runtime.kept import Kept
 
 
 class Job(NamedTuple):
-    """What a command asks for, found and checked."""
+    """What a command asks for; `step` is None for a whole pipeline."""
 
     project: Project
     pipeline: Pipeline
-    blocks: tuple[Block, ...]
+    step: Step | None
     arguments: Arguments
     variables: str
-    outputs: Outputs
+    outputs: "Outputs | Kept"
+    sources: Sources
     outcome: Outcome
     context: dict[str, Any]
     """What the blocks of this process share (Mage's `context`)."""
 
-    def run(self) -> None:
-        """Run the blocks, one after another; raises `Failed` or `Invalid` for the first that fails."""
-        for block in self.blocks:
-            self._run(block)
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether a failure is for good."""
+        return self.arguments.attempt > self.arguments.retries
 
-    def _run(self, block: Block) -> None:
-        if block.type == "sensor" and self.arguments.skip_sensors:
-            self._keep(block, [])
-            return
-        inputs = [self._input(self.pipeline.blocks[uuid]) for uuid in block.upstream_blocks]
-        named = keywords(self.project, self.pipeline, block, self.arguments, self.context)
-        code = Code(_source(self.project, self.pipeline, block))
-        if block.type == "sensor":
-            code.sense(inputs, named, self.arguments.sensor_interval)
-            results: list[Any] = []
-        else:
-            results = code.run(inputs, named)
-        self._keep(block, results)
-        if self.arguments.block_uuid or self.arguments.test:
-            self._test(block, code, results, named)
+    @property
+    def wants_tests(self) -> bool:
+        """A single block's tests always run, those of a whole pipeline in a run of the mesh, or if asked for."""
+        asked = self.arguments.test
+        return self.step is not None or (bool(self.arguments.run) if asked is None else asked)
 
-    def _input(self, upstream: Block) -> Any:
-        return [] if upstream.type == "sensor" else self.outputs.read(upstream)
+    def has_conditions(self, block: Block) -> bool:
+        """Say whether any conditional block is attached to this one."""
+        return any(True for _ in self.conditions(block))
 
-    def _keep(self, block: Block, results: list[Any]) -> None:
-        described = self.outputs.write(block, results)
-        if self.arguments.block_uuid:
-            self.outcome.outputs.extend(described)
+    def has_callbacks(self, block: Block) -> bool:
+        """Say whether any callback block is attached to this one."""
+        return any(True for _ in self.callbacks(block))
 
-    def _test(self, block: Block, code: Code, results: list[Any], named: Mapping[str, Any]) -> None:
-        tested = code.test(results, named)
-        self.outcome.passed += tested.passed
-        self.outcome.failed += tested.failed
-        if tested.failed:
-            raise Failed(f"block {block.uuid!r}: {tested.failed} of {tested.passed + tested.failed} tests failed")
+    def conditions(self, block: Block) -> Iterator[Block]:
+        """Yield the conditional blocks that name this one."""
+        return (addon for addon in self.pipeline.conditionals.values() if block.uuid in addon.upstream_blocks)
+
+    def callbacks(self, block: Block) -> Iterator[Block]:
+        """Yield the callback blocks of this one: its own (`has_callback`), then those that name it."""
+        own = f"{block.uuid}_callback"
+        if block.has_callback:
+            yield Block(own, "callback")
+        for addon in self.pipeline.callbacks.values():
+            if block.uuid in addon.upstream_blocks and not (block.has_callback and addon.uuid == own):
+                yield addon
 
 
 def prepare(arguments: Arguments, environment: Mapping[str, str]) -> Job:
@@ -86,13 +78,18 @@ def prepare(arguments: Arguments, environment: Mapping[str, str]) -> Job:
     project = load_project(_directory(arguments.project_path), environment)
     pipeline = load_pipeline(project, arguments.pipeline_document or arguments.pipeline)
     check_graph(pipeline)
-    blocks = _blocks(pipeline, arguments.block_uuid)
-    if problems := [problem for block in blocks for problem in _problems(pipeline, block)]:
-        raise Invalid(*problems)
     variables = variables_of(project, pipeline, environment, arguments.variables_dir)
-    outputs = Outputs(variables, pipeline.uuid, arguments.execution_partition)
-    outcome = Outcome(warnings=_warnings(project, arguments))
-    return Job(project, pipeline, blocks, arguments, variables, outputs, outcome, {})
+    return Job(
+        project=project,
+        pipeline=pipeline,
+        step=_step(pipeline, arguments.block_uuid, arguments.dynamic_index),
+        arguments=arguments,
+        variables=variables,
+        outputs=Outputs(variables, pipeline.uuid, arguments.execution_partition),
+        sources=Sources(project, pipeline),
+        outcome=Outcome(warnings=_warnings(project, arguments)),
+        context={},
+    )
 
 
 def _directory(path: str) -> Path:
@@ -102,60 +99,21 @@ def _directory(path: str) -> Path:
     return directory.resolve()
 
 
-def _blocks(pipeline: Pipeline, uuid: str | None) -> tuple[Block, ...]:
+def _step(pipeline: Pipeline, uuid: str | None, index: str | None) -> Step | None:
     if uuid is None:
-        return tuple(
-            block for name in topological_order(pipeline) if (block := pipeline.blocks[name]).type not in NEVER_RUN
-        )
-    if uuid not in pipeline.blocks:
+        return None
+    block = pipeline.blocks.get(uuid) or pipeline.blocks.get(uuid.partition(":")[0])
+    if block is None:
         hint = nearest(uuid, pipeline.blocks)
         raise Invalid(Problem("--block-uuid", f"pipeline {pipeline.uuid} has no block {uuid!r}", hint))
-    return (pipeline.blocks[uuid],)
+    if not any(other.configuration.get("dynamic") for other in pipeline.blocks.values()):
+        return read_step(block, ["whole"] * len(block.upstream_blocks), index)
+    from runmesh.projects.fanout import kinds  # noqa: PLC0415 - few pipelines are dynamic
 
-
-def _problems(pipeline: Pipeline, block: Block) -> Iterable[Problem]:
-    """Say what keeps this runtime from running a block, and would else go wrong without a word."""
-    where = f"block {block.uuid}"
-    kind = f"{block.language} {block.type}"
-    if pipeline.type not in PIPELINE_TYPES:
-        yield Problem(where, f"the native runtime runs no blocks of {pipeline.type} pipelines", _MAGE)
-    elif block.type not in RUNNABLE or block.language != "python":
-        yield Problem(where, f"the native runtime can't run a {kind} block", _MAGE)
-    if any(_is_dynamic(pipeline.blocks[uuid]) for uuid in (block.uuid, *block.upstream_blocks)):
-        yield Problem(where, "the native runtime doesn't run dynamic blocks, or the blocks below them, yet", _MAGE)
-    if attached := [*_attached(pipeline, block)]:
-        names = ", ".join(attached)
-        yield Problem(where, f"the native runtime doesn't run conditions and callbacks yet ({names})", _MAGE)
-    cleaned = clean_name(block.uuid)
-    for other in pipeline.blocks:
-        if other != block.uuid and clean_name(other) == cleaned:
-            yield Problem(where, f"its outputs would be those of block {other}, too ({cleaned})", "rename one of them")
-
-
-def _is_dynamic(block: Block) -> bool:
-    return bool(block.configuration.get("dynamic"))
-
-
-def _attached(pipeline: Pipeline, block: Block) -> Iterable[str]:
-    for addon in (*pipeline.callbacks.values(), *pipeline.conditionals.values()):
-        if block.uuid in addon.upstream_blocks:
-            yield addon.uuid
-    if block.has_callback:
-        yield f"{block.uuid}_callback"
+    return read_step(block, kinds(pipeline, topological_order(pipeline))[block.uuid], index)
 
 
 def _warnings(project: Project, arguments: Arguments) -> list[str]:
     if not arguments.revision or (found := revision(project.path)) == arguments.revision:
         return []
     return [f"this copy of the project is revision {found}, the run was planned with {arguments.revision}"]
-
-
-def _source(project: Project, pipeline: Pipeline, block: Block) -> Source:
-    text, path = project.block_source(block), project.block_file(block)
-    if text is None:
-        raise Invalid(Problem(f"block {block.uuid}", f"there is no file {project.block_path(block)}"))
-    if path is None:
-        name = f"{project.name}.{block.type}s.{clean_name(block.uuid)}"
-        return Source(block.uuid, block.type, text, f"<{pipeline.uuid}/{block.uuid}>", name)
-    below = os.path.splitext(os.path.relpath(path, project.path))[0]  # noqa: PTH122
-    return Source(block.uuid, block.type, text, str(path), f"{project.name}.{below.replace('/', '.')}")

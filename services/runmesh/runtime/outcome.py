@@ -1,9 +1,11 @@
 """A task's outcome: what the mesh must know of a job besides its exit code, left beside the job's outputs.
 
-It is written atomically, last thing before the job exits with 0 or 1, to ``<variables>/.runmesh/<run>/<key>.json``.
+It is written atomically, last thing before the job exits, to ``<variables>/.runmesh/<run>/<key>.json``. A job that
+can't find its project, pipeline or block leaves none.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import runmesh
@@ -11,13 +13,24 @@ from runmesh.runtime.places import place
 
 
 class Outcome:
-    """What a job did, gathered while it runs; `outputs` describes those of a single block."""
+    """What a block did, gathered while it runs, or a whole pipeline."""
 
     def __init__(self, warnings: list[str]) -> None:
         self.warnings = warnings
         self.outputs: list[dict[str, Any]] = []
+        """A single block's, described."""
         self.passed = 0
         self.failed = 0
+        self.condition: Mapping[str, Any] | None = None
+        """Whether the conditions were met; if not, which `block` said so, and the `reason`."""
+        self.children: Mapping[str, Any] | None = None
+        """How a dynamic block fans out: `count`, and `names` if they have any."""
+        self.callbacks: list[str] = []
+        """The statuses whose callbacks were run."""
+        self.error: str | None = None
+        """Why the exit code isn't 0, in one line."""
+        self.blocks: Mapping[str, Any] | None = None
+        """A whole pipeline's: the state of each block, of one with children how many are in which."""
 
     def write(self, path: str, exit_code: int) -> None:
         """Write the document to a path or URL that `projects.outcome_path` returned."""
@@ -27,5 +40,9 @@ class Outcome:
             "tests": {"passed": self.passed, "failed": self.failed},
             "warnings": self.warnings,
             "runtime_version": runmesh.__version__,
+            "callbacks": self.callbacks,
         }
+        for name in ("condition", "children", "error", "blocks"):
+            if (value := getattr(self, name)) is not None:
+                document[name] = value
         place(path).write(path, json.dumps(document).encode())

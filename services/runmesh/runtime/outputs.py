@@ -1,12 +1,13 @@
 """A pipeline's variables: where they are, and the outputs of its blocks, in Mage's layout.
 
-``<variables>/pipelines/<pipeline>/.variables/<execution partition>/<block>/output_<n>/``. Names become directories as
-Mage cleans them, so none leaves its place. A block's outputs are replaced as a whole: a retry after a crash finds the
-former ones, or none, never some.
+``<variables>/pipelines/<pipeline>/.variables/<execution partition>/<block>/output_<n>/``, those of a dynamic child in
+``<block>/<index>/output_<n>/``. Names become directories as Mage cleans them, so none leaves its place. Outputs are
+replaced as a whole: a retry after a crash finds the former ones, or none, never some.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ _MAY_STORE_NOTHING: Final = frozenset({"data_exporter", "sensor"})
 
 
 class Outputs:
-    """The outputs of the blocks of one pipeline, in one execution partition."""
+    """The outputs of the blocks of one pipeline, in one execution partition; `index` is that of a dynamic child."""
 
     def __init__(self, variables: str, pipeline: str, partition: str | None) -> None:
         parts = [variables, "pipelines", pipeline, ".variables", *([partition] if partition else [])]
@@ -36,37 +37,54 @@ class Outputs:
         self._directory = "/".join(parts)
         self._place = place(variables)
 
-    def write(self, block: Block, values: Sequence[Any]) -> list[dict[str, Any]]:
+    def write(self, block: Block, values: Sequence[Any], index: int | None = None) -> list[dict[str, Any]]:
         """Replace a block's outputs and describe them; raises `Failed` naming what can't be stored."""
         kept = [list(values)] if len(values) > MOST_OUTPUTS else values
         try:
-            with self._place.publishing(self._target(block)) as staged:
+            with self._place.publishing(self._target(block, index)) as staged:
                 if not kept:
                     (staged / _EMPTY).touch()
                 return [_store(block, number, value, staged) for number, value in enumerate(kept)]
         except OSError as error:
             raise Failed(f"block {block.uuid!r}: its outputs can't be stored: {error}") from None
 
-    def read(self, block: Block) -> Any:
-        """Return what a block below gets from this one: the value of a single output, else a list of all.
+    def values(self, block: Block, index: int | None = None) -> list[Any]:
+        """Return all outputs of a block.
 
         Raises `Invalid` if the outputs are missing, or can't be read; `Failed` if their place doesn't answer.
         """
-        target, where = self._target(block), f"upstream block {block.uuid}"
+        with self._fetching(block, index) as (target, directory):
+            return _values(block, target, directory)
+
+    def children(self, block: Block, count: int) -> list[list[Any]]:
+        """Return all outputs of each of a block's children; raises as `values`."""
+        with self._fetching(block, None) as (target, directory):
+            found = [(f"{target}/{index}", directory and directory / str(index)) for index in range(count)]
+            return [_values(block, path, child if child and child.is_dir() else None) for path, child in found]
+
+    def read(self, block: Block) -> Any:
+        """Return what a block below gets from this one; raises as `values`."""
+        return single(self.values(block))
+
+    @contextmanager
+    def _fetching(self, block: Block, index: int | None) -> Iterator[tuple[str, Path | None]]:
+        target, where = self._target(block, index), f"upstream block {block.uuid}"
         try:
             with self._place.fetching(target) as directory:
-                if directory is None and block.type not in _MAY_STORE_NOTHING:
-                    hint = "did it run, with the same variables directory and execution partition?"
-                    raise Invalid(Problem(where, f"it has no outputs at {target}", hint))
-                values = [load(path) for path in _numbered(directory)] if directory else []
+                yield target, directory
         except Unreadable as error:
             raise Invalid(Problem(where, str(error))) from error
         except OSError as error:
             raise Failed(f"{where}: {target} can't be read: {error}") from None
-        return values[0] if len(values) == 1 else values
 
-    def _target(self, block: Block) -> str:
-        return f"{self._directory}/{clean_name(block.uuid)}"
+    def _target(self, block: Block, index: int | None) -> str:
+        target = f"{self._directory}/{clean_name(block.uuid)}"
+        return target if index is None else f"{target}/{index}"
+
+
+def single(values: list[Any]) -> Any:
+    """Return what a block below gets of these outputs: the value of a single one, else the list of all."""
+    return values[0] if len(values) == 1 else values
 
 
 def clean_name(name: str) -> str:
@@ -92,6 +110,13 @@ def _store(block: Block, number: int, value: Any, directory: Path) -> dict[str, 
     except Exception as error:  # noqa: BLE001 - pickle raises anything
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
         raise Failed(f"block {block.uuid!r}: output_{number} ({kind}) can't be stored: {error}") from None
+
+
+def _values(block: Block, target: str, directory: Path | None) -> list[Any]:
+    if directory is None and block.type not in _MAY_STORE_NOTHING:
+        hint = "did it run, with the same variables directory and execution partition?"
+        raise Invalid(Problem(f"upstream block {block.uuid}", f"it has no outputs at {target}", hint))
+    return [load(path) for path in _numbered(directory)] if directory else []
 
 
 def _numbered(directory: Path) -> list[Path]:

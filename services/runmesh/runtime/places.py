@@ -92,10 +92,11 @@ class _Remote:
         self._files.invalidate_cache()
         found = self._files.find(path)
         with _temporary() as fetched:
-            for source in found:
-                copy = fetched / source.removeprefix(f"{path}/")
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                self._files.get_file(source, str(copy))
+            copies = [fetched / source.removeprefix(f"{path}/") for source in found]
+            for directory in {copy.parent for copy in copies}:
+                directory.mkdir(parents=True, exist_ok=True)
+            if found:  # all at once: where the store can, files come side by side
+                self._files.get(found, [str(copy) for copy in copies])
             yield fetched if found else None
 
     def write(self, target: str, data: bytes) -> None:
@@ -139,9 +140,10 @@ def _replace(final: Path, staged: Path) -> None:
 
 def _remove_leftovers(final: Path) -> None:
     """Remove what an attempt that was killed left behind."""
-    for path in final.parent.iterdir():
-        if path.name.startswith(f".{final.name}.") and _STAGED in path.name:
-            _remove(path)
+    beginning = f".{final.name}."
+    for name in os.listdir(final.parent):  # noqa: PTH208 - a block may have ten thousand children
+        if name.startswith(beginning) and _STAGED in name:
+            _remove(final.with_name(name))
 
 
 def _remove(directory: Path) -> None:

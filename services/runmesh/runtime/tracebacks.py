@@ -2,7 +2,6 @@
 
 import os
 import traceback
-from types import TracebackType
 from typing import Final, TextIO
 
 _HERE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120
@@ -13,8 +12,5 @@ def show(error: BaseException, stream: TextIO) -> None:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
         trace = trace.tb_next
-    _print(error, trace, stream)
-
-
-def _print(error: BaseException, trace: TracebackType | None, stream: TextIO) -> None:
-    traceback.print_exception(type(error), error.with_traceback(trace), trace, file=stream)
+    # One write: what blocks that run at the same time print doesn't mix.
+    stream.write("".join(traceback.format_exception(type(error), error.with_traceback(trace), trace)))

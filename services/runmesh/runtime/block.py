@@ -1,0 +1,92 @@
+"""Running one block, or one child of a dynamic block: conditions, inputs, code, outputs, tests, callbacks, each once.
+
+Conditions come first: where they aren't met, nothing else runs. Success callbacks come last; failure callbacks once
+the block has failed for good: by a mistake that no other attempt cures, or on its last attempt.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+from runmesh.errors import Invalid
+from runmesh.runtime.checks import problems
+from runmesh.runtime.failed import Failed, in_short, tell
+from runmesh.runtime.inputs import gather
+from runmesh.runtime.job import Job
+from runmesh.runtime.keywords import keywords
+from runmesh.runtime.outcome import Outcome
+from runmesh.runtime.steps import Step
+
+State = Literal["completed", "failed", "condition_failed"]
+
+
+class Ended(NamedTuple):
+    """How a block ended; an error was told already."""
+
+    state: State
+    error: Failed | Invalid | None = None
+
+
+def run_block(job: Job, step: Step, outcome: Outcome) -> Ended:
+    """Run a step with its conditions and callbacks, and fill in its outcome; raises nothing that a user can cause."""
+    try:
+        state = _run(job, step, outcome)
+    except (Failed, Invalid) as error:
+        tell(error)
+        outcome.error = in_short(error)
+        if isinstance(error, Invalid) or job.is_last_attempt:
+            _call_back(job, step, "failure", outcome, error.__cause__ or error)
+        return Ended("failed", error)
+    if state == "completed":
+        _call_back(job, step, "success", outcome)
+    return Ended(state)
+
+
+def _run(job: Job, step: Step, outcome: Outcome) -> State:
+    block = step.block
+    if found := [*problems(job.pipeline, block)]:
+        raise Invalid(*found)
+    if job.has_conditions(block):
+        from runmesh.runtime.conditions import check_conditions  # noqa: PLC0415 - most blocks have none
+
+        if not check_conditions(job, step, outcome):
+            return "condition_failed"
+    if block.type == "sensor" and job.arguments.skip_sensors:
+        _keep(job, step, [], outcome)
+    else:
+        _execute(job, step, outcome)
+    return "completed"
+
+
+def _execute(job: Job, step: Step, outcome: Outcome) -> None:
+    block = step.block
+    inputs = gather(step, job.pipeline.blocks, job.outputs)
+    given = keywords(job.project, job.pipeline, block, job.arguments, job.context, step.child) | inputs.keywords
+    code = job.sources.code(block)
+    results: list[Any] = []
+    if block.type == "sensor":
+        code.sense(inputs.values, given, job.arguments.sensor_interval)
+    else:
+        results = code.run(inputs.values, given)
+    _keep(job, step, results, outcome)
+    if job.wants_tests:
+        tested = code.test(results, given)
+        outcome.passed, outcome.failed = tested
+        if tested.failed:
+            raise Failed(f"block {step.name!r}: {tested.failed} of {sum(tested)} tests failed")
+
+
+def _keep(job: Job, step: Step, results: list[Any], outcome: Outcome) -> None:
+    if step.block.configuration.get("dynamic"):
+        from runmesh.projects.fanout import role  # noqa: PLC0415 - few blocks are dynamic
+        from runmesh.runtime.children import fan_out  # noqa: PLC0415
+
+        if role(step.block).dynamic:
+            results = results[:2]  # items and metadata
+            outcome.children = fan_out(step, results)
+    outcome.outputs = job.outputs.write(step.block, results, step.child)
+
+
+def _call_back(job: Job, step: Step, status: str, outcome: Outcome, error: BaseException | None = None) -> None:
+    if job.has_callbacks(step.block):
+        from runmesh.runtime.callbacks import call_back  # noqa: PLC0415 - most blocks have none
+
+        call_back(job, step, status, outcome, error)

@@ -1,0 +1,27 @@
+"""What the native runtime can't run, and what would else go wrong without a word."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from runmesh.errors import Problem
+from runmesh.projects import Block, Pipeline
+from runmesh.runtime.outputs import clean_name
+
+RUNNABLE: Final = frozenset({"data_loader", "transformer", "data_exporter", "custom", "sensor"})
+NEVER_RUN: Final = frozenset({"chart", "markdown", "scratchpad"})
+"""Mage leaves these out when it runs a pipeline."""
+PIPELINE_TYPES: Final = frozenset({"python", "pyspark"})
+_MAGE: Final = "set `runtime: mage` to have Mage run it"
+
+
+def problems(pipeline: Pipeline, block: Block) -> Iterable[Problem]:
+    """Yield all that keeps a block from running here."""
+    where = f"block {block.uuid}"
+    if pipeline.type not in PIPELINE_TYPES:
+        yield Problem(where, f"the native runtime runs no blocks of {pipeline.type} pipelines", _MAGE)
+    elif block.type not in RUNNABLE or block.language != "python":
+        yield Problem(where, f"the native runtime can't run a {block.language} {block.type} block", _MAGE)
+    cleaned = clean_name(block.uuid)
+    for other in pipeline.blocks:
+        if other != block.uuid and clean_name(other) == cleaned:
+            yield Problem(where, f"its outputs would be those of block {other}, too ({cleaned})", "rename one of them")

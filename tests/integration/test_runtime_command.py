@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from runmesh.runtime import __main__ as script
 from tests.eventually import eventually
+from tests.integration.runtime_shop import SCRIPT, Shop, block
 
-SCRIPT = str(Path(script.__file__).resolve())
 LOAD = """
 if 'data_loader' not in globals():
     from mage_ai.data_preparation.decorators import data_loader
@@ -44,10 +43,6 @@ SHOP: Mapping[str, str] = {
 }
 
 
-def block(uuid: str, kind: str, *upstream: str, **more: Any) -> dict[str, Any]:
-    return {"uuid": uuid, "name": uuid, "type": kind, "upstream_blocks": list(upstream), "language": "python"} | more
-
-
 CHAIN = [
     block("load", "data_loader"),
     block("total", "transformer", "load"),
@@ -55,45 +50,13 @@ CHAIN = [
 ]
 
 
-class Shop:
-    """A project on disk, and the command that runs it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "shop"
-        self.variables = directory / "variables"
-        self.write("metadata.yaml", f"variables_dir: {self.variables}\n")
-        self.pipeline(*CHAIN)
-        for name, text in SHOP.items():
-            self.write(name, text)
-
-    def write(self, name: str, text: str) -> None:
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def pipeline(self, *blocks: dict[str, Any], **more: Any) -> None:
-        document = {"uuid": "p", "name": "p", "type": "python", "variables": {"city": "Bern"}, "blocks": list(blocks)}
-        self.write("pipelines/p/metadata.yaml", yaml.safe_dump(document | more))
-
-    def one(self, kind: str, text: str, **more: Any) -> None:
-        self.pipeline(block("only", kind, **more))
-        self.write(f"{kind}s/only.py" if kind != "custom" else "custom/only.py", text)
-
-    def run(self, *flags: str, pipeline: str = "p", **environment: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, SCRIPT, str(self.path), pipeline, *flags]
-        return subprocess.run(command, capture_output=True, text=True, env=self.environment(**environment), check=False)
-
-    def environment(self, **more: str) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        return kept | {"PYTHONDONTWRITEBYTECODE": "1"} | more
-
-    def outcome(self, name: str) -> Any:
-        return json.loads((self.variables / "shop/.runmesh" / f"{name}.json").read_text())
-
-
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+    shop = Shop(tmp_path)
+    shop.pipeline(*CHAIN)
+    for name, text in SHOP.items():
+        shop.write(name, text)
+    return shop
 
 
 def test_a_pipeline_runs_in_one_process(shop: Shop) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,9 +15,10 @@ from runmesh import subjects
 from runmesh.bus import Bus
 from runmesh.events import FINAL_RUN_STATES, RunFact, RunState
 from runmesh.resolver.gate import Gate
-from runmesh.resolver.happened import NoRoom
+from runmesh.resolver.happened import Admitted, NoRoom
 from runmesh.resolver.limits import Limits
 from runmesh.resolver.places import Asking, Places
+from runmesh.resolver.plan import Plan
 from runmesh.resolver.retention import Retention
 from tests.eventually import eventually
 from tests.shop import (
@@ -373,3 +375,20 @@ async def test_no_place_is_overlooked_and_none_is_given_twice(bus: Bus, seed: in
         for run in woken:
             tasks.create_task(live(run))
     assert await bus.bucket(subjects.RUNS).keys("waiting.>") == []
+
+
+async def test_whoever_comes_while_the_last_one_leaves_gets_the_place(bus: Bus) -> None:
+    chance, woken = Random(1), asyncio.Event()  # noqa: S311 - nothing secret
+    leaver, comer = Gate(bus, wake=lambda _: woken.set()), Gate(bus, wake=lambda _: woken.set())
+    plans = [plan_of({"a": []}, run=f"r{number}", limits=Limits(per_trigger=1)) for number in range(100)]
+
+    async def come(plan: Plan) -> None:
+        await asyncio.sleep(chance.uniform(0, 0.004))
+        if isinstance(await comer.enter(plan), NoRoom):
+            await woken.wait()
+
+    assert isinstance(await comer.enter(plans[0]), Admitted)
+    for before, after in pairwise(plans):
+        woken.clear()
+        async with asyncio.timeout(10):
+            await asyncio.gather(leaver.leave(before), come(after))

@@ -95,6 +95,45 @@ async def test_submit_prints_the_id_of_the_run_that_it_asks_for(runmesh: Command
     assert body["allow_blocks_to_fail"] is True
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: nightly\nblocks:\n- uuid: a\n  command: [echo, 'a b']\n  environment: {DAY: '1'}\n",
+        '{"name": "nightly", "blocks": [\n\t{"uuid": "a", "command": ["echo", "a b"], "environment": {"DAY": "1"}}]}',
+    ],
+    ids=["yaml", "json"],
+)
+async def test_submit_sends_a_pipeline_from_a_file(runmesh: Command, bus: Bus, tmp_path: Path, text: str) -> None:
+    (tmp_path / "dag").write_text(text)
+    done = await runmesh("submit", "--pipeline-file", "dag", "--project", "cron", "--id", RUN, "--json")
+    assert done.values == [{"run": RUN, "project": "cron", "pipeline": "nightly"}]
+    [(subject, body)] = await requests(bus)
+    assert subject == "mesh.request.run.cron"
+    block = {"uuid": "a", "command": ["echo", "a b"], "environment": {"DAY": "1"}}
+    assert body["pipeline"] == {"name": "nightly", "blocks": [block]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "pipeline: say which one (by its name, or with --pipeline-file)"),
+        (["orders", "--pipeline-file", "dag"], "pipeline: say which one (by its name, or with --pipeline-file)"),
+        (["--pipeline-file", "nowhere"], "nowhere: can't be read: No such file or directory"),
+        (["--pipeline-file", "list"], "list: must be a mapping of keys to values"),
+        (["--pipeline-file", "broken"], "broken:2: is no YAML"),
+    ],
+)
+async def test_a_file_that_is_no_pipeline_is_refused_here(
+    runmesh: Command, bus: Bus, tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    for name, text in {"dag": "blocks: []", "list": "[1]", "broken": "blocks: ["}.items():
+        (tmp_path / name).write_text(text)
+    done = await runmesh("submit", *arguments)
+    assert done.code == 2
+    assert done.err.startswith(f"runmesh: {expected}")
+    assert await requests(bus) == []
+
+
 async def test_submit_as_json_writes_nothing_else_on_stdout(runmesh: Command, bus: Bus) -> None:
     async with resolving(bus, run_fact("accepted")):
         done = await runmesh("submit", "orders", "--id", RUN, "--json")

@@ -70,6 +70,11 @@ def test_an_exporter_of_mage_may_have_stored_nothing(variables: str) -> None:
     assert Outputs(variables, "p", None).read(Block("export", "data_exporter")) == []
 
 
+def test_a_block_that_mage_runs_may_have_stored_nothing(variables: str) -> None:
+    block = Block("load", "data_loader", executor_config={"runtime": "mage"})
+    assert Outputs(variables, "p", None).read(block) == []
+
+
 def test_the_layout_is_that_of_mage(tmp_path: Path) -> None:
     Outputs(str(tmp_path), "p", "3/20240101T000000").write(LOAD, [{"a": 1}, (1, 2)])
     base = "pipelines/p/.variables/3/20240101T000000/load"

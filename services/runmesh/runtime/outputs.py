@@ -22,8 +22,8 @@ MOST_OUTPUTS: Final = 100
 _EMPTY: Final = ".empty"
 _LONGEST_NAME: Final = 200
 """Bytes: file systems take 255, and a directory that is being written has a longer name."""
-_MAY_STORE_NOTHING: Final = frozenset({"data_exporter", "sensor"})
-"""Mage leaves no directory for a block without outputs; these mostly have none."""
+_MOSTLY_WITHOUT: Final = frozenset({"data_exporter", "sensor"})
+"""The types of blocks that seldom have outputs."""
 
 
 class Outputs:
@@ -113,10 +113,15 @@ def _store(block: Block, number: int, value: Any, directory: Path) -> dict[str, 
 
 
 def _values(block: Block, target: str, directory: Path | None) -> list[Any]:
-    if directory is None and block.type not in _MAY_STORE_NOTHING:
+    if directory is None and not _may_store_nothing(block):
         hint = "did it run, with the same variables directory and execution partition?"
         raise Invalid(Problem(f"upstream block {block.uuid}", f"it has no outputs at {target}", hint))
     return [load(path) for path in _numbered(directory)] if directory else []
+
+
+def _may_store_nothing(block: Block) -> bool:
+    """Say whether a block that ran may have left no directory: Mage leaves none where there are no outputs."""
+    return block.type in _MOSTLY_WITHOUT or (block.executor_config or {}).get("runtime") == "mage"
 
 
 def _numbered(directory: Path) -> list[Path]:

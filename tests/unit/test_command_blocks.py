@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from runmesh.errors import Problem
 from runmesh.events import RunRequest
@@ -163,6 +164,14 @@ def test_where_there_is_a_project_it_counts(shop: Shop) -> None:
     found = explain(shop.path, {"blocks": [{"uuid": "a", "command": ["true"]}]}, environment={})
     assert found.revision
     assert found.blocks["a"].environment["RUNMESH_PROJECT_PATH"] == str(shop.path)
+
+
+def test_the_example_in_the_documentation_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/commands.md").read_text()
+    document = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    found = explain(tmp_path / "cron", document, environment={})
+    assert (found.errors, found.warnings) == ((), ())
+    assert list(found.blocks) == ["dump", "upload"]
 
 
 # --- events and triggers ------------------------------------------------------------------------------

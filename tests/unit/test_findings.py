@@ -117,6 +117,22 @@ def test_callbacks_and_conditionals_are_looked_at(project: Path) -> None:
     }
 
 
+def test_mistakes_in_triggers_are_errors(project: Path) -> None:
+    triggers = "triggers:\n- name: nightly\n  settings:\n    timeout: soon\n- naem: daily\n"
+    write(project, {"pipelines/orders/triggers.yaml": triggers})
+    report = findings_in(project, environment={})
+    file = "pipelines/orders/triggers.yaml"
+    assert [(each.severity, each.file, each.line, each.path) for each in report.findings] == [
+        (Severity.ERROR, file, 4, "triggers[0].settings.timeout"),
+        (Severity.ERROR, file, 5, "triggers[1].name"),
+        (Severity.WARNING, file, 5, "triggers[1].naem"),
+    ]
+    write(project, {file: "triggers:\n- ["})
+    assert [(each.severity, each.file, each.line) for each in findings_in(project, environment={}).findings] == [
+        (Severity.ERROR, file, 3)
+    ]
+
+
 def test_a_pipeline_behind_a_link_that_leads_outside_is_an_error(project: Path, tmp_path_factory: Any) -> None:
     outside = tmp_path_factory.mktemp("outside")
     write(outside, {"metadata.yaml": GOOD})
@@ -186,7 +202,8 @@ def test_never_raises_whatever_the_documents_say(
 @example(0, len(GOOD), "blocks: {}\n? [a]\n: 1")
 def test_never_raises_for_a_damaged_document(project: Path, start: int, length: int, text: str) -> None:
     damaged = GOOD[:start] + text.encode(errors="replace").decode() + GOOD[start + length :]
-    write(project, {"pipelines/orders/metadata.yaml": damaged, "metadata.yaml": damaged})
+    write(project, {f"pipelines/orders/{name}.yaml": damaged for name in ("metadata", "triggers")})
+    write(project, {"metadata.yaml": damaged})
     findings_in(project, environment={})
 
 

@@ -29,6 +29,8 @@ _DECORATORS: Final[Mapping[str, tuple[str, ...]]] = {
 _ALL: Final = frozenset(name for names in _DECORATORS.values() for name in names)
 _FUNCTIONS: Final = frozenset({"python", "pyspark"})
 """Types of pipelines whose Python blocks are functions; a streaming pipeline's may be classes."""
+_COMPARED: Final = 500
+"""Files of a folder, among more of which the nearest to a missing one takes too long to find."""
 _PYTHON: Final = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -68,7 +70,8 @@ def _beside(path: Path, project: Path) -> list[str]:
         names = os.listdir(path.parent)  # noqa: PTH208 - names are all it takes
     except OSError:
         return []
-    return [os.path.relpath(path.parent / name, project) for name in names if name.endswith(path.suffix)]
+    folder = os.path.relpath(path.parent, project)
+    return [f"{folder}/{name}" for name in names if name.endswith(path.suffix)] if len(names) <= _COMPARED else []
 
 
 def _embedded(fault: Fault) -> Fault:

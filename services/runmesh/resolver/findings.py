@@ -14,6 +14,7 @@ from runmesh.errors import Invalid, Problem
 from runmesh.projects import Block, Pipeline, Project, Templates, load_pipeline, load_project
 from runmesh.projects.files import METADATA
 from runmesh.projects.sources import Fault, faults_of
+from runmesh.projects.triggers import TRIGGERS, load_triggers
 from runmesh.resolver.explain import explain
 from runmesh.resolver.located import Finding, Places, Severity, document, project_document
 
@@ -46,7 +47,11 @@ def findings_in(project_dir: Path, *, environment: Mapping[str, str]) -> Report:
     shared = tuple(_found(places, problems, project.warnings))
     pipelines: dict[str, tuple[Finding, ...]] = {}
     for name in project.pipeline_names():
-        own = replace(places, pipeline=document(project, f"pipelines/{name}/{METADATA}"))
+        own = replace(
+            places,
+            pipeline=document(project, f"pipelines/{name}/{METADATA}"),
+            triggers=document(project, f"pipelines/{name}/{TRIGGERS}"),
+        )
         found = _OfPipeline(project, name, own, explained=not problems).findings()
         pipelines[name] = tuple(dict.fromkeys((*shared, *found)))
     return Report(project.name, shared, pipelines)
@@ -87,10 +92,19 @@ class _OfPipeline:
             yield from self._sources(pipeline, block)
 
     def _decisions(self, pipeline: Pipeline) -> Iterator[Finding]:
+        errors, warnings = self._explained(pipeline)
+        triggers = load_triggers(self.project, self.name)
+        # They stop only a run that names a trigger: to others they are warnings.
+        errors = (*errors, *triggers.problems)
+        warnings = (each for each in (*warnings, *triggers.warnings) if each not in triggers.problems)
+        return _found(self.places, errors, warnings)
+
+    def _explained(self, pipeline: Pipeline) -> tuple[Iterable[Problem], Iterable[Problem]]:
+        """Return the errors and the warnings of the pipeline's explanation."""
         if not self.explained:
-            return _found(self.places, (), pipeline.warnings)
+            return (), pipeline.warnings
         explanation = explain(self.project.path, self.name, environment=self.project.templates.environment)
-        return _found(self.places, explanation.errors, explanation.warnings)
+        return explanation.errors, explanation.warnings
 
     def _sources(self, pipeline: Pipeline, block: Block) -> Iterator[Finding]:
         try:

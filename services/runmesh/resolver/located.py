@@ -71,10 +71,11 @@ def document(project: Project, name: str) -> Document:
 
 @dataclass(frozen=True)
 class Places:
-    """The documents in which a pipeline's problems may be: its own, and the project's."""
+    """The documents in which a pipeline's problems may be: its own, its triggers' and the project's."""
 
     project: Document
     pipeline: Document | None = None
+    triggers: Document | None = None
 
     def finding(self, severity: Severity, problem: Problem) -> Finding:
         """Find the place of a problem."""
@@ -97,6 +98,8 @@ class Places:
             yield self.pipeline, self.pipeline.name
             yield self.pipeline, "pipeline"
             yield self.pipeline, f"pipeline {self.pipeline.name.split('/')[1]}"
+        if self.triggers:
+            yield self.triggers, self.triggers.name
         yield self.project, self.project.name
 
 

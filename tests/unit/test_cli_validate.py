@@ -135,6 +135,8 @@ def test_a_project_is_found_by_its_name_too(
     assert "projects/shop/metadata.yaml:4: " in capsys.readouterr().out
     assert call(["validate", "shpo"]) == 2
     assert "there is no project 'shpo' (did you mean 'shop'?)" in capsys.readouterr().err
+    assert call(["explain", "shop", "circle"]) == 1
+    assert "these blocks wait for each other" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given", [".", "nowhere/at/all", "projects"])

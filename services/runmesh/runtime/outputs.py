@@ -46,7 +46,8 @@ class Outputs:
                     (staged / _EMPTY).touch()
                 return [_store(block, number, value, staged) for number, value in enumerate(kept)]
         except OSError as error:
-            raise Failed(f"block {block.uuid!r}: its outputs can't be stored: {error}") from None
+            where = self._target(block, index)
+            raise Failed(f"block {block.uuid!r}: its outputs can't be stored in {where}: {error}") from None
 
     def values(self, block: Block, index: int | None = None) -> list[Any]:
         """Return all outputs of a block.

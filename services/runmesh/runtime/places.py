@@ -6,6 +6,7 @@ directory doesn't have are removed last.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -36,15 +37,15 @@ def place(root: str) -> Place:
 
 def open_remote(url: str) -> tuple[Any, str]:
     """Return the file system of a URL and the path in it; raises `Invalid` if a package for its scheme is missing."""
-    try:
-        import fsspec  # noqa: PLC0415 - only for a remote place
-    except ImportError:
-        raise Invalid(Problem(url, "needs the package fsspec", "pip install fsspec")) from None
     options = {"auto_mkdir": True} if url.startswith(("file:", "local:")) else {}
     try:
+        import fsspec  # noqa: PLC0415 - only for a remote place
+
         files, path = fsspec.core.url_to_fs(url, **options)
-    except (ImportError, ValueError) as error:
-        raise Invalid(Problem(url, str(error))) from None
+    except ImportError as error:
+        raise Invalid(Problem(url, str(error), f"pip install what is missing for {sys.executable}")) from None
+    except Exception as error:  # noqa: BLE001 - each store's client has errors of its own, for credentials above all
+        raise Invalid(Problem(url, _in_words(error))) from None
     return files, path
 
 
@@ -84,23 +85,29 @@ class _Remote:
     def publishing(self, target: str) -> Iterator[Path]:
         with _temporary() as staged:
             yield staged
-            self._upload(staged, self._path(target))
+            with _as_os_error():
+                self._upload(staged, self._path(target))
 
     @contextmanager
     def fetching(self, target: str) -> Iterator[Path | None]:
-        path = self._path(target)
-        self._files.invalidate_cache()
-        found = self._files.find(path)
         with _temporary() as fetched:
-            copies = [fetched / source.removeprefix(f"{path}/") for source in found]
-            for directory in {copy.parent for copy in copies}:
-                directory.mkdir(parents=True, exist_ok=True)
-            if found:  # all at once: where the store can, files come side by side
-                self._files.get(found, [str(copy) for copy in copies])
+            with _as_os_error():
+                found = self._download(self._path(target), fetched)
             yield fetched if found else None
 
     def write(self, target: str, data: bytes) -> None:
-        self._files.pipe_file(self._path(target), data)
+        with _as_os_error():
+            self._files.pipe_file(self._path(target), data)
+
+    def _download(self, path: str, fetched: Path) -> bool:
+        self._files.invalidate_cache()
+        found = self._files.find(path)
+        copies = [fetched / source.removeprefix(f"{path}/") for source in found]
+        for directory in {copy.parent for copy in copies}:
+            directory.mkdir(parents=True, exist_ok=True)
+        if found:  # all at once: where the store can, files come side by side
+            self._files.get(found, [str(copy) for copy in copies])
+        return bool(found)
 
     def _upload(self, staged: Path, path: str) -> None:
         self._files.invalidate_cache()
@@ -115,6 +122,21 @@ class _Remote:
 
     def _path(self, target: str) -> str:
         return str(self._files._strip_protocol(target))  # noqa: SLF001 - fsspec offers no other way
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Let every failure of a store be an OSError: its client raises others for credentials and connections."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(_in_words(error)) from error
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 @contextmanager

@@ -40,7 +40,7 @@ async def test_a_request_is_stored_with_the_id_that_the_caller_learns(mesh: Mesh
                 "executor_config": {},
                 "block_config": {},
                 "variables": {"day": 3},
-                "allow_blocks_to_fail": False,
+                "event": {},
                 "timeout": 60.0,
                 "labels": {},
             },

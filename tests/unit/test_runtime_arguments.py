@@ -1,23 +1,21 @@
-"""The flags of `runmesh-run` and the keyword arguments that come of them."""
+"""The flags of `runmesh-run`."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from runmesh.errors import Invalid
-from runmesh.projects import Block, Pipeline, Project, Templates
 from runmesh.runtime.arguments import Arguments, parse
 from runmesh.runtime.failed import Failed
-from runmesh.runtime.keywords import keywords
 
 ALL = [
     "--block-uuid=b", "--execution-partition", "3/x", "--runtime-vars", '{"a": 1}', "--executor-type", "local_python",
     "--block-run-id", "5", "--pipeline-run-id", "7", "--template-runtime-configuration", "{}", "--callback-url", "u",
     "--test", "--skip-sensors", "--run", "r1", "--key", "k1", "--revision", "abc", "--pipeline-document", '{"x": 1}',
     "--attempt", "2", "--trigger-name", "hourly", "--execution-date", "2024-02-29T13:00:00", "--variables-dir", "/v",
-    "--sensor-interval", "0.5",
+    "--sensor-interval", "0.5", "--retries", "3", "--event", '{"id": 5}', "--dynamic-index", "7:7", "--conditions-only",
+    "--callbacks", "failure", "--error", "node lost", "--concurrency", "4",
 ]  # fmt: skip
 
 
@@ -40,6 +38,13 @@ def test_every_flag_of_the_table_is_read() -> None:
         revision="abc",
         variables_dir="/v",
         sensor_interval=0.5,
+        retries=3,
+        event={"id": 5},
+        dynamic_index="7:7",
+        conditions_only=True,
+        callbacks="failure",
+        error="node lost",
+        concurrency=4,
     )
 
 
@@ -63,6 +68,12 @@ def test_an_empty_value_and_one_that_looks_like_a_flag_are_values() -> None:
         (["/shop", "p", "--sensor-interval", "nan"], "--sensor-interval"),
         (["/shop", "p", "--run", "a/b", "--key", "k"], "--run: 'a/b' is no name"),
         (["/shop", "p", "--run", "a"], "--run and --key"),
+        (["/shop", "p", "--retries", "-1"], "--retries: '-1' is no whole number"),
+        (["/shop", "p", "--retries", "9" * 10], "--retries"),
+        (["/shop", "p", "--event", "5"], "--event: not a JSON object"),
+        (["/shop", "p", "--callbacks", "won"], "--callbacks: 'won' is none of failure, cancelled"),
+        (["/shop", "p", "--callbacks", "failure"], "need --block-uuid"),
+        (["/shop", "p", "--conditions-only"], "need --block-uuid"),
     ],
 )
 def test_a_wrong_flag_is_one_clear_problem(argv: list[str], message: str) -> None:
@@ -83,45 +94,5 @@ def test_a_url_that_does_not_answer_is_no_mistake_of_the_arguments() -> None:
         parse(["/shop", "p", "--runtime-vars", "@http://127.0.0.1:9/vars"])
 
 
-def given(pipeline: Pipeline, **arguments: Any) -> dict[str, Any]:
-    date = datetime(2024, 2, 29, 13, 5, tzinfo=UTC)
-    read = Arguments("/shop", "p", **({"execution_date": date} | arguments))
-    project = Project("shop", Path("/shop"), {}, Templates({}))
-    return keywords(project, pipeline, Block("b", "custom", configuration={"limit": 3}), read, {})
-
-
-def test_blocks_get_the_keywords_of_mage() -> None:
-    found = given(Pipeline("p"), run="r1", attempt=2, trigger_name="hourly", execution_partition="3/x")
-    found.pop("logger")
-    assert found == {
-        "ds": "2024-02-29",
-        "hr": "13",
-        "env": "prod",
-        "event": {},
-        "execution_date": datetime(2024, 2, 29, 13, 5, tzinfo=UTC),
-        "execution_partition": "3/x",
-        "pipeline_run_id": "r1",
-        "trigger_name": "hourly",
-        "retry": {"attempts": 2},
-        "configuration": {"limit": 3},
-        "context": {},
-        "pipeline_uuid": "p",
-        "block_uuid": "b",
-        "repo_path": "/shop",
-    }
-
-
-def test_run_variables_beat_those_of_the_pipeline_and_the_run_s_facts_beat_both() -> None:
-    pipeline = Pipeline("p", variables={"a": "pipeline", "b": "pipeline", "env": "dev"})
-    found = given(pipeline, runtime_vars={"b": "run", "ds": "mine", "event": {"id": 1}})
-    assert (found["a"], found["b"], found["env"], found["ds"]) == ("pipeline", "run", "prod", "2024-02-29")
-    assert found["event"] == {"id": 1}
-
-
 def test_the_date_is_now_unless_given() -> None:
     assert datetime.now(UTC) - parse(["/shop", "p"]).execution_date < timedelta(minutes=1)
-
-
-def test_the_logger_writes_lines_with_tags_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    given(Pipeline("p"))["logger"].info("loaded %s rows", 3, source="100%")
-    assert capsys.readouterr().out == "INFO loaded 3 rows source=100%\n"

@@ -63,9 +63,9 @@ def _execute(job: Job, step: Step, outcome: Outcome) -> None:
     code = job.sources.code(block)
     results: list[Any] = []
     if block.type == "sensor":
-        code.sense(inputs.values, given, job.arguments.sensor_interval)
+        code.sense(inputs.positional, given, job.arguments.sensor_interval)
     else:
-        results = code.run(inputs.values, given)
+        results = code.run(inputs.positional, given)
     _keep(job, step, results, outcome)
     if job.wants_tests:
         tested = code.test(results, given)

@@ -44,7 +44,7 @@ def _reason(job: Job, conditional: Block, inputs: Inputs, given: Mapping[str, An
         if not functions:
             raise Invalid(Problem(f"conditional {conditional.uuid}", "it decorates no function with @condition"))
         with code.of_the_user():
-            answers = [bool(call(function, inputs.values, given)) for function in functions]
+            answers = [bool(call(function, inputs.positional, given)) for function in functions]
     except Failed as error:
         tell(error)
         return in_short(error.__cause__ or error)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Inputs(NamedTuple):
     """The positional arguments, and what is merged into the keywords."""
 
-    values: list[Any]
+    positional: list[Any]
     keywords: dict[str, Any]
 
 
@@ -30,7 +30,7 @@ def gather(step: Step, blocks: Mapping[str, Block], outputs: "Outputs | Kept") -
     upstream = [blocks[uuid] for uuid in step.block.upstream_blocks]
     for block, part in zip(upstream, step.parts or [Part()] * len(upstream), strict=True):
         value, keywords = _input(block, part, outputs)
-        inputs.values.append(value)
+        inputs.positional.append(value)
         inputs.keywords.update(keywords)
     return inputs
 

@@ -53,6 +53,7 @@ _FORMS: Final = {
     "items_of_each": rf"{_NUMBER}\.{_NUMBER}",
     "all": rf"\*{_NUMBER}",
 }
+_OF_CHILDREN: Final = frozenset({"items", "each", "items_of_each"})
 
 
 def read_step(block: Block, kinds: Sequence[str], text: str | None) -> Step:
@@ -64,7 +65,8 @@ def read_step(block: Block, kinds: Sequence[str], text: str | None) -> Step:
         return Step(block)
     index, _, rest = text.partition(":")
     parts = rest.split(",") if rest else []
-    if not re.fullmatch(f"-|{_NUMBER}", index) or len(parts) != len(kinds):
+    is_child = not _OF_CHILDREN.isdisjoint(kinds)
+    if not re.fullmatch(_NUMBER if is_child else "-", index) or len(parts) != len(kinds):
         raise _wrong(f"{text[:200]!r} is no INDEX:POS,… with {len(kinds)} positions, as block {block.uuid} has inputs")
     found = tuple(_part(kind, part) for kind, part in zip(kinds, parts, strict=True))
     return Step(block, None if index == "-" else int(index), found if needed else ())

@@ -24,6 +24,8 @@ _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _DELETE: Final = {"KV-Operation": "DEL", "Nats-TTL": "1m"}
 _DROP: Final = {"KV-Operation": "DEL", "Nats-TTL": "1s"}
 """The shortest that the server takes."""
+_FEW: Final = 8
+"""Entries that are read one by one, before a consumer costs less."""
 
 
 class Bucket:
@@ -81,8 +83,17 @@ class Bucket:
         return [self._entry(message) for message in found.values() if not _deletes(message)]
 
     async def oldest(self, pattern: str = ">") -> AsyncGenerator[Entry, None]:
-        """Yield what is there now, the least recently written first."""
-        async for message in self._stored(pattern, headers_only=False):
+        """Yield what is there now, the least recently written first. The first few cost no consumer."""
+        sequence = 0
+        for _ in range(_FEW):
+            message = await self._next(pattern, sequence + 1)
+            if message is None:
+                return
+            sequence = message.sequence
+            if not _deletes(message):
+                yield self._entry(message)
+        start = after(beginning([self._prefix + pattern]), sequence)
+        async for message in replay(self._link, self._exchange, self._stream, start, live=False):
             if not _deletes(message):
                 yield self._entry(message)
 
@@ -114,15 +125,23 @@ class Bucket:
     async def _last(self, key: str) -> Message | None:
         return await last(self._exchange, self._stream, self._prefix + key)
 
+    async def _next(self, pattern: str, sequence: int) -> Message | None:
+        """Read the first message from a sequence on."""
+        return await _read(self._exchange, self._stream, {"next_by_subj": self._prefix + pattern, "seq": sequence})
+
     def _entry(self, message: Message) -> Entry:
         return Entry(message.subject.removeprefix(self._prefix), message.data, message.sequence, message.at)
 
 
 async def last(exchange: Exchange, stream: str, subject: str) -> Message | None:
     """Read the last message of a subject from the stream's leader."""
-    request = json.dumps({"last_by_subj": subject}).encode()
+    return await _read(exchange, stream, {"last_by_subj": subject})
+
+
+async def _read(exchange: Exchange, stream: str, request: dict[str, str | int]) -> Message | None:
+    body = json.dumps(request).encode()
     try:
-        return await exchange.call(f"$JS.API.STREAM.MSG.GET.{stream}", request, _stored_message, timeout=5.0)
+        return await exchange.call(f"$JS.API.STREAM.MSG.GET.{stream}", body, _stored_message, timeout=5.0)
     except Refused as refused:
         if refused.code == NO_MESSAGE:
             return None

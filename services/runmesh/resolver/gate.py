@@ -47,10 +47,11 @@ class Gate:
             return Admitted()
         return NoRoom(places.refusal(asks) or "older runs of this pipeline go first")
 
-    async def leave(self, plan: Plan) -> None:
-        """Give back the place of a run that has ended, or its wish for one."""
+    async def leave(self, plan: Plan, *, waits: bool = False) -> None:
+        """Give back the place of a run that has ended, and its wish for one if it still waited as far as it knew."""
         pipeline = subjects.pipeline_key(plan.project, plan.pipeline)
-        await self._runs.drop(subjects.waiting(pipeline, plan.run))
+        if waits:
+            await self._runs.drop(subjects.waiting(pipeline, plan.run))
         await self._free(pipeline, asking(plan))
 
     async def sweep(self) -> None:

@@ -196,7 +196,7 @@ class Lanes:
 
     async def _leave(self, run: Run) -> None:
         if run.plan and run.plan.limits:
-            await self.gate.leave(run.plan)
+            await self.gate.leave(run.plan, waits=not run.state.admitted)
 
     async def _ask(self, plan: Plan, events: list[RunEvent]) -> list[RunEvent]:
         """Add the gate's answer to what happened to a run that has no place yet, as far as anybody here knows."""

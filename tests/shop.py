@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -146,7 +147,10 @@ async def report(
 
 @asynccontextmanager
 async def answering(
-    bus: Bus, executor_type: str = "local_python", **ends: TaskState
+    bus: Bus,
+    executor_type: str = "local_python",
+    outcomes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    **ends: TaskState,
 ) -> AsyncIterator[list[ExecuteTask]]:
     """Stand in for a worker: end every command at once, completed unless `ends` names the block."""
     taken: list[ExecuteTask] = []
@@ -157,7 +161,8 @@ async def answering(
             async for message in pump:
                 command = await take(message)
                 end = ends.get(command.block, TaskState.COMPLETED)
-                await report(bus, command, end, Cause.USER if end is TaskState.FAILED else None)
+                left = {"outcome": dict(outcomes[command.block])} if command.block in outcomes else {}
+                await report(bus, command, end, Cause.USER if end is TaskState.FAILED else None, **left)
                 await message.ack()
 
     async def take(message: Message) -> ExecuteTask:

@@ -15,7 +15,7 @@ from runmesh.claims import Claim
 from runmesh.cloudevents import headers_for
 from runmesh.errors import Conflict
 from runmesh.events import Cause, TaskFact, TaskState
-from runmesh.resolver.advance import queue_timeout_at
+from runmesh.resolver.advance import next_queue_timeout, queue_timeout_at
 from runmesh.resolver.happened import Claimed, RunEvent
 from runmesh.resolver.owed import task_fact
 from runmesh.resolver.plan import Plan
@@ -32,6 +32,8 @@ class Arbiter:
 
     async def decide(self, plan: Plan, state: State, now: datetime) -> Sequence[RunEvent]:
         """End every unclaimed task that must end, and learn of those that a worker has."""
+        if not state.stopping and ((due := next_queue_timeout(plan, state)) is None or due > now):
+            return ()
         facts = [_end(plan, state, block, now) for block, record in state.out().items() if not record.claimed]
         must_end = [fact for fact in facts if fact]
         return await asyncio.gather(*(self._end_unclaimed(plan, fact) for fact in must_end)) if must_end else ()

@@ -90,8 +90,11 @@ class Resolver:
             fact = decode(TaskFact, message.headers, message.data)
         except (Invalid, Undecodable) as error:
             await lay_to_rest(self._bus, message, service="resolver", reason="undecodable", error=str(error))
-        else:
+            return
+        if fact.attempt:
             lanes.give(fact.run, fact, message)
+        else:  # our own word for what was never dispatched: the run that it is of knows
+            await message.ack()
 
     async def _wake(self, lanes: Lanes) -> None:
         async for run in self._timers.due():

@@ -4,9 +4,8 @@
 that it holds in memory. Neither raises on a user's mistake: all mistakes are collected.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,37 +14,18 @@ from pydantic_core import to_json
 from runmesh import cloudevents
 from runmesh.errors import Invalid, Problem, Undecodable
 from runmesh.events import RunRequest
-from runmesh.projects import (
-    Block,
-    Pipeline,
-    Project,
-    RetryPolicy,
-    check_graph,
-    revision,
-    topological_order,
-    variables_of,
-)
-from runmesh.projects.commands import COMMAND
+from runmesh.projects import Pipeline, Project, revision
 from runmesh.projects.documents import load_documents
-from runmesh.projects.fanout import Kind, is_child, kinds, role
 from runmesh.projects.triggers import Triggers
-from runmesh.resolver import command, mage, refusals, steps
-from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
-from runmesh.resolver.config import Configuration, Configurations
+from runmesh.resolver.explainer import Explainer, distinct
 from runmesh.resolver.explanation import BlockExplanation, Explanation, PipelineExplanation
-from runmesh.resolver.limits import concurrency
 from runmesh.resolver.policy import Policy, read
 from runmesh.resolver.refusals import Rules
-from runmesh.resolver.selection import NEVER_EXECUTED, select, unknown_blocks
-from runmesh.resolver.triggered import trigger_of, triggered
-from runmesh.resolver.validation import smallest
-from runmesh.subjects import CALLBACK, CONDITION
+from runmesh.resolver.triggered import triggered
 
 __all__ = ["BlockExplanation", "Explanation", "PipelineExplanation", "explain", "explain_pipeline"]
 
-_ALWAYS_WHOLE: Final = "streaming"
 _NO_TRIGGERS: Final = Triggers()
-_YES: Final = frozenset({"1", "true", "yes", "on"})
 
 
 def explain(
@@ -81,9 +61,9 @@ def explain(
     document = None if isinstance(pipeline, str) else pipeline
     rules = Rules(policy=policy)
     digest, asked = revision(project.path) if project.exists else "", triggered(asked, triggers)
-    explainer = _Explainer(project, loaded, asked, environment, digest, rules, document, triggers)
+    explainer = Explainer(project, loaded, asked, environment, digest, rules, document, triggers)
     found = explainer.explanation()
-    return replace(found, errors=_distinct(errors, found.errors))
+    return replace(found, errors=distinct(errors, found.errors))
 
 
 def explain_pipeline(
@@ -101,7 +81,7 @@ def explain_pipeline(
     An inline pipeline is never rendered as a template.
     """
     document, rules = request.pipeline if isinstance(request.pipeline, dict) else None, rules or Rules()
-    return _Explainer(project, pipeline, request, environment, revision, rules, document, triggers).explanation()
+    return Explainer(project, pipeline, request, environment, revision, rules, document, triggers).explanation()
 
 
 def _request(given: RunRequest | Mapping[str, Any] | None, default: RunRequest) -> RunRequest:
@@ -115,321 +95,3 @@ def _request(given: RunRequest | Mapping[str, Any] | None, default: RunRequest) 
     except ValueError as error:
         raise Invalid(Problem("request", f"can't be written as JSON: {error}")) from None
     return cloudevents.decode(RunRequest, {}, body)
-
-
-@dataclass
-class _Explainer:
-    """One explanation in the making: the documents, and what the tasks share."""
-
-    project: Project
-    pipeline: Pipeline
-    request: RunRequest
-    environment: Mapping[str, str]
-    revision: str
-    rules: Rules
-    document: Mapping[str, Any] | None
-    """The pipeline's document, where it is on no disk."""
-    triggers: Triggers
-
-    def __post_init__(self) -> None:
-        project, pipeline, request, environment = self.project, self.pipeline, self.request, self.environment
-        # A document that came in a request is a stranger's: rendering it would read our environment to him.
-        templates = None if isinstance(request.pipeline, dict) else project.templates
-        self.file = "pipeline" if self.document is not None else f"pipelines/{pipeline.uuid}/metadata.yaml"
-        self.whole = self._runs_whole()
-        self.selected = dict.fromkeys(select(pipeline, request))
-        self.chooser = Chooser(
-            project, pipeline, self.file, request.executor_type, environment, templates, self.rules.known_types
-        )
-        self.of_pipeline = self.chooser.for_pipeline()
-        self.configurations = Configurations(project, pipeline, request, environment, templates, self.rules.policy)
-        self.commands = command.Commands(project, pipeline, self.revision, request, self.document)
-        self.retries, self.retry_errors = self._common_retries()
-        self.settled: dict[str, Configuration] = {}
-        self.unreadable: list[Problem] = []
-        self.variables = self._variables()
-        self.parts = self._parts()
-        trigger = trigger_of(request, self.triggers)
-        settings = trigger.settings if trigger else None
-        self.concurrency = concurrency(
-            project.concurrency_config, pipeline.concurrency_config, environment, file=self.file, trigger=settings
-        )
-
-    def explanation(self) -> Explanation:
-        """Put everything together."""
-        whole = self._pipeline()
-        blocks = {uuid: self._block(self.pipeline.blocks[uuid]) for uuid in self.selected}
-        extra = {} if self.whole else dict(self._steps(blocks))
-        tasks = (whole, *blocks.values(), *extra.values())
-        used = {task.executor_type for task in tasks}
-        documents = (self.project.warnings, self.pipeline.warnings, self._of_triggers(named=False))
-        warnings = (*documents, self._left_out(), self._unused(used), self._edges())
-        return Explanation(
-            project=self.project.name,
-            pipeline=whole,
-            blocks={uuid: self._after_conditions(uuid, block, extra) for uuid, block in blocks.items()},
-            steps=extra,
-            revision=self.revision,
-            variables=self.variables,
-            max_in_flight=self.concurrency.block_run_limit,
-            limits=self.concurrency.limits,
-            warnings=_distinct(*warnings, *(task.warnings for task in tasks)),
-            errors=_distinct(self._errors(), *(task.errors for task in tasks)),
-        )
-
-    def _runs_whole(self) -> bool:
-        if self.pipeline.type == _ALWAYS_WHOLE:
-            return True
-        if self.request.run_pipeline_in_one_process is not None:
-            return self.request.run_pipeline_in_one_process
-        if self.pipeline.run_pipeline_in_one_process is not None:
-            return self.pipeline.run_pipeline_in_one_process
-        return self.environment.get("RUN_PIPELINE_IN_ONE_PROCESS", "").lower() in _YES
-
-    def _pipeline(self) -> PipelineExplanation:
-        choice = self.of_pipeline
-        configuration = self.configurations.settle(choice, choice, None)
-        unfit = self._unfit(configuration, self.selected) if self.whole else ()
-        flags = ("--retries", str(self.retries.retries)) if self.retries.retries else ()
-        shared = self._explained(None, choice, configuration, unfit, flags)
-        return PipelineExplanation(name=self.pipeline.uuid, whole=self.whole, retries=self.retries, **shared)
-
-    def _block(self, block: Block) -> BlockExplanation:
-        source, errors = self._source(block)
-        choice = self.chooser.for_block(block, source)
-        configuration = self.settled[block.uuid] = self.configurations.settle(choice, self.of_pipeline, block)
-        is_command = block.type == COMMAND
-        retries = self._retries(block, errors)
-        if is_command:
-            errors += command.refused(block, self.pipeline, choice.executor_type, self.parts.get(block.uuid, ()))
-        elif not self.whole:
-            errors += self._unfit(configuration, [block.uuid])
-        native = configuration.common.runtime == "native"
-        does: dict[str, Any] = {
-            "dynamic": role(block).dynamic and not is_command,
-            "conditional": native and not is_command and steps.is_conditional(self.pipeline, block),
-        }
-        if any(does.values()) and not self.whole:
-            errors += steps.needs_outcome(block, configuration, self.variables)
-        return BlockExplanation(
-            retries=retries if native or is_command else RetryPolicy(),
-            upstream=tuple(uuid for uuid in block.upstream_blocks if uuid in self.selected),
-            inputs=steps.inputs_of(block, self.parts),
-            callbacks=() if is_command else steps.statuses_of(self.project, self.pipeline, block),
-            **does,
-            **self._explained(block, choice, configuration, errors, self._flags(block, retries)),
-        )
-
-    def _flags(self, block: Block, retries: RetryPolicy) -> tuple[str, ...]:
-        """Return what our own runtime is told of one block's task."""
-        part = ("--dynamic-index", "{index}") if steps.inputs_of(block, self.parts) else ()
-        return (*part, *(("--retries", str(retries.retries)) if retries.retries else ()))
-
-    def _steps(self, blocks: Mapping[str, BlockExplanation]) -> Iterator[tuple[str, BlockExplanation]]:
-        """Yield the tasks of their own for what a block's own job can't do."""
-        for uuid, explained in blocks.items():
-            block = self.pipeline.blocks[uuid]
-            if explained.config.get("runtime") == "mage" and steps.is_conditional(self.pipeline, block):
-                step = self._step(block, ("--conditions-only",))
-                yield f"{CONDITION}{uuid}", replace(step, upstream=explained.upstream, conditional=True)
-            if explained.callbacks:
-                told = ("--callbacks", "{callback}", "--error", "{error}")
-                part = ("--dynamic-index", "{index}") if explained.inputs else ()
-                yield f"{CALLBACK}{uuid}", replace(self._step(block, (*told, *part)), inputs=explained.inputs)
-
-    def _step(self, block: Block, flags: tuple[str, ...]) -> BlockExplanation:
-        """Explain such a task: on local_python, as the pipeline is configured there."""
-        configuration = self.configurations.settle(steps.LOCAL, self.of_pipeline, None)
-        shared = self._explained(None, steps.LOCAL, configuration, (), ())
-        argv = self.commands.build(
-            steps.LOCAL.executor_type,
-            runtime="native",
-            project_path=configuration.common.project_path,
-            block=self._name(block),
-            flags=flags,
-        )
-        return BlockExplanation(**shared | {"command": argv, "differs": {}, "timeout": block.timeout or steps.TIMEOUT})
-
-    def _name(self, block: Block) -> str:
-        """Return what a task's command calls its block: a child's own name is known only at dispatch."""
-        return "{block}" if is_child(self.parts.get(block.uuid, ())) else block.uuid
-
-    @staticmethod
-    def _after_conditions(
-        uuid: str, block: BlockExplanation, extra: Mapping[str, BlockExplanation]
-    ) -> BlockExplanation:
-        condition = f"{CONDITION}{uuid}"
-        return replace(block, upstream=(*block.upstream, condition)) if condition in extra else block
-
-    def _unfit(self, configuration: Configuration, blocks: Collection[str]) -> Iterator[Problem]:
-        commands = {uuid for uuid in blocks if self.pipeline.blocks[uuid].type == COMMAND}
-        yield from command.in_one_process(commands)
-        others = [uuid for uuid in blocks if uuid not in commands]
-        yield from refusals.of_runtime(configuration, self.pipeline, others, self.parts, self.file)
-        if self.document is not None:
-            yield from refusals.mage_document(configuration, self.file)
-
-    def _explained(
-        self,
-        block: Block | None,
-        choice: ExecutorChoice,
-        configuration: Configuration,
-        errors: Iterable[Problem],
-        flags: Sequence[str] = (),
-    ) -> dict[str, Any]:
-        """Return what a block's and a pipeline's explanation have in common."""
-        uuid, common = block.uuid if block else None, configuration.common
-        starts, long = self._starts(block, choice, configuration, flags)
-        known = choice.executor_type in self.rules.known_types
-        return {
-            "executor_type": choice.executor_type,
-            "level": choice.level.value,
-            "config": configuration.values,
-            "provenance": configuration.provenance,
-            "skipped": (*choice.skipped, *configuration.skipped),
-            **starts,
-            "pool": common.pool,
-            "timeout": smallest(block.timeout if block else None, configuration.time_limit),
-            "start_timeout": common.start_timeout,
-            "warnings": (*choice.warnings, *(configuration.warnings if known else ())),
-            "errors": (*choice.errors, *configuration.problems(uuid, self.file), *errors, *long),
-            "differs": self._differs(block, choice, configuration),
-        }
-
-    def _starts(
-        self, block: Block | None, choice: ExecutorChoice, configuration: Configuration, flags: Sequence[str]
-    ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-        """Return what starts a task, and what of it is too long."""
-        common = configuration.common
-        if block and block.type == COMMAND:
-            environment = self.commands.environment(block, common.project_path)
-            long = command.too_long(("--runtime-vars", environment["RUNMESH_VARIABLES"]))
-            return {"command": block.command, "environment": environment, "is_command": True}, tuple(long)
-        argv = self.commands.build(
-            choice.executor_type,
-            runtime=common.runtime,
-            project_path=common.project_path,
-            block=self._name(block) if block else None,
-            flags=flags,
-        )
-        return {"command": argv}, tuple(command.too_long(argv))
-
-    def _source(self, block: Block) -> tuple[str | None, list[Problem]]:
-        """Read a block's source where the choice depends on it; a file outside the project is a problem anywhere."""
-        try:
-            if self.pipeline.type == "pyspark" and block.type == "sensor":
-                return self.project.block_source(block), []
-            if block.configuration:
-                self.project.block_path(block)
-        except Invalid as error:
-            return None, list(error.problems)
-        return None, []
-
-    def _differs(self, block: Block | None, choice: ExecutorChoice, configuration: Configuration) -> Mapping[str, Any]:
-        """Return Mage's own answer where it is another one; it has none for a command block."""
-        if block and block.type == COMMAND:
-            return {}
-        mages = self._mage_type(block, choice)
-        return configuration.differs if mages == choice.executor_type else {"executor_type": mages}
-
-    def _mage_type(self, block: Block | None, choice: ExecutorChoice) -> str:
-        pipeline = self.chooser.rendered(self.pipeline.executor_type)
-        if block is None:
-            return mage.pipeline_type(self.request.executor_type, self.pipeline.type, pipeline, self.environment)
-        if choice.level in (Level.REQUEST, Level.PYSPARK_PIPELINE):
-            return choice.executor_type
-        return mage.block_type(self.chooser.rendered(block.executor_type), pipeline, self.environment)
-
-    def _common_retries(self) -> tuple[RetryPolicy, tuple[Problem, ...]]:
-        """Merge the retry rules that all blocks share: the pipeline's over the project's."""
-        project, pipeline = self.project.retry_config, self.pipeline.retry_config
-        try:
-            RetryPolicy.of(project, where="metadata.yaml: retry_config")
-            return RetryPolicy.of(project, pipeline, where=f"{self.file}: retry_config"), ()
-        except Invalid as error:
-            return RetryPolicy(), error.problems
-
-    def _retries(self, block: Block, errors: list[Problem]) -> RetryPolicy:
-        if not block.retry_config:
-            return self.retries
-        shared = () if self.retry_errors else (self.project.retry_config, self.pipeline.retry_config)
-        try:
-            return RetryPolicy.of(*shared, block.retry_config, where=f"block {block.uuid}: retry_config")
-        except Invalid as error:
-            errors += error.problems
-            return self.retries
-
-    def _variables(self) -> str:
-        try:
-            return variables_of(self.project, self.pipeline, self.environment)
-        except Invalid as error:
-            self.unreadable += error.problems
-            return ""
-
-    def _parts(self) -> Mapping[str, Sequence[Kind]]:
-        """Return what each block gets of its upstream blocks; nothing where their order is wrong."""
-        try:
-            check_graph(self.pipeline)
-        except Invalid:
-            return {}
-        return kinds(self.pipeline, topological_order(self.pipeline))
-
-    def _errors(self) -> Iterator[Problem]:
-        """Yield what is wrong with the request and the pipeline, besides its tasks."""
-        yield from self.unreadable
-        yield from self._of_triggers(named=True)
-        yield from self.concurrency.problems
-        yield from refusals.of_request(self.request, self.rules)
-        unknown = unknown_blocks(self.pipeline, self.request)
-        yield from unknown
-        yield from refusals.of_pipeline(self.pipeline, self.request, whole=self.whole)
-        yield from command.misplaced(self.pipeline)
-        runtimes = {uuid: configuration.common.runtime for uuid, configuration in self.settled.items()}
-        yield from command.unreadable_by_mage(self.pipeline, runtimes)
-        yield from steps.refused(self.pipeline, self.selected, {} if self.whole else self.parts)
-        yield from self.retry_errors
-        if not self.selected and not unknown:
-            yield Problem(self.file, "has no block to run")
-        try:
-            check_graph(self.pipeline)
-        except Invalid as error:
-            yield from (problem._replace(path=f"{self.file}: {problem.path}") for problem in error.problems)
-
-    def _of_triggers(self, *, named: bool) -> tuple[Problem, ...]:
-        """Return what is wrong with triggers.yaml: errors of a request that names a trigger, else warnings."""
-        problems = self.triggers.problems if named == bool(self.request.trigger_name) else ()
-        return problems if named else (*problems, *self.triggers.warnings)
-
-    def _left_out(self) -> Iterator[Problem]:
-        for uuid, block in self.pipeline.blocks.items():
-            if block.type in NEVER_EXECUTED:
-                yield Problem(f"block {uuid}", f"{block.type} blocks never execute: left out")
-
-    def _unused(self, used: Collection[str]) -> Iterator[Problem]:
-        for name in self.request.executor_config:
-            if name not in used:
-                yield Problem(f"request: executor_config.{name}", "is not used: nothing here runs there")
-
-    def _edges(self) -> Iterator[Problem]:
-        """Warn where a block's outputs stay on another executor's disk."""
-        if self.whole or self.pipeline.remote_variables_dir or self.project.remote_variables_dir:
-            return
-        data = {uuid: each for uuid, each in self.settled.items() if self.pipeline.blocks[uuid].type != COMMAND}
-        for uuid, below in data.items():
-            for name in self.pipeline.blocks[uuid].upstream_blocks:
-                above = data.get(name)
-                if above and _apart(above, below):
-                    places = f"{name!r} runs on {above.executor_type}, {uuid!r} on {below.executor_type}"
-                    hint = "set remote_variables_dir, or `shared: true` in the executor_config of both"
-                    yield Problem(f"block {uuid}: upstream_blocks", f"{places}, and outputs are stored locally", hint)
-
-
-def _apart(above: Configuration, below: Configuration) -> bool:
-    if (above.executor_type, above.common.pool) == (below.executor_type, below.common.pool):
-        return False
-    return not (above.common.shared or below.common.shared)
-
-
-def _distinct(*groups: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return every problem once, in order."""
-    return tuple(dict.fromkeys(chain.from_iterable(groups)))

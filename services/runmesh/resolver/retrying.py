@@ -1,0 +1,31 @@
+"""How often each block of a pipeline is tried again: block over pipeline over project, key by key."""
+
+from runmesh.errors import Invalid, Problem
+from runmesh.projects import Block, Pipeline, Project, RetryPolicy
+
+
+class Retries:
+    """The rules of one pipeline; what its blocks share is merged once."""
+
+    def __init__(self, project: Project, pipeline: Pipeline, file: str) -> None:
+        self._levels = (project.retry_config, pipeline.retry_config)
+        self.common = RetryPolicy()
+        """Of a block that says nothing itself, and of a pipeline that runs in one process."""
+        self.errors: tuple[Problem, ...] = ()
+        """What is wrong with the levels that all blocks share; they don't count then."""
+        try:
+            RetryPolicy.of(project.retry_config, where="metadata.yaml: retry_config")
+            self.common = RetryPolicy.of(*self._levels, where=f"{file}: retry_config")
+        except Invalid as error:
+            self.errors = error.problems
+
+    def of(self, block: Block, errors: list[Problem]) -> RetryPolicy:
+        """Return the rules of one block, and add what is wrong with its own to `errors`."""
+        if not block.retry_config:
+            return self.common
+        levels = () if self.errors else self._levels
+        try:
+            return RetryPolicy.of(*levels, block.retry_config, where=f"block {block.uuid}: retry_config")
+        except Invalid as error:
+            errors += error.problems
+            return self.common

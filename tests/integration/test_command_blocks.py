@@ -186,6 +186,18 @@ async def test_what_is_below_a_failed_command_does_not_run(cron: Cron) -> None:
     assert await states_of(cron, ended.run, "below") == ["upstream_failed"]
 
 
+async def test_a_retry_without_a_project_keeps_what_completed(cron: Cron, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    below = {"uuid": "below", "command": ["test", "-e", str(mark)], "upstream_blocks": ["above"]}
+    ended = await cron.run({"uuid": "above", "command": ["echo", "once"]}, below)
+    assert ended.state == "failed"
+    mark.touch()
+    again = await cron.mesh.retry(ended.run)
+    async with asyncio.timeout(30):
+        assert (await cron.mesh.wait(again)).state == "completed"
+    assert await states_of(cron, again, "above") == []
+
+
 async def test_a_run_that_takes_too_long_ends_as_the_request_says(cron: Cron) -> None:
     block = {"uuid": "slow", "command": ["sleep", "300"]}
     ended = await cron.run(block, timeout=0.3, timeout_status="cancelled")

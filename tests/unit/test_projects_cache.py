@@ -41,6 +41,19 @@ def test_the_disk_is_not_asked_again_within_the_age(projects: Path) -> None:
     assert cache.pipeline("shop", "orders") is pipeline
 
 
+def test_triggers_are_read_again_after_they_changed(projects: Path) -> None:
+    cache = ProjectCache(projects, {}, max_age=0)
+    document = projects / "shop/pipelines/orders/triggers.yaml"
+    assert cache.triggers("shop", "orders").by_name == {}
+    document.write_text("triggers: [{name: nightly}]")
+    assert cache.triggers("shop", "orders") is cache.triggers("shop", "orders")
+    assert list(cache.triggers("shop", "orders").by_name) == ["nightly"]
+    document.write_text("triggers: [{name: hourly, settings: {timeout: 60}}]")
+    assert cache.triggers("shop", "orders").by_name["hourly"].timeout == 60
+    document.unlink()
+    assert cache.triggers("shop", "orders").by_name == {}
+
+
 def test_a_broken_document_is_refused_until_it_is_mended(projects: Path) -> None:
     cache = ProjectCache(projects, {}, max_age=0)
     document = projects / "shop/pipelines/orders/metadata.yaml"

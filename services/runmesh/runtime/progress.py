@@ -58,7 +58,7 @@ class Progress:
         self._items: dict[tuple[str, int | None], int] = {}
         self._pending: deque[Iterator[Step]] = deque()
         self.failed: list[str] = []
-        """The steps that failed."""
+        """The steps that failed; nothing is opened any more once there is one."""
         self.refused: Failed | None = None
         """Why a block can't fan out."""
         for uuid in [uuid for uuid, upstream in self._waits.items() if not upstream]:
@@ -112,7 +112,7 @@ class Progress:
             self._states[uuid] = state
             for name in self._below[uuid]:
                 self._waits[name].discard(uuid)
-                if not self._waits[name] and (ended := self._open(name)):
+                if not self._waits[name] and not self.failed and (ended := self._open(name)):
                     over.append((name, ended))
 
     def _open(self, uuid: str) -> str | None:
@@ -131,9 +131,10 @@ class Progress:
     def _fan_out(self, block: Block, offered: list[list[Part]]) -> str | None:
         width = prod(map(len, offered))
         if width > MOST_CHILDREN:
-            raise Failed(
-                f"block {block.uuid!r} would run {width:,} times, the most in one process is {MOST_CHILDREN:,}"
-            )
+            most = f"the most in one process is {MOST_CHILDREN:,}"
+            self.refused = Failed(f"block {block.uuid!r} would run {width:,} times, {most}")
+            self.failed.append(block.uuid)
+            return "failed"
         fan = self._fans[block.uuid] = _Fan(width)
         steps = []
         for child, parts in enumerate(product(*offered)):

@@ -74,7 +74,13 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
-document = st.fixed_dictionaries({}, optional={"uuid": texts, "type": texts, "blocks": anything, "name": texts})
+commands = st.fixed_dictionaries(
+    {"uuid": texts, "command": st.lists(texts, max_size=2) | anything},
+    optional={"environment": st.dictionaries(texts, texts | anything), "image": texts, "upstream_blocks": anything},
+)
+document = st.fixed_dictionaries({"blocks": st.lists(commands, max_size=2)}) | st.fixed_dictionaries(
+    {}, optional={"uuid": texts, "type": texts, "blocks": anything, "name": texts}
+)
 fields: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "run": {
         "id": st.just(FRESH),
@@ -83,13 +89,16 @@ fields: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "executor_type": st.sampled_from(["local_python", "local_python_force", "k8s"]),
         "executor_config": st.dictionaries(st.sampled_from(["k8s", "local_python"]), st.dictionaries(texts, anything)),
         "block_config": st.dictionaries(st.just("only"), st.dictionaries(st.just("kill_grace"), st.integers())),
+        "runtime": st.sampled_from(["native", "mage"]),
         "run_pipeline_in_one_process": st.booleans(),
         "variables": st.dictionaries(texts, anything, max_size=2),
         "execution_partition": texts,
         "execution_date": st.datetimes().map(str),
         "trigger_name": texts,
+        "event": st.dictionaries(texts, anything, max_size=2),
         "allow_blocks_to_fail": st.booleans(),
         "timeout": st.floats(min_value=0),
+        "timeout_status": st.sampled_from(["failed", "cancelled"]),
         "labels": st.dictionaries(texts, texts, max_size=2),
     },
     "cancel": {"run": texts, "blocks": st.lists(texts, max_size=2), "reason": texts, "id": st.just(FRESH)},

@@ -52,7 +52,7 @@ def test_a_dynamic_block_whose_output_is_no_list_has_failed(items: Any, kind: st
         ([None, "0"], "two children are called '0'"),
         (["x" * 101], "is no name of 1 to 100 printable characters"),
         (["a\nb"], "is no name of 1 to 100 printable characters"),
-        ([f"{number:0100}" for number in range(5001)], "names are 500,100 characters long, the most is 500,000"),
+        ([f"{number:0100}" for number in range(5001)], "names take 500,100 bytes, the most is 500,000"),
     ],
 )
 def test_names_that_children_cannot_have_are_a_failure(names: list[str | None], message: str) -> None:

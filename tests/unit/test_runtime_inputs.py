@@ -51,22 +51,22 @@ def test_an_item_without_metadata_has_no_keywords(metadata: list[Any], outputs: 
 
 def test_an_item_of_a_data_frame_is_a_row(outputs: Outputs | Kept) -> None:
     outputs.write(UP, [pd.DataFrame({"n": [1, 2], "s": ["x", "y"]})])
-    (row,) = given(outputs, Part(item=1)).positional
+    (row,) = given(outputs, Part(item=1))[0]
     assert isinstance(row, pd.Series)
     assert row.to_dict() == {"n": 2, "s": "y"}
 
 
 def test_an_item_of_a_childs_data_frame_is_a_frame_of_one_row(outputs: Outputs | Kept) -> None:
     outputs.write(UP, [pd.DataFrame({"n": [1, 2]})], 3)
-    (frame,) = given(outputs, Part(3, 1)).positional
+    (frame,) = given(outputs, Part(3, 1))[0]
     assert frame.n.tolist() == [2]
 
 
 def test_items_may_be_a_series_or_a_polars_frame(outputs: Outputs | Kept) -> None:
     outputs.write(UP, [pd.Series([5, 6])])
-    assert given(outputs, Part(item=1)).positional == [6]
+    assert given(outputs, Part(item=1))[0] == [6]
     outputs.write(UP, [pl.DataFrame({"n": [1, 2]})])
-    assert given(outputs, Part(item=1)).positional[0].rows() == [(2,)]
+    assert given(outputs, Part(item=1))[0][0].rows() == [(2,)]
 
 
 def test_an_item_that_is_not_there_names_block_and_count(outputs: Outputs | Kept) -> None:
@@ -113,7 +113,7 @@ def test_a_reduced_input_is_one_list_with_the_lists_of_children_joined_on(
 def test_reduced_data_frames_are_a_list_of_data_frames(outputs: Outputs | Kept) -> None:
     for child in (0, 1):
         outputs.write(UP, [pd.DataFrame({"n": [child]})], child)
-    (frames,) = given(outputs, Part(children=2)).positional
+    (frames,) = given(outputs, Part(children=2))[0]
     assert [frame.n.tolist() for frame in frames] == [[0], [1]]
 
 
@@ -127,5 +127,5 @@ def test_children_are_stored_by_their_index_and_read_in_its_order(tmp_path: Path
     outputs = Outputs(str(tmp_path), "p", None)
     for child in range(12):
         outputs.write(UP, [child], child)
-    assert given(outputs, Part(children=12)).positional == [list(range(12))]
+    assert given(outputs, Part(children=12))[0] == [list(range(12))]
     assert (tmp_path / "pipelines/p/.variables/up/11/output_0/data.json").read_text() == "11"

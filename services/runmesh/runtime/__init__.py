@@ -5,15 +5,20 @@ pandas, polars, pyarrow or fsspec only for a value that needs them.
 
 =================  ===========================================================================
 ``__main__.py``    the command `runmesh-run`, also as a plain script of a foreign interpreter
-``arguments.py``   its flags
-``command.py``     one command from its flags to its exit code
-``job.py``         which blocks run, in which order; what can't run here
-``code.py``        one block's source: its decorated functions, their arguments, its tests
-``decorators.py``  `@data_loader` and the others, injected or imported from `mage_ai`
+``arguments.py``   its flags · ``command.py``: from them to its exit code
+``job.py``         its project, pipeline and block, and what blocks share · ``steps.py``: which child of a dynamic block
+``block.py``       one block: conditions, inputs, code, outputs, tests, callbacks
+``conditions.py``  whether it may run · ``callbacks.py``: what runs afterwards · ``addons.py``: their keywords
+``inputs.py``      what it gets from the blocks above · ``children.py``: how a dynamic one fans out
+``sources.py``     from a block to its code · ``checks.py``: what can't run here
+``code.py``        an executed source: its functions, their arguments, its tests
+``decorators.py``  `@data_loader` and the others, injected or imported from `mage_ai` · ``fileio.py``: its `FileIO`
 ``parameters.py``  what a function takes · ``keywords.py``: the keyword arguments of block functions
+``whole.py``       a whole pipeline in this process · ``progress.py``: its blocks' order, children and states
+``kept.py``        outputs handed on in memory · ``lines.py``: lines of blocks that run at the same time
 ``outputs.py``     where outputs are, and how a block's outputs are replaced as a whole
 ``places.py``      a directory tree on this machine, or behind fsspec
-``values.py``      one output as files, and back; ``frames.py``: DataFrames
-``outcome.py``     what the mesh must know besides the exit code
+``values.py``      one output as files, and back; ``frames.py``: DataFrames; ``complex.py``: Mage's odd lists and dicts
+``outcome.py``     what the mesh must know besides the exit code · ``failed.py``: how an error is told
 =================  ===========================================================================
 """

@@ -4,7 +4,7 @@ Conditions come first: where they aren't met, nothing else runs. Success callbac
 the block has failed for good: by a mistake that no other attempt cures, or on its last attempt.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from runmesh.errors import Invalid
 from runmesh.runtime.checks import problems
@@ -15,57 +15,49 @@ from runmesh.runtime.keywords import keywords
 from runmesh.runtime.outcome import Outcome
 from runmesh.runtime.steps import Step
 
-State = Literal["completed", "failed", "condition_failed"]
 
-
-class Ended(NamedTuple):
-    """How a block ended; an error was told already."""
-
-    state: State
-    error: Failed | Invalid | None = None
-
-
-def run_block(job: Job, step: Step, outcome: Outcome) -> Ended:
-    """Run a step with its conditions and callbacks, and fill in its outcome; raises nothing that a user can cause."""
+def run_block(job: Job, step: Step, outcome: Outcome) -> Failed | Invalid | None:
+    """Run a step with its conditions and callbacks, and fill in its outcome; return why it failed, already told."""
     try:
-        state = _run(job, step, outcome)
+        _run(job, step, outcome)
     except (Failed, Invalid) as error:
         tell(error)
         outcome.error = in_short(error)
         if isinstance(error, Invalid) or job.is_last_attempt:
             _call_back(job, step, "failure", outcome, error.__cause__ or error)
-        return Ended("failed", error)
-    if state == "completed":
+        return error
+    if not outcome.is_left_out:
         _call_back(job, step, "success", outcome)
-    return Ended(state)
+    return None
 
 
-def _run(job: Job, step: Step, outcome: Outcome) -> State:
+def _run(job: Job, step: Step, outcome: Outcome) -> None:
     block = step.block
-    if found := [*problems(job.pipeline, block)]:
+    if job.step is not None and (
+        found := [*problems(job.pipeline, [block])]
+    ):  # else the pipeline is checked as a whole
         raise Invalid(*found)
     if job.has_conditions(block):
         from runmesh.runtime.conditions import check_conditions  # noqa: PLC0415 - most blocks have none
 
         if not check_conditions(job, step, outcome):
-            return "condition_failed"
+            return
     if block.type == "sensor" and job.arguments.skip_sensors:
         _keep(job, step, [], outcome)
     else:
         _execute(job, step, outcome)
-    return "completed"
 
 
 def _execute(job: Job, step: Step, outcome: Outcome) -> None:
     block = step.block
-    inputs = gather(step, job.pipeline.blocks, job.outputs)
-    given = keywords(job.project, job.pipeline, block, job.arguments, job.context, step.child) | inputs.keywords
+    inputs, merged = gather(step, job.pipeline.blocks, job.outputs)
+    given = keywords(job.project, job.pipeline, block, job.arguments, job.context, step.child) | merged
     code = job.sources.code(block)
     results: list[Any] = []
     if block.type == "sensor":
-        code.sense(inputs.positional, given, job.arguments.sensor_interval)
+        code.sense(inputs, given, job.arguments.sensor_interval)
     else:
-        results = code.run(inputs.positional, given)
+        results = code.run(inputs, given)
     _keep(job, step, results, outcome)
     if job.wants_tests:
         tested = code.test(results, given)

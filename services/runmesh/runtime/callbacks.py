@@ -26,11 +26,11 @@ def call_back(job: Job, step: Step, status: str, outcome: Outcome, error: BaseEx
     """Run a block's callbacks for one status; raises nothing."""
     outcome.callbacks.append(status)
     for callback in job.callbacks(step.block):
-        if job.sources.is_missing(callback):
-            _warn(outcome, f"callback {callback.uuid!r} of block {step.name!r} has no file: it doesn't run")
-            continue
         try:
-            _run(job, step, callback, status, error)
+            if job.sources.is_missing(callback):
+                _warn(outcome, f"callback {callback.uuid!r} of block {step.name!r} has no file: it doesn't run")
+            else:
+                _run(job, step, callback, status, error)
         except (Failed, Invalid) as problem:
             tell(problem)
             _warn(outcome, f"the {status} callback {callback.uuid!r} of block {step.name!r} failed")

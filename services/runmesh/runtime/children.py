@@ -8,7 +8,7 @@ from runmesh.runtime.steps import Step
 
 _LONGEST_NAME: Final = 100
 _LARGEST_NAMES: Final = 500_000
-"""Characters of all names together: an outcome is read as a whole."""
+"""Bytes of all names together: an outcome is read as a whole."""
 
 
 def fan_out(step: Step, outputs: Sequence[Any]) -> dict[str, Any]:
@@ -50,6 +50,6 @@ def _problem(names: Sequence[str]) -> str | None:
         if len(name) > _LONGEST_NAME or not name.isprintable():
             return f"{name[:_LONGEST_NAME]!r} is no name of 1 to {_LONGEST_NAME} printable characters"
         seen.add(name)
-    if (total := sum(map(len, names))) > _LARGEST_NAMES:
-        return f"its children's names are {total:,} characters long, the most is {_LARGEST_NAMES:,}"
+    if (total := sum(len(name.encode()) for name in names)) > _LARGEST_NAMES:
+        return f"its children's names take {total:,} bytes, the most is {_LARGEST_NAMES:,}"
     return None

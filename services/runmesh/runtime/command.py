@@ -49,7 +49,7 @@ def _work(job: Job) -> Failed | Invalid | None:
         call_back(job, step, flags.callbacks, outcome, Failed(flags.error) if flags.error else None)
         return None
     if not flags.conditions_only:
-        return run_block(job, step, outcome).error
+        return run_block(job, step, outcome)
     from runmesh.runtime.conditions import check_conditions  # noqa: PLC0415
 
     try:

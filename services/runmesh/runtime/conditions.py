@@ -13,7 +13,7 @@ from runmesh.projects import Block
 from runmesh.runtime.addons import addon_keywords
 from runmesh.runtime.code import call
 from runmesh.runtime.failed import Failed, in_short, say, tell
-from runmesh.runtime.inputs import Inputs, gather
+from runmesh.runtime.inputs import gather
 from runmesh.runtime.job import Job
 from runmesh.runtime.outcome import Outcome
 from runmesh.runtime.steps import Step
@@ -22,10 +22,10 @@ from runmesh.runtime.steps import Step
 def check_conditions(job: Job, step: Step, outcome: Outcome) -> bool:
     """Evaluate all conditions of a block and note the first that isn't met; raises `Invalid` for one that is none."""
     block = step.block
-    inputs = gather(step, job.pipeline.blocks, job.outputs)
+    inputs, merged = gather(step, job.pipeline.blocks, job.outputs)
     outcome.condition = {"met": True}
     for conditional in job.conditions(block):
-        given = addon_keywords(job, step, conditional) | inputs.keywords
+        given = addon_keywords(job, step, conditional) | merged
         reason = _reason(job, conditional, inputs, given)
         if reason is not None:
             say(f"block {step.name!r} is left out, its condition {conditional.uuid!r} isn't met: {reason}")
@@ -34,7 +34,7 @@ def check_conditions(job: Job, step: Step, outcome: Outcome) -> bool:
     return bool(outcome.condition["met"])
 
 
-def _reason(job: Job, conditional: Block, inputs: Inputs, given: Mapping[str, Any]) -> str | None:
+def _reason(job: Job, conditional: Block, inputs: list[Any], given: Mapping[str, Any]) -> str | None:
     """Say why a conditional block isn't met, or None."""
     if conditional.language != "python":
         raise Invalid(Problem(f"conditional {conditional.uuid}", f"a {conditional.language} block is no condition"))
@@ -44,7 +44,7 @@ def _reason(job: Job, conditional: Block, inputs: Inputs, given: Mapping[str, An
         if not functions:
             raise Invalid(Problem(f"conditional {conditional.uuid}", "it decorates no function with @condition"))
         with code.of_the_user():
-            answers = [bool(call(function, inputs.positional, given)) for function in functions]
+            answers = [bool(call(function, inputs, given)) for function in functions]
     except Failed as error:
         tell(error)
         return in_short(error.__cause__ or error)

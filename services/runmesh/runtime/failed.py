@@ -41,6 +41,14 @@ def in_short(error: BaseException) -> str:
     if isinstance(error, RunmeshError):
         text = f"{error}: {in_short(cause)}" if cause is not None else str(error)
     else:
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        said = _text(error)
+        text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - it is a user's class
+        return ""

@@ -6,7 +6,7 @@ one list of what all children put out, where a child's list is joined on.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from runmesh.errors import Invalid, Problem
 from runmesh.projects import Block
@@ -16,23 +16,22 @@ from runmesh.runtime.steps import Part, Step
 if TYPE_CHECKING:
     from runmesh.runtime.kept import Kept
 
-
-class Inputs(NamedTuple):
-    """The positional arguments, and what is merged into the keywords."""
-
-    positional: list[Any]
-    keywords: dict[str, Any]
+Inputs = tuple[list[Any], dict[str, Any]]
 
 
 def gather(step: Step, blocks: Mapping[str, Block], outputs: "Outputs | Kept") -> Inputs:
-    """Read all inputs of a step, in the order of its upstream blocks; raises as `Outputs.values`."""
-    inputs = Inputs([], {})
+    """Read all inputs of a step: positional ones, in the order of its upstream blocks, and keywords.
+
+    Raises as `Outputs.values`.
+    """
+    positional: list[Any] = []
+    merged: dict[str, Any] = {}
     upstream = [blocks[uuid] for uuid in step.block.upstream_blocks]
     for block, part in zip(upstream, step.parts or [Part()] * len(upstream), strict=True):
         value, keywords = _input(block, part, outputs)
-        inputs.positional.append(value)
-        inputs.keywords.update(keywords)
-    return inputs
+        positional.append(value)
+        merged.update(keywords)
+    return positional, merged
 
 
 def _input(block: Block, part: Part, outputs: "Outputs | Kept") -> tuple[Any, Mapping[str, Any]]:

@@ -82,7 +82,7 @@ def prepare(arguments: Arguments, environment: Mapping[str, str]) -> Job:
     return Job(
         project=project,
         pipeline=pipeline,
-        step=_step(pipeline, arguments.block_uuid, arguments.dynamic_index),
+        step=_step(pipeline, arguments),
         arguments=arguments,
         variables=variables,
         outputs=Outputs(variables, pipeline.uuid, arguments.execution_partition),
@@ -99,13 +99,16 @@ def _directory(path: str) -> Path:
     return directory.resolve()
 
 
-def _step(pipeline: Pipeline, uuid: str | None, index: str | None) -> Step | None:
+def _step(pipeline: Pipeline, arguments: Arguments) -> Step | None:
+    uuid, index = arguments.block_uuid, arguments.dynamic_index
     if uuid is None:
         return None
     block = pipeline.blocks.get(uuid) or pipeline.blocks.get(uuid.partition(":")[0])
     if block is None:
         hint = nearest(uuid, pipeline.blocks)
         raise Invalid(Problem("--block-uuid", f"pipeline {pipeline.uuid} has no block {uuid!r}", hint))
+    if arguments.callbacks and index is None:  # they get no inputs
+        return Step(block)
     if not any(other.configuration.get("dynamic") for other in pipeline.blocks.values()):
         return read_step(block, ["whole"] * len(block.upstream_blocks), index)
     from runmesh.projects.fanout import kinds  # noqa: PLC0415 - few pipelines are dynamic

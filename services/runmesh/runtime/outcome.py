@@ -32,6 +32,11 @@ class Outcome:
         self.blocks: Mapping[str, Any] | None = None
         """A whole pipeline's: the state of each block, of one with children how many are in which."""
 
+    @property
+    def is_left_out(self) -> bool:
+        """Whether the block didn't run, because its conditions weren't met."""
+        return self.condition is not None and not self.condition["met"]
+
     def write(self, path: str, exit_code: int) -> None:
         """Write the document to a path or URL that `projects.outcome_path` returned."""
         document = {
@@ -45,4 +50,4 @@ class Outcome:
         for name in ("condition", "children", "error", "blocks"):
             if (value := getattr(self, name)) is not None:
                 document[name] = value
-        place(path).write(path, json.dumps(document).encode())
+        place(path).write(path, json.dumps(document, ensure_ascii=False).encode(errors="replace"))

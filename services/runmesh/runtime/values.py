@@ -20,7 +20,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from runmesh.runtime import complex as complexes
 from runmesh.runtime import frames
 
 TYPE_FILE: Final = "type.json"
@@ -132,6 +131,8 @@ def _load_json(directory: Path) -> Any:
 
 
 def _load_complex(directory: Path) -> Any:
+    from runmesh.runtime import complex as complexes  # noqa: PLC0415 - only for what Mage wrote
+
     try:
         return complexes.read(directory, _load_json(directory), _load_object)
     except complexes.NotKept as error:

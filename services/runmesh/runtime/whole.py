@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from runmesh.errors import Invalid, Problem
 from runmesh.projects import topological_order
-from runmesh.runtime.block import Ended, run_block
+from runmesh.runtime.block import run_block
 from runmesh.runtime.checks import NEVER_RUN, problems
 from runmesh.runtime.failed import Failed, in_short, say, tell
 from runmesh.runtime.job import Job
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 _MOST_WARNINGS: Final = 100
 _SHOWN: Final = 20
 
-Result = tuple[Ended, Outcome]
+Result = tuple[Failed | Invalid | None, Outcome]
 
 
 def run_pipeline(job: Job) -> Failed | Invalid | None:
     """Run all blocks and fill in the job's outcome; return what went wrong, already told. Mistakes are found first."""
     order = tuple(name for name in topological_order(job.pipeline) if job.pipeline.blocks[name].type not in NEVER_RUN)
-    if found := [problem for name in order for problem in problems(job.pipeline, job.pipeline.blocks[name])]:
+    if found := [*problems(job.pipeline, [job.pipeline.blocks[name] for name in order])]:
         return _told(job, Invalid(*found))
     outputs = Kept(job.outputs, everything=job.pipeline.cache_block_output_in_memory)
     whole = _Whole(job._replace(outputs=outputs), order)
@@ -97,14 +97,15 @@ class _Whole:
     def _end(self, step: Step, result: Result | BaseException) -> None:
         if isinstance(result, BaseException):
             raise result
-        ended, found = result
+        error, found = result
         outcome = self._job.outcome
         outcome.passed += found.passed
         outcome.failed += found.failed
         outcome.warnings += found.warnings[: _MOST_WARNINGS - len(outcome.warnings)]
-        if ended.error:
-            self._errors.append(ended.error)
-        self.progress.end(step, ended.state, found.children["count"] if found.children else None)
+        if error:
+            self._errors.append(error)
+        state = "failed" if error else "condition_failed" if found.is_left_out else "completed"
+        self.progress.end(step, state, found.children["count"] if found.children else None)
 
 
 def _run(job: Job, step: Step) -> Result:

@@ -1,0 +1,101 @@
+"""The tasks that are no blocks: conditions before what Mage runs, callbacks after what could not run them itself."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runmesh.resolver import explain
+from runmesh.resolver.explanation import Explanation
+from tests.shop import write_project
+
+CALLBACK = "@callback('failure')\ndef told(*args, **kwargs):\n    pass\n"
+GATE = {"uuid": "gate", "type": "conditional", "upstream_blocks": ["load"]}
+BELL = {"uuid": "bell", "type": "callback", "upstream_blocks": ["load"]}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    project = write_project(tmp_path / "shop", remote_variables_dir="s3://bucket/variables")
+    for folder, name, text in (("callbacks", "bell", CALLBACK), ("conditionals", "gate", "")):
+        (project / folder).mkdir()
+        (project / folder / f"{name}.py").write_text(text)
+    return project
+
+
+def asked(project: Path, *blocks: dict[str, Any], request: dict[str, Any] | None = None, **more: Any) -> Explanation:
+    document = {"uuid": "pipe", "blocks": [{"type": "custom", **block} for block in blocks], **more}
+    return explain(project, document, request=request, environment={})
+
+
+def test_a_job_is_told_how_often_its_block_is_tried(project: Path) -> None:
+    found = asked(project, {"uuid": "load", "retry_config": {"retries": 3}})
+    assert found.blocks["load"].command[-2:] == ("--retries", "3")
+
+
+def test_conditions_run_in_the_job_of_a_native_block_whose_outcome_is_needed(project: Path) -> None:
+    found = asked(project, {"uuid": "load"}, conditionals=[GATE])
+    assert (found.blocks["load"].conditional, dict(found.steps)) == (True, {})
+
+
+def test_conditions_before_a_block_that_mage_runs_are_a_native_task_of_their_own(project: Path) -> None:
+    load = {"uuid": "load", "upstream_blocks": ["first"], "executor_config": {"runtime": "mage"}}
+    found = asked_on_disk(project, {"uuid": "first"}, load, conditionals=[GATE])
+    step = found.steps["_condition:load"]
+    assert (step.executor_type, step.upstream, step.conditional) == ("local_python", ("first",), True)
+    assert step.command[0] == "runmesh-run"
+    assert step.command[-1] == "--conditions-only"
+    assert found.blocks["load"].upstream == ("first", "_condition:load")
+    assert not found.blocks["load"].conditional
+
+
+def asked_on_disk(project: Path, *blocks: dict[str, Any], **more: Any) -> Explanation:
+    import yaml  # noqa: PLC0415 - only where a pipeline is written
+
+    folder = project / "pipelines" / "pipe"
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"blocks": [{"type": "custom", **block} for block in blocks], **more}
+    (folder / "metadata.yaml").write_text(yaml.safe_dump(document))
+    return explain(project, "pipe", environment={})
+
+
+def test_only_callbacks_that_name_the_status_are_run_as_a_task(project: Path) -> None:
+    found = asked(project, {"uuid": "load", "executor_type": "k8s"}, callbacks=[BELL])
+    assert found.blocks["load"].callbacks == ("failure",)
+    step = found.steps["_callback:load"]
+    assert (step.executor_type, step.timeout) == ("local_python", 600)
+    assert step.command[-4:] == ("--callbacks", "{callback}", "--error", "{error}")
+
+
+def test_a_block_without_callbacks_has_no_such_task(project: Path) -> None:
+    assert not asked(project, {"uuid": "load"}).steps
+
+
+@pytest.mark.parametrize("uuid", ["_pipeline", "_condition:load", "_callback:load"])
+def test_no_block_may_be_called_as_a_task_of_the_mesh(project: Path, uuid: str) -> None:
+    assert any("the mesh's own" in error.message for error in asked(project, {"uuid": uuid}).errors)
+
+
+def test_a_child_can_not_be_asked_for_without_its_dynamic_block(project: Path) -> None:
+    source = {"uuid": "source", "configuration": {"dynamic": True}}
+    each = {"uuid": "each", "upstream_blocks": ["source"]}
+    (error,) = asked(project, source, each, request={"blocks": ["each"]}).errors
+    assert "'each' runs once per item of 'source', which is not asked for" in error.message
+    assert not asked(project, source, each, request={"blocks": ["source"]}).errors
+
+
+def test_a_child_with_a_colon_in_its_name_is_refused(project: Path) -> None:
+    source = {"uuid": "source", "configuration": {"dynamic": True}}
+    found = asked(project, source, {"uuid": "a:b", "upstream_blocks": ["source"]})
+    assert any("can't have a ':'" in error.message for error in found.errors)
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_an_outcome_that_nobody_could_read_is_refused_before_anything_runs(project: Path, *, remote: bool) -> None:
+    if not remote:
+        write_project(project)
+    source = {"uuid": "source", "configuration": {"dynamic": True}, "executor_type": "k8s"}
+    problems = [error for error in asked(project, source).errors if "its outcome" in error.message]
+    assert bool(problems) is not remote
+    shared = source | {"executor_config": {"shared": True}}
+    assert not [error for error in asked(project, shared).errors if "its outcome" in error.message]

@@ -10,8 +10,8 @@ from runmesh.embedded import embedded
 
 
 @asynccontextmanager
-async def local_mesh(projects: Path, state: Path) -> AsyncIterator[Mesh]:
+async def local_mesh(projects: Path, state: Path, slots: int = 2) -> AsyncIterator[Mesh]:
     """Run it for the length of the block; jobs get what the executor passes on of the test's own environment."""
     here = settings_for(projects).model_copy(update={"state_dir": state})
-    async with embedded(state / "nats") as server, services(here, server, slots=2) as (mesh, _):
+    async with embedded(state / "nats") as server, services(here, server, slots) as (mesh, _):
         yield mesh

@@ -121,15 +121,15 @@ class Progress:
         above = [self._states.get(name, COMPLETED) for name, kind in upstream if not self._by_child(name, kind)]
         if worst := next((state for state in _WORST_FIRST if state in above), None):
             return "upstream_failed" if worst == "failed" else worst
-        block, offered = self._blocks[uuid], [self._parts(name, kind) for name, kind in upstream]
-        if not is_child(self._kinds[uuid]):
-            parts = tuple(part for (part,) in offered)
-            self._pending.append(iter([Step(block, None, parts)]))
-            return None
-        return self._fan_out(block, offered)
+        block = self._blocks[uuid]
+        if is_child(self._kinds[uuid]):
+            return self._fan_out(block, upstream)
+        parts = tuple(part for name, kind in upstream for part in self._parts(name, kind))
+        self._pending.append(iter([Step(block, None, parts)]))
+        return None
 
-    def _fan_out(self, block: Block, offered: list[list[Part]]) -> str | None:
-        width = prod(map(len, offered))
+    def _fan_out(self, block: Block, upstream: list[tuple[str, Kind]]) -> str | None:
+        width = prod(self._count(name, kind) for name, kind in upstream)
         if width > MOST_CHILDREN:
             most = f"the most in one process is {MOST_CHILDREN:,}"
             self.refused = Failed(f"block {block.uuid!r} would run {width:,} times, {most}")
@@ -137,7 +137,7 @@ class Progress:
             return "failed"
         fan = self._fans[block.uuid] = _Fan(width)
         steps = []
-        for child, parts in enumerate(product(*offered)):
+        for child, parts in enumerate(product(*(self._parts(name, kind) for name, kind in upstream))):
             if self._is_left_out(block, parts):
                 fan.end(child, "condition_failed")
             else:
@@ -152,6 +152,17 @@ class Progress:
     def _by_child(self, name: str, kind: Kind) -> bool:
         """Say whether a child of an upstream block that was left out leaves out only what is below that child."""
         return kind is Kind.EACH and name in self._fans
+
+    def _count(self, name: str, kind: Kind) -> int:
+        """Return how many parts an upstream block offers."""
+        match kind:
+            case Kind.ITEMS:
+                return self._items[name, None]
+            case Kind.EACH:
+                return self._fans[name].width
+            case Kind.ITEMS_OF_EACH:
+                return sum(self._items[name, child] for child in range(self._fans[name].width))
+        return 1
 
     def _parts(self, name: str, kind: Kind) -> list[Part]:
         """Return what an upstream block offers: one part for all, or one for each child of the block below."""

@@ -3,18 +3,22 @@
 #
 #   PYTHON=python3.13   the interpreter for .venv (else the first one here that is new enough)
 #   ARGS='-k worker'    more arguments for pytest
+#   MAGE_PYTHON=...     the interpreter for .mage-venv, a Python 3.11 (else the python3.11 that uv or the PATH has)
 
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
+MAGE    := .mage-venv
+MAGE_READY  := $(MAGE)/.ready
+MAGE_PYTHON ?= python3.11
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types schemas bench clean
+.PHONY: help setup demo test test-mage lint types schemas bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Set up .venv (the others do it when they need it)
 
@@ -23,6 +27,9 @@ demo: $(READY) ## Watch a real pipeline go through the mesh
 
 test: $(READY) ## Run all tests
 	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
+
+test-mage: $(READY) $(MAGE_READY) ## Run native and Mage's own blocks in one run, with the real Mage
+	$(BIN)/pytest tests/mage/interop.py $(ARGS)
 
 lint: $(READY) ## Check style, formatting and layers
 	$(BIN)/ruff check
@@ -38,8 +45,8 @@ schemas: $(READY) ## Write schemas/ from the code
 bench: $(READY) ## Measure
 	@$(BIN)/python -m tests.bench
 
-clean: ## Remove .venv and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+clean: ## Remove .venv, .mage-venv and every cache
+	rm -rf $(VENV) $(MAGE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find services tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
@@ -60,3 +67,19 @@ $(READY): pyproject.toml constraints.txt
 		$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
 	fi
 	@touch $(READY)
+
+$(MAGE_READY): tests/mage/requirements.txt tests/mage/constraints.txt
+	@set -e; \
+	if command -v uv >/dev/null; then \
+		echo "==> Setting up $(MAGE) with uv and $(MAGE_PYTHON)"; \
+		uv venv --quiet --allow-existing --python "$(MAGE_PYTHON)" $(MAGE); \
+		uv pip install --python $(MAGE)/bin/python -r tests/mage/requirements.txt; \
+	elif command -v "$(MAGE_PYTHON)" >/dev/null; then \
+		echo "==> Setting up $(MAGE) with pip and $(MAGE_PYTHON)"; \
+		"$(MAGE_PYTHON)" -m venv $(MAGE); \
+		$(MAGE)/bin/python -m pip install --disable-pip-version-check -r tests/mage/requirements.txt; \
+	else \
+		echo "Mage 0.9.79 needs Python 3.11, and there is no $(MAGE_PYTHON): make test-mage MAGE_PYTHON=/path" >&2; \
+		exit 1; \
+	fi
+	@touch $(MAGE_READY)

@@ -1,0 +1,233 @@
+"""A platform of its own: a server on a unix socket that really runs processes, and outlives every worker.
+
+    python -m tests.emulators.platform SOCKET
+
+It plays a cloud whose jobs are adoptable. A job has the name that its submitter derived from the task's key; the
+same name again is the same job, as with Kubernetes. Every job that was ever started stays in its history with the
+labels of its task, whatever became of it: more than one there for the same submission is a task that ran twice.
+
+One JSON object per connection and line each way. How it misbehaves is said by `Faults`: each call's fate follows
+from the seed, the name and how often it was called with it, so that no order of calls changes it.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from asyncio.subprocess import DEVNULL, STDOUT, Process
+from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+_TAIL: Final = 20
+_GRACE: Final = 1.0
+_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How often which fault happens, as a share of the calls; and how long a stop takes, in seconds."""
+
+    throttle: float = 0.0
+    """An explicit refusal for now: nothing was done."""
+    internal: float = 0.0
+    """A 5xx: nothing was done, but who can know."""
+    lost: float = 0.0
+    """It was done, and the answer is lost."""
+    slow_delete: float = 0.0
+    """Seconds until a job that is to stop is told so."""
+    only: tuple[str, ...] = ()
+    """What may be called with a fault; everything, if empty."""
+    first: int = 0
+    """How many calls of the same kind and name may fail; any number, if 0."""
+    seed: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One job: its name, what it was started for, and its process."""
+
+    name: str
+    handle: str
+    labels: dict[str, Any]
+    process: Process
+    output: Path
+    cancelled: bool = False
+    stop: "asyncio.Task[None] | None" = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self.process.returncode is None
+
+    def seen(self) -> dict[str, Any]:
+        """Say how it is."""
+        code = self.process.returncode
+        if code is None:
+            return {"phase": "running"}
+        tail = self.output.read_text(errors="replace").splitlines()[-_TAIL:]
+        phase = "failed" if code or self.cancelled else "succeeded"
+        return {"phase": phase, "code": code if code >= 0 else 128 - code, "cancelled": self.cancelled, "tail": tail}
+
+    def signal(self, number: int) -> None:
+        """Signal all its processes."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+
+@dataclass(slots=True, eq=False)
+class Platform:
+    """The cloud itself."""
+
+    directory: Path
+    jobs: dict[str, Job] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    faults: Faults = field(default_factory=Faults)
+    _calls: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _submitting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one call, or don't."""
+        with suppress(ConnectionError, json.JSONDecodeError):
+            call = json.loads(await reader.readline())
+            answer = await self._fate(call)
+            if answer is not None:
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    async def _fate(self, call: dict[str, Any]) -> dict[str, Any] | None:
+        do, name = call["do"], str(call.get("name") or call.get("handles") or "")
+        if do in ("misbehave", "history"):
+            return await self._act(call)
+        self._calls[do, name] += 1
+        nth, faults = self._calls[do, name], self.faults
+        if (faults.only and do not in faults.only) or (faults.first and nth > faults.first):
+            return await self._act(call)
+        fate = Random(f"{faults.seed} {do} {name} {nth}").random()  # noqa: S311 - a seeded game, no secret
+        if fate < faults.throttle:
+            return {"error": "throttled", "retry_after": 0.2}
+        if fate < faults.throttle + faults.internal:
+            return {"error": "internal"}
+        answer = await self._act(call)
+        return None if fate < faults.throttle + faults.internal + faults.lost else answer
+
+    async def _act(self, call: dict[str, Any]) -> dict[str, Any]:
+        match call["do"]:
+            case "submit":
+                return await self._submit(call)
+            case "find":
+                job = self.jobs.get(call["name"])
+                return {"handle": job.handle if job else None}
+            case "observe":
+                return {"seen": {handle: self._seen(handle) for handle in call["handles"]}}
+            case "cancel":
+                self._cancel(call["name"])
+            case "remove":
+                self._remove(call["name"])
+            case "jobs":
+                return {"jobs": [[job.name, job.handle] for job in self.jobs.values()]}
+            case "history":
+                return {"history": self.history}
+            case "misbehave":
+                self.faults = Faults(**call["faults"] | {"only": tuple(call["faults"].get("only", ()))})
+        return {}
+
+    async def _submit(self, call: dict[str, Any]) -> dict[str, Any]:
+        async with self._submitting:
+            job = self.jobs.get(call["name"])
+            if job is None:
+                try:
+                    job = await self._start(call)
+                except OSError as error:
+                    return {"error": "rejected", "reason": str(error)}
+        return {"handle": job.handle}
+
+    async def _start(self, call: dict[str, Any]) -> Job:
+        name, number = call["name"], len(self.history) + 1
+        output = self.directory / f"{number}.log"
+        with output.open("wb") as file:
+            process = await asyncio.create_subprocess_exec(
+                *call["command"],
+                env={"PATH": _PATH} | call["environment"],
+                cwd=self.directory,
+                stdin=DEVNULL,
+                stdout=file,
+                stderr=STDOUT,
+                start_new_session=True,
+            )
+        job = self.jobs[name] = Job(name, f"platform/{name}/{number}", call["labels"], process, output)
+        self.history.append({"name": name, "handle": job.handle, **job.labels})
+        return job
+
+    def _job(self, handle: str) -> Job | None:
+        job = self.jobs.get(handle.split("/")[1])
+        return job if job and job.handle == handle else None
+
+    def _seen(self, handle: str) -> dict[str, Any]:
+        job = self._job(handle)
+        return job.seen() if job else {"phase": "gone"}
+
+    def _cancel(self, handle: str) -> None:
+        job = self._job(handle)
+        if job and job.running and job.stop is None:
+            job.cancelled = True
+            job.stop = asyncio.create_task(self._stop(job))
+
+    async def _stop(self, job: Job) -> None:
+        await asyncio.sleep(self.faults.slow_delete)
+        job.signal(signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await job.process.wait()
+        job.signal(signal.SIGKILL)
+
+    def _remove(self, handle: str) -> None:
+        if job := self._job(handle):
+            job.signal(signal.SIGKILL)
+            job.output.unlink(missing_ok=True)
+            del self.jobs[job.name]
+
+
+async def main(path: Path) -> None:
+    """Serve until told to stop; no job outlives its platform."""
+    with tempfile.TemporaryDirectory(prefix="platform-") as directory:
+        platform = Platform(Path(directory))
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        # No other process may find the socket before somebody listens on it.
+        server = await asyncio.start_unix_server(platform.serve, f"{path}.new")
+        Path(f"{path}.new").rename(path)
+        async with server:
+            await ended.wait()
+        for job in platform.jobs.values():
+            job.signal(signal.SIGKILL)
+            await job.process.wait()
+
+
+async def call(path: Path | str, **request: Any) -> dict[str, Any]:
+    """Call the platform. Raises ConnectionError if there is no answer."""
+    reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 26)
+    try:
+        writer.write(json.dumps(request).encode() + b"\n")
+        line = await reader.readline()
+    finally:
+        writer.close()
+    if not line:
+        raise ConnectionError("the platform gave no answer")
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+async def misbehave(path: Path, faults: Faults) -> None:
+    """Let the platform misbehave from now on."""
+    await call(path, do="misbehave", faults=asdict(faults))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

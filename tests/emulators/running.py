@@ -1,0 +1,23 @@
+"""Starting the platform as a process that never outlives the test."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from runmesh.embedded import leashed
+from tests.eventually import eventually
+
+
+@asynccontextmanager
+async def running_platform(socket: Path) -> AsyncIterator[None]:
+    """Run a platform that listens on `socket`, for the length of the block."""
+    command = leashed(sys.executable, "-m", "tests.emulators.platform", str(socket))
+    process = await asyncio.create_subprocess_exec(*command, cwd=Path(__file__).parents[2])
+    try:
+        await eventually(socket.exists)
+        yield
+    finally:
+        process.terminate()
+        await process.wait()

@@ -18,7 +18,8 @@ The map of this package, from the outside in:
 ``events.py``           every event on the wire; ``cloudevents.py`` their envelope
 ``claims.py``           the records that services share in buckets
 ``subjects.py``         every name on the wire
-``view.py``             a run as its facts tell it; ``workers.py`` a worker as its beats do
+``view.py``             a run as its facts tell it (``folding.py`` folds them, ``story.py`` those of
+                        tasks); ``workers.py`` a worker as its beats do
 ``schemas/``            the published schemas, generated from all of these
 ``errors.py``           every error that is raised on purpose
 ``settings.py``         the environment, read once

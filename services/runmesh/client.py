@@ -19,8 +19,9 @@ from runmesh.bus import Bus, Message, connect
 from runmesh.bus.refusals import Refused
 from runmesh.errors import Invalid, Problem, Undecodable
 from runmesh.events import CancelRequest, Command, DeadLetter, LogLines, RetryRequest, RunFact, RunRequest, TaskFact
+from runmesh.folding import Folding, fold
 from runmesh.settings import Settings, load
-from runmesh.view import Fact, RunView, fold
+from runmesh.view import Fact, RunView
 from runmesh.workers import WorkerView, worker_view
 
 C = TypeVar("C", bound=Command)
@@ -29,6 +30,8 @@ T = TypeVar("T")
 SOURCE: Final = "/runmesh/client"
 _GLANCE: Final = 0.05
 _LATELY: Final = timedelta(days=1)
+_ABOUT: Final = timedelta(minutes=1)
+"""How far the clocks of two servers that led a stream one after the other may be apart."""
 
 
 class _Sent(NamedTuple):
@@ -147,17 +150,17 @@ class Mesh:
         Waits for as long as it takes. Raises `Invalid` for a run that is unknown, and wasn't submitted here.
         """
         await self._check_known(run)
-        last, end = 0, None
+        last, end, ended_at = 0, None, None
         async with _closing(self.bus.replay(subjects.FACTS, *subjects.facts_of_run(run), live=True)) as messages:
             async for message in messages:
                 last, fact = message.sequence, _fact(message)
                 if fact is not None and _ends_run(fact):
-                    end = fact
+                    end, ended_at = fact, message.at - _ABOUT
                     break
                 if fact is not None:
                     yield fact
         # The resolver's facts are published together, so some may have been stored behind the terminal one.
-        async for message in self.bus.replay(subjects.FACTS, *subjects.facts_of_run(run)):
+        async for message in self.bus.replay(subjects.FACTS, *subjects.facts_of_run(run), since=ended_at):
             if message.sequence > last and (behind := _fact(message)) is not None:
                 yield behind
         if end is not None:
@@ -207,7 +210,10 @@ class Mesh:
     async def show(self, run: str) -> RunView:
         """Return what is known of a run now. Raises `Invalid` for an unknown one."""
         await self._check_known(run)
-        return fold(run, [fact async for fact in self._stored(*subjects.facts_of_run(run))])
+        folding = Folding(run)
+        async for fact in self._stored(*subjects.facts_of_run(run)):
+            folding.add(fact)
+        return folding.view()
 
     async def runs(self, project: str | None = None, since: datetime | None = None) -> list[RunView]:
         """Return the runs with a fact since then (a day ago unless given), newest first, without their tasks."""

@@ -4,10 +4,11 @@ from io import StringIO
 
 from rich.console import Console
 
-from runmesh.cli.follow import line
+from runmesh.cli.lines import Lines, line
 from runmesh.cli.tree import render, rows
 from runmesh.events import RequestProblem, RunFact, TaskFact
-from runmesh.view import BlockView, RunView, fold
+from runmesh.folding import Folding, fold
+from runmesh.view import BlockView, RunView
 from tests.facts import RUN, at, graph, run_fact, statuses, task_fact, whole_run
 
 
@@ -135,3 +136,126 @@ def test_what_a_block_wrote_is_no_markup() -> None:
 
 def test_a_late_end_says_that_it_is_one() -> None:
     assert line(task_fact("load", "completed", late=True)).endswith("load on local_python, after its task had ended")
+
+
+# --- children, conditions, callbacks -------------------------------------------------------------------
+
+
+def fanned(children: int = 10_000) -> list[RunFact | TaskFact]:
+    upstream = {"source": (), "each": ("source",), "send": ("each", "_condition:send"), "_condition:send": ("each",)}
+    return [
+        run_fact("accepted", 0, blocks=graph(upstream)),
+        run_fact("running", 0.1),
+        task_fact("source", "running", 0.2, n=2),
+        task_fact("source", "completed", 1.0, n=3),
+        task_fact("each", "running", 1.1, n=0, attempt=0, children=children),
+    ]
+
+
+def children_of_each() -> list[RunFact | TaskFact]:
+    again = [task_fact(f"each:{index}", "retrying", 3, n=4, due_at=at(9)) for index in range(900, 905)]
+    failed = {"cause": "user", "reason": "exit code 1", "log_tail": ("Traceback", "KeyError: 'age'")}
+    return [
+        *(task_fact(f"each:{index}", "completed", 2, n=3) for index in range(812)),
+        *again,
+        task_fact("each:1000", "failed", 3, n=3, cause="lost", reason="the platform no longer knows the job"),
+        *(task_fact(f"each:{index}", "failed", 3, n=3, attempt=2, **failed) for index in (820, 7000, 850)),
+        *(task_fact(f"each:{index}", "running", 3, n=2) for index in range(2000, 2256)),
+        task_fact("_callback:each:1000", "running", 3.2, n=2),
+    ]
+
+
+def test_a_block_with_children_is_one_line_and_the_first_that_failed() -> None:
+    assert drawn(fold(RUN, [*fanned(), *children_of_each()]), 4) == (
+        "● running  orders  shop   01JB0000000000000000000000\n"
+        "\n"
+        " ✓ source                      local_python           0.80 s\n"
+        " └─ ● each                     local_python            2.9 s   812/10,000 · 4 failed · 5 retrying\n"
+        "    │  ✗ each:820                             try 2            user: exit code 1: KeyError: 'age'\n"
+        "    │  ✗ each:850                             try 2            user: exit code 1: KeyError: 'age'\n"
+        "    │  ✗ each:1000                                             lost: the platform no longer knows the job\n"
+        "    │  ● callbacks (failure)                                   0/1\n"
+        "    └─ · send                  local_python\n"
+        "          · conditions         local_python\n"
+        "\n"
+        "  ━━━                                       817 of 10,002  4.0 s"
+    )
+
+
+def test_ten_thousand_children_take_no_more_room_on_a_small_screen() -> None:
+    picture = drawn(fold(RUN, [*fanned(), *children_of_each()]), 4, height=12)
+    assert "812/10,000" in picture
+    assert len(picture.splitlines()) <= 12
+
+
+def test_children_that_never_began_are_said_to_have_not_run() -> None:
+    ended = task_fact("each", "cancelled", 5, n=1, attempt=0, cause="cancelled", reason="10 children: …")
+    facts = [*fanned(10), task_fact("each:0", "completed", 2, n=3), task_fact("each:1", "cancelled", 4, n=3), ended]
+    assert "1/10 · 1 cancelled · 8 not run" in drawn(fold(RUN, facts), 6)
+
+
+def test_no_items_are_said() -> None:
+    facts = [*fanned(0), task_fact("each", "completed", 1.1, n=1, attempt=0, reason="0 children")]
+    assert "✓ each               local_python      0.00 s   no items" in drawn(fold(RUN, facts), 6)
+
+
+def test_a_condition_that_was_not_met_is_no_failure_and_the_run_completes() -> None:
+    upstream = {"load": (), "mail": ("load", "_condition:mail"), "_condition:mail": ("load",), "log": ("mail",)}
+    reason = "condition 'is_monday': it is Sunday"
+    unmet = [
+        task_fact("_condition:mail", "condition_failed", 2, n=3, reason=reason),
+        task_fact("mail", "condition_failed", 2, n=1),
+        task_fact("log", "condition_failed", 2, n=1),
+    ]
+    ended = run_fact(
+        "completed", 2.5, blocks=statuses(load="completed", mail="condition_failed", log="condition_failed")
+    )
+    facts: list[RunFact | TaskFact]
+    facts = [run_fact("accepted", 0, blocks=graph(upstream)), task_fact("load", "completed", 1, n=3), *unmet, ended]
+    assert drawn(fold(RUN, facts), 4) == (
+        "✓ completed  orders  shop   01JB0000000000000000000000\n"
+        "\n"
+        " ✓ load               local_python\n"
+        " └─ ∅ mail            local_python         not run\n"
+        "    │  ∅ conditions   local_python         condition 'is_monday': it is Sunday\n"
+        "    └─ ∅ log          local_python         not run\n"
+        "\n"
+        "  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  3 of 3  2.5 s"
+    )
+
+
+def test_a_condition_in_the_blocks_own_job_says_which_and_why() -> None:
+    reason = "condition 'is_monday': it is Sunday"
+    fact = task_fact("load", "condition_failed", 1, n=3, reason=reason)
+    assert f"∅ load   local_python         {reason}" in drawn(fold(RUN, [run_fact("accepted"), fact]))
+
+
+def test_callbacks_that_ran_as_a_task_of_their_own_stand_below_their_block() -> None:
+    facts = [*whole_run("failed"), task_fact("_callback:report", "failed", 3, n=3, cause="user", reason="no network")]
+    assert (
+        "└─ ✗ report                   local_python      0.40 s   user: exit code 1\n"
+        "       ✗ callbacks (failure)   local_python               user: no network\n"
+    ) in drawn(fold(RUN, facts), 60)
+
+
+def test_off_a_terminal_children_are_counted_and_their_failures_are_told() -> None:
+    folding, told = Folding(RUN), list[str]()
+    lines = Lines(folding)
+    for fact in [*fanned(100), *(task_fact(f"each:{index}", "completed", 2, n=3) for index in range(50))]:
+        folding.add(fact)
+        told += lines.of(fact)
+    for index in range(50, 95):
+        folding.add(failed := task_fact(f"each:{index}", "failed", 3, n=3, cause="user", reason="boom"))
+        told += lines.of(failed)
+    words = [text.split(maxsplit=1)[1] for text in told]
+    assert words[4] == "● running          each on local_python: 100 children"
+    assert words[5:7] == ["● running          each: 10/100", "● running          each: 20/100"]
+    assert words[10] == "✗ failed           each:50 on local_python: user: boom"
+    assert words.count("✗ failed           more children of each: counted from here on") == 1
+    assert words[-1] == "● running          each: 50/100 · 40 failed"
+    assert len(words) == 5 + 9 + 20 + 1
+
+
+def test_lines_name_whose_callbacks_and_conditions_a_task_is_about() -> None:
+    assert "  conditions of mail on local_python" in line(task_fact("_condition:mail", "running"))
+    assert "  callbacks of each:3 on local_python" in line(task_fact("_callback:each:3", "completed"))

@@ -1,8 +1,10 @@
 """`runmesh explain`: what would run where, with which configuration, and why. Needs no NATS."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import starmap
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -12,12 +14,25 @@ from rich.text import Text
 from runmesh.cli import output
 from runmesh.cli.context import Json, project_dir
 from runmesh.cli.exits import Exit
+from runmesh.cli.lines import label
 from runmesh.errors import Invalid, Problem, nearest
+from runmesh.projects.fanout import PARTED, Kind
 from runmesh.resolver import explain as explain_project
 from runmesh.resolver.explanation import BlockExplanation, Explanation, plain
 from runmesh.settings import environment
+from runmesh.subjects import CALLBACK, CONDITION
 
 app = typer.Typer()
+
+_GETS: Final = {
+    Kind.WHOLE: "all of ",
+    Kind.ITEMS: "one item of ",
+    Kind.EACH: "one child of ",
+    Kind.ITEMS_OF_EACH: "one item of one child of ",
+    Kind.ALL: "a list of all children of ",
+}
+_STYLES: Final = {"default": "dim", "policy": "bold magenta"}
+"""Of levels: what the installation insists on stands out."""
 
 
 @app.command("explain")
@@ -73,20 +88,56 @@ def _print(console: Console, explanation: Explanation, blocks: Mapping[str, Bloc
     console.print(Text.assemble((pipeline.name, "bold"), (f"  {explanation.project}", "dim"), f"  {how}\n"))
     shown = {pipeline.name: pipeline} if pipeline.whole else blocks
     for name, found in shown.items():
-        console.print(_block(name, found))
+        console.print(_block(name, found, {label(step): explanation.steps[step] for step in _steps(explanation, name)}))
     for line in (*_problems("warning", "yellow", explanation.warnings), *_problems("error", "red", explanation.errors)):
         console.print(line)
 
 
-def _block(name: str, found: BlockExplanation) -> RenderableType:
+def _steps(explanation: Explanation, name: str) -> list[str]:
+    return [step for step in (f"{CONDITION}{name}", f"{CALLBACK}{name}") if step in explanation.steps]
+
+
+def _block(name: str, found: BlockExplanation, steps: Mapping[str, BlockExplanation]) -> RenderableType:
+    does = [Text(f"  {line}") for line in _does(found)]
+    return Group(_head(name, found), *does, _values(found), *_skipped(found), *starmap(_step, steps.items()), Text())
+
+
+def _head(name: str, found: BlockExplanation) -> Text:
     head = Text.assemble((name, "bold"), "  ", (found.executor_type or "?", "cyan"), (f"  by {found.level}", "dim"))
     if found.pool != "default":
         head.append(f"  pool {found.pool}")
-    if found.upstream:
-        head.append(f"  ← {', '.join(found.upstream)}", "bright_black")
+    if upstream := [above for above in found.upstream if not above.startswith(CONDITION)]:
+        head.append(f"  ← {', '.join(upstream)}", "bright_black")
     if "executor_type" in found.differs:
         head.append(f"  differs: mage runs it on {found.differs['executor_type']}", "yellow")
-    return Group(head, _values(found), *_skipped(found), Text())
+    return head
+
+
+def _step(called: str, found: BlockExplanation) -> Text:
+    return Text(f"  {called}: a task of their own, on {found.executor_type}, for {found.timeout:g} s at most", "dim")
+
+
+def _does(found: BlockExplanation) -> Iterator[str]:
+    """Say what is particular about a block."""
+    if found.is_command:
+        yield f"command: {_short(shlex.join(found.command), 200)}"
+    if found.dynamic:
+        yield "dynamic: what is below it runs once per item that it returns"
+    if found.inputs:
+        yield f"{_times(found)}, with {', '.join(_GETS[Kind(kind)] + name for name, kind in found.inputs.items())}"
+    if found.conditional:
+        yield "has conditions: its own job evaluates them first"
+    if found.callbacks:
+        yield f"has callbacks for {' and '.join(found.callbacks)}: where its own job can't run them, a task does"
+
+
+def _times(found: BlockExplanation) -> str:
+    match sum(kind in PARTED for kind in found.inputs.values()):
+        case 0:
+            return "runs once"
+        case 1:
+            return "runs many times"
+    return "runs for every combination"
 
 
 def _values(found: BlockExplanation) -> Table:
@@ -98,7 +149,7 @@ def _values(found: BlockExplanation) -> Table:
         if path in found.differs:
             differs = Text(f"differs: mage {_short(found.differs[path])}", "yellow")
         level = next((found.provenance[above] for above in _prefixes(path) if above in found.provenance), "")
-        table.add_row(Text(f"  {path}"), _short(value), Text(level, "green" if level != "default" else "dim"), differs)
+        table.add_row(Text(f"  {path}"), _short(value), Text(level, _STYLES.get(level, "green")), differs)
     return table
 
 
@@ -130,9 +181,6 @@ def _prefixes(path: str) -> Iterator[str]:
         path = path.rpartition(".")[0]
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, most: int = 60) -> str:
     text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004 - a column's width
-
-
-# --- as JSON -----------------------------------------------------------------------------------------
+    return text if len(text) <= most else f"{text[: most - 1]}…"

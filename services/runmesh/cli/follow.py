@@ -11,10 +11,12 @@ from rich.text import Text
 
 from runmesh.cli import output
 from runmesh.cli.exits import Exit
-from runmesh.cli.tree import last_words, render
+from runmesh.cli.lines import Lines
+from runmesh.cli.tree import render
 from runmesh.client import Mesh
-from runmesh.events import RunFact, RunState, TaskFact, TaskState
-from runmesh.view import Fact, RunView, fold
+from runmesh.events import RunState, TaskState
+from runmesh.folding import Folding, fold
+from runmesh.view import Fact, RunView
 
 _REFRESH: Final = 0.125
 _PATIENCE: Final = 3.0
@@ -67,40 +69,40 @@ async def _as_json(mesh: Mesh, run: str) -> RunView:
 
 
 async def _as_tree(mesh: Mesh, run: str) -> RunView:
-    facts: list[Fact] = []
+    folding = Folding(run)
     console = output.out()
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        drawing = asyncio.create_task(_draw(live, run, facts))
+        drawing = asyncio.create_task(_draw(live, folding))
         try:
             async for fact in mesh.watch(run):
-                facts.append(fact)  # noqa: PERF401 - it is drawn while it grows
+                folding.add(fact)
         finally:
             drawing.cancel()
             await asyncio.wait({drawing})
-    view = fold(run, facts)
+    view = folding.view()
     console.print(render(view, output.now()))
     return view
 
 
-async def _draw(live: Live, run: str, facts: list[Fact]) -> None:
+async def _draw(live: Live, folding: Folding) -> None:
     """Redraw at a steady pace, however fast facts come; clocks move without them."""
-    folded, view = -1, RunView(run)
+    drawn, view = 0, folding.view()
     while True:
-        if len(facts) != folded:
-            folded, view = len(facts), fold(run, facts)
+        if folding.taken != drawn:
+            drawn, view = folding.taken, folding.view()
         live.update(render(view, output.now(), height=live.console.height), refresh=True)
         await asyncio.sleep(_REFRESH)
 
 
 async def _as_lines(mesh: Mesh, run: str) -> RunView:
-    facts: list[Fact] = []
-    async with _impatient(facts):
+    folding = Folding(run)
+    lines = Lines(folding)
+    async with _impatient(folding):
         async for fact in mesh.watch(run):
-            facts.append(fact)
-            if _tells(fact):
-                sys.stdout.write(f"{line(fact)}\n")
-                sys.stdout.flush()
-    view = fold(run, facts)
+            folding.add(fact)
+            sys.stdout.writelines(f"{line}\n" for line in lines.of(fact))
+            sys.stdout.flush()
+    view = folding.view()
     for problem in view.errors:
         output.out().print(
             Text(f"  {problem.path}: {problem.message}" + (f" ({problem.hint})" if problem.hint else ""))
@@ -109,12 +111,12 @@ async def _as_lines(mesh: Mesh, run: str) -> RunView:
 
 
 @asynccontextmanager
-async def _impatient(facts: list[Fact]) -> AsyncIterator[None]:
+async def _impatient(folding: Folding) -> AsyncIterator[None]:
     """Say why nothing happens, when nothing happens."""
 
     async def remark() -> None:
         await asyncio.sleep(_PATIENCE)
-        if not facts:
+        if not folding.taken:
             output.say("waiting: no resolver has taken the request yet (`runmesh doctor` looks for the reason)")
 
     remarking = asyncio.create_task(remark())
@@ -125,38 +127,10 @@ async def _impatient(facts: list[Fact]) -> AsyncIterator[None]:
         await asyncio.wait({remarking})
 
 
-def line(fact: Fact) -> str:
-    """Write one change as one line."""
-    glyph, _ = output.GLYPHS[fact.state]
-    at = f"{fact.at.astimezone():%H:%M:%S}"
-    if isinstance(fact, RunFact):
-        return f"{at}  {glyph} {fact.state:<16} run {fact.run} of {fact.pipeline}{_because(fact.reason)}"
-    attempt = f" (try {fact.attempt})" if fact.attempt > 1 else ""
-    late = ", after its task had ended" if fact.late else ""
-    return f"{at}  {glyph} {fact.state:<16} {fact.block} on {fact.executor_type}{attempt}{late}{_because(_why(fact))}"
-
-
-def _tells(fact: Fact) -> bool:
-    """Leave out the steps that every task takes: it is enough to see it run, or why it does not."""
-    return fact.state not in (TaskState.QUEUED, TaskState.SUBMITTED) or bool(fact.reason)
-
-
-def _why(fact: TaskFact) -> str | None:
-    match fact.state:
-        case TaskState.FAILED:
-            return ": ".join(filter(None, (fact.cause, fact.reason, last_words(fact.log_tail))))
-        case TaskState.RETRYING if fact.due_at:
-            return f"again in {max(0.0, (fact.due_at - fact.at).total_seconds()):.0f} s"
-    return fact.reason
-
-
-def _because(reason: str | None) -> str:
-    return f": {' '.join(reason.split())[:300]}" if reason else ""
-
-
 def _next_steps(view: RunView) -> None:
-    failed = next((block.name for block in view.blocks.values() if block.state == TaskState.FAILED), None)
+    failed = next((block for block in view.blocks.values() if block.state == TaskState.FAILED), None)
     if failed:
-        output.say(f"\nrunmesh logs {view.run} {failed}   what it wrote")
+        name = next((child.name for child in failed.children.failed), failed.name) if failed.children else failed.name
+        output.say(f"\nrunmesh logs {view.run} {name}   what it wrote")
     if view.state in (RunState.FAILED, RunState.CANCELLED):
         output.say(f"runmesh retry {view.run} --watch   run again what did not complete")

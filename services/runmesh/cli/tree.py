@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from rich.console import Group, RenderableType
@@ -11,24 +12,55 @@ from rich.text import Text
 
 from runmesh.cli.output import GLYPHS, duration
 from runmesh.events import RunState, TaskState
+from runmesh.folding import apart
+from runmesh.story import last_words
+from runmesh.subjects import CONDITION
 from runmesh.view import BlockView, RunView
 
 _DEEPEST: Final = 10
 """Deeper graphs are listed without indentation: a chain of a hundred blocks has no shape to show."""
-_QUIET: Final = frozenset({"pending", TaskState.COMPLETED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED})
+_QUIET: Final = frozenset(
+    {"pending", TaskState.COMPLETED, TaskState.UPSTREAM_FAILED, TaskState.CONDITION_FAILED, TaskState.CANCELLED}
+)
 """What is left out first where there is not enough room."""
 _WIDEST: Final = 100
-_OURS: Final = "runmesh-run: "
-"""What the runtime itself writes last says less than the line before it."""
+_TALLIED: Final = {
+    TaskState.FAILED: "failed",
+    TaskState.RETRYING: "retrying",
+    TaskState.CANCELLED: "cancelled",
+    TaskState.UPSTREAM_FAILED: "upstream failed",
+    TaskState.CONDITION_FAILED: "condition not met",
+}
+"""What is said of children beside how many completed."""
+_CALLBACKS: Final = {TaskState.FAILED: "failure", TaskState.CANCELLED: "cancelled"}
+"""Which callbacks a task of their own runs, by how the block ended."""
 _NOTE_STYLES: Final = {"queued": "cyan", "retrying": "yellow", "cancelled": "yellow"}
 _FOOT_STYLES: Final = {"failed": "red", "failing": "red", "cancelled": "yellow", "cancelling": "yellow"}
 
 
+class Role(StrEnum):
+    """What a row is about."""
+
+    BLOCK = "block"
+    CHILD = "child"
+    STEP = "step"
+
+
 class Row(NamedTuple):
-    """One block, and the branches that lead to it."""
+    """One line of the tree, and the branches that lead to it."""
 
     branch: str
     block: BlockView
+    role: Role = Role.BLOCK
+    label: str = ""
+    """What it is called, where that is not its name."""
+    beneath: str = ""
+    """The branches that pass by what stands beneath a block."""
+
+    @property
+    def quiet(self) -> bool:
+        """It gives way where there is not enough room."""
+        return self.role is Role.STEP or self.block.state in _QUIET
 
 
 def render(view: RunView, now: datetime, *, height: int | None = None) -> RenderableType:
@@ -37,15 +69,16 @@ def render(view: RunView, now: datetime, *, height: int | None = None) -> Render
         return Group(_head(view), *_problems(view))
     if view.state is None:
         return Group(_head(view), Text("\n  waiting for a resolver to take the request", "dim"))
-    shown = rows(view.blocks)
+    shown = [row for block in rows(view.blocks) for row in (block, *_beneath(block))]
     room = max(3, height - 7) if height else len(shown)
     if len(shown) > room:
-        shown = [row for row in shown if row.block.state not in _QUIET][:room]
+        shown = [row for row in shown if not row.quiet][:room]
     parts: list[RenderableType] = [_head(view), Text()]
     if shown:
         parts += [_table(view, shown, now), *_failures(shown), Text()]
-    if hidden := view.total - len(shown):
-        parts += [_summary(view, hidden), Text()]
+    blocks = sum(view.counts.values())
+    if hidden := blocks - sum(row.role is Role.BLOCK for row in shown):
+        parts += [_summary(view, hidden, blocks), Text()]
     return Group(*parts, _foot(view, now))
 
 
@@ -57,7 +90,7 @@ def rows(blocks: Mapping[str, BlockView]) -> list[Row]:
         children.setdefault(parent, []).append(block)
     drawn = list(_branches(children))
     if len(drawn) < len(blocks) or any(len(row.branch) > 3 * _DEEPEST for row in drawn):
-        return [Row("", block) for block in blocks.values()]
+        return [Row("", block, beneath="   ") for block in blocks.values()]
     return drawn
 
 
@@ -66,11 +99,27 @@ def _branches(children: Mapping[str | None, Sequence[BlockView]]) -> Iterator[Ro
     waiting = [(block, "", "") for block in reversed(children.get(None, ()))]
     while waiting:
         block, branch, indent = waiting.pop()
-        yield Row(branch, block)
         below = children.get(block.name, ())
+        yield Row(branch, block, beneath=indent + ("│  " if below else "   "))
         for index in range(len(below) - 1, -1, -1):
             last = index == len(below) - 1
             waiting.append((below[index], indent + ("└─ " if last else "├─ "), indent + ("   " if last else "│  ")))
+
+
+def _beneath(row: Row) -> Iterator[Row]:
+    """Draw beneath a block what is no block of its own: its first failed children, its conditions and callbacks."""
+    for child in row.block.children.failed if row.block.children else ():
+        yield Row(row.beneath, child, Role.CHILD)
+    for step in row.block.steps:
+        yield Row(row.beneath, step, Role.STEP, _step(row.block, step))
+
+
+def _step(block: BlockView, step: BlockView) -> str:
+    if apart(step.name)[0] == CONDITION:
+        return "conditions"
+    states = block.children.counts if block.children else (block.state,)
+    kinds = [kind for state, kind in _CALLBACKS.items() if state in states]
+    return f"callbacks ({kinds[0]})" if len(kinds) == 1 else "callbacks"
 
 
 # --- parts -----------------------------------------------------------------------------------------
@@ -101,7 +150,7 @@ def _table(view: RunView, shown: Sequence[Row], now: datetime) -> Table:
             block.executor_type or "",
             f"try {block.attempt}" if block.attempt > 1 else "",
             Text(duration(block.duration(now)), "" if block.state == TaskState.RUNNING else "dim"),
-            _note(view, block, now),
+            _note(view, row, now),
         )
     return table
 
@@ -109,50 +158,71 @@ def _table(view: RunView, shown: Sequence[Row], now: datetime) -> Table:
 def _name(row: Row) -> Text:
     glyph, style = GLYPHS[row.block.state]
     text = Text.assemble(" ", (row.branch, "bright_black"), (glyph, style), " ")
-    text.append(row.block.name, "dim" if row.block.state == "pending" else "")
+    quiet = row.role is Role.STEP or row.block.state == "pending"
+    text.append(row.label or row.block.name, "dim" if quiet else "")
     if others := row.block.upstream[1:]:
         text.append(f" ← {', '.join(others[:3])}{', …' if len(others) > 3 else ''}", "bright_black")  # noqa: PLR2004
     return text
 
 
-def _note(view: RunView, block: BlockView, now: datetime) -> Text:
-    """Say why a block is not simply running or done."""
+def _note(view: RunView, row: Row, now: datetime) -> Text:
+    """Say why a block is not simply running or done; of one with children, how many are."""
+    block = row.block
+    if block.children:
+        return _tally(block) if block.children.total else Text("no items", "dim")
     reason = _line(block.reason)
     match block.state:
         case TaskState.FAILED:
-            return _failure(block)
+            return _failure(block, last_words(block.log_tail) if row.role is Role.CHILD else None)
         case TaskState.RETRYING:
             wait = max(0.0, (block.due_at - now).total_seconds()) if block.due_at else 0
             reason = f"again in {wait:.0f} s: {last_words(block.log_tail) or reason}"
         case TaskState.UPSTREAM_FAILED:
             reason = "not run"
+        case TaskState.CONDITION_FAILED:
+            reason = reason or "not run"
         case TaskState.COMPLETED:
             reason = "carried over" if view.retry_of and block.ended_at is None else ""
     return Text(reason, _NOTE_STYLES.get(block.state, "dim"))
 
 
-def _failure(block: BlockView) -> Text:
+def _failure(block: BlockView, last: str | None) -> Text:
     text = Text.assemble((f"{block.cause or 'failed'}: ", "red"), _line(block.reason) or f"exit code {block.exit_code}")
+    if last and last not in text.plain:
+        text.append(f": {_line(last)}", "dim")
     if block.unconfirmed:
         text.append("; it may still be running", "yellow")
     return text
 
 
+def _tally(block: BlockView) -> Text:
+    text = Text()
+    for index, (words, state) in enumerate(tally(block)):
+        text.append(" · " if index else "", "dim").append(words, GLYPHS[state][1] if index else "")
+    return text
+
+
+def tally(block: BlockView) -> Iterator[tuple[str, str]]:
+    """Yield how many children of a block completed, then what else there is to say of them, each with its state."""
+    counts, total = block.children.counts if block.children else {}, block.children.total if block.children else 0
+    yield f"{counts.get(TaskState.COMPLETED, 0):,}/{total:,}", TaskState.COMPLETED
+    for state, word in _TALLIED.items():
+        if count := counts.get(state):
+            yield f"{count:,} {word}", state
+    if block.ended and (left := counts.get("pending")):
+        yield f"{left:,} not run", "pending"
+
+
 def _failures(shown: Sequence[Row]) -> Iterator[Text]:
     """Say below the tree, where there is room, what failed blocks wrote last."""
     for row in shown:
-        if row.block.state == TaskState.FAILED and (last := last_words(row.block.log_tail)):
+        failed = row.role is Role.BLOCK and row.block.state == TaskState.FAILED
+        if failed and (last := last_words(row.block.log_tail)):
             yield Text.assemble("\n ", ("✗", "bold red"), f" {row.block.name}  ", (last, "dim"))
 
 
-def last_words(log_tail: Sequence[str] | None) -> str | None:
-    """Return the last line that the block itself wrote, which mostly says why it failed."""
-    lines = (line.strip() for line in reversed(log_tail or ()))
-    return next((line for line in lines if line and not line.startswith(_OURS)), None)
-
-
-def _summary(view: RunView, hidden: int) -> Text:
-    text = Text(f" … {hidden} more of {view.total}: ", "dim")
+def _summary(view: RunView, hidden: int, blocks: int) -> Text:
+    text = Text(f" … {hidden} more of {blocks}: ", "dim")
     for index, (state, count) in enumerate(sorted(view.counts.items())):
         text.append(", " if index else "").append(f"{count} {state}", GLYPHS.get(state, ("", ""))[1])
     return text
@@ -163,7 +233,7 @@ def _foot(view: RunView, now: datetime) -> RenderableType:
     colour = _FOOT_STYLES.get(str(view.state), "green")
     bar = ProgressBar(total=total, completed=done, width=40, complete_style=colour, finished_style=colour)
     foot = Table.grid(padding=(0, 2, 0, 0))
-    foot.add_row(Text(""), bar, Text(f"{done} of {view.total}"), Text(duration(view.duration(now)), "dim"))
+    foot.add_row(Text(""), bar, Text(f"{done:,} of {view.total:,}"), Text(duration(view.duration(now)), "dim"))
     if view.reason and view.state != RunState.RUNNING:
         return Group(foot, Text(f"\n {_line(view.reason)}", colour))
     return foot

@@ -10,10 +10,11 @@ from runmesh.cli import output
 from runmesh.cli.context import Json, Run, mesh
 from runmesh.cli.exits import run as run_command
 from runmesh.cli.follow import follow
+from runmesh.cli.lines import label
 from runmesh.client import Mesh
 from runmesh.errors import Invalid, Problem, nearest
 from runmesh.events import LogLines
-from runmesh.view import RunView
+from runmesh.folding import apart
 
 app = typer.Typer()
 
@@ -35,34 +36,48 @@ def watch(run: Run, *, json: Json = False) -> None:
 @app.command("logs")
 def logs(
     run: Run,
-    block: Annotated[str | None, typer.Argument(help="Only this block.", show_default=False)] = None,
+    block: Annotated[str | None, typer.Argument(help="Only this block, or child.", show_default=False)] = None,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
     json: Json = False,
 ) -> None:
-    """Print what a run's blocks wrote. What went to stderr is shown in red on a terminal."""
+    """Print what a run's blocks wrote. What went to stderr is shown in red on a terminal.
+
+    The lines of a block with children are those of all its children; `block:3` or `block:name` is one of them.
+    """
 
     async def work() -> None:
         async with mesh() as connected:
-            if not follow:
-                await _check_block(connected, run, block)
-            async for batch in connected.logs(run, block, follow=follow):
+            whole = follow or await _has_children(connected, run, block)
+            async for batch in connected.logs(run, None if whole else block, follow=follow):
+                if not _meant(batch, block):
+                    continue
                 if json:
                     output.emit(batch)
                 else:
-                    _print(batch, named=block is None)
+                    _print(batch, named=batch.block != block)
 
     run_command(work())
 
 
-async def _check_block(connected: Mesh, run: str, block: str | None) -> None:
-    view: RunView = await connected.show(run)
-    if block is not None and view.blocks and block not in view.blocks:
-        raise Invalid(Problem("block", f"run {run} has no block {block!r}", nearest(block, view.blocks)))
+async def _has_children(connected: Mesh, run: str, block: str | None) -> bool:
+    """Say whether what a block wrote is what its children wrote. Raises `Invalid` if the run has no such block."""
+    if block is None:
+        return False
+    blocks = (await connected.show(run)).blocks
+    found = blocks.get(block) or blocks.get(apart(block)[1].partition(":")[0])
+    if found is None and blocks:
+        raise Invalid(Problem("block", f"run {run} has no block {block!r}", nearest(block, blocks)))
+    return found is not None and found.name == block and found.children is not None
+
+
+def _meant(batch: LogLines, block: str | None) -> bool:
+    """Say whether a block, or a child of it, wrote these lines."""
+    return block is None or batch.block == block or batch.block.startswith(f"{block}:")
 
 
 def _print(batch: LogLines, *, named: bool) -> None:
-    prefix = f"{batch.block} │ " if named else ""
+    prefix = f"{label(batch.block)} │ " if named else ""
     if not sys.stdout.isatty():
         sys.stdout.writelines(f"{prefix}{line}\n" for line in batch.lines)
         sys.stdout.flush()

@@ -18,7 +18,8 @@ import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections import Counter
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -194,20 +195,27 @@ class Platform:
             del self.jobs[job.name]
 
 
-async def main(path: Path) -> None:
-    """Serve until told to stop; no job outlives its platform."""
+@asynccontextmanager
+async def serving(path: Path) -> AsyncIterator[None]:
+    """Serve for the length of the block; no job outlives its platform."""
     with tempfile.TemporaryDirectory(prefix="platform-") as directory:
         platform = Platform(Path(directory))
-        ended = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-        # No other process may find the socket before somebody listens on it.
-        server = await asyncio.start_unix_server(platform.serve, f"{path}.new")
+        # Nobody may find the socket before somebody listens on it.
+        server = await asyncio.start_unix_server(platform.serve, f"{path}.new", backlog=1000)
         Path(f"{path}.new").rename(path)
         async with server:
-            await ended.wait()
+            yield
         for job in platform.jobs.values():
             job.signal(signal.SIGKILL)
             await job.process.wait()
+
+
+async def main(path: Path) -> None:
+    """Serve until told to stop."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    async with serving(path):
+        await ended.wait()
 
 
 async def call(path: Path | str, **request: Any) -> dict[str, Any]:

@@ -10,9 +10,8 @@ import pytest
 from runmesh.errors import Unavailable
 from runmesh.executor import Handle, LogLine, Position, Site, Task
 from tests.emulators import platform
-from tests.emulators.platform import Faults, misbehave
+from tests.emulators.platform import Faults, misbehave, serving
 from tests.emulators.remote import SOCKET, Config, Executor
-from tests.emulators.running import running_platform
 from tests.executors.conformance import ExecutorConformance
 
 
@@ -22,7 +21,7 @@ class TestConformance(ExecutorConformance):
     @pytest.fixture(autouse=True)
     async def _platform(self, tmp_path: Path) -> AsyncIterator[None]:
         self.socket = tmp_path / "platform"
-        async with running_platform(self.socket):
+        async with serving(self.socket):
             yield
 
     def connect(self) -> Executor:

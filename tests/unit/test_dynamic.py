@@ -323,6 +323,15 @@ def test_a_retry_of_the_dynamic_block_makes_its_children_anew() -> None:
     assert (again.carried, again.fans, again.items) == ((), {}, {})
 
 
+def test_a_block_that_became_dynamic_since_runs_again_with_all_below_it() -> None:
+    before = dynamic_plan({"a": ([], {}), "b": (["a"], {}), "c": ([], {})})
+    state = begun(before)
+    for name in ("a", "b", "c"):
+        state = end(before, state, name)
+    again = carry(dynamic_plan({"a": ([], V1), "b": (["a"], {}), "c": ([], {})}), before, state, ())
+    assert (again.carried, again.fans) == (("c",), {})
+
+
 # --- any pipeline with dynamic blocks -----------------------------------------------------------------
 
 

@@ -211,19 +211,27 @@ def accept(plan: Plan, *, now: datetime) -> State:
 
 def carry(plan: Plan, before: Plan, state: State, again: Iterable[str]) -> Plan:
     """Return the plan of a retry: what completed is kept, children too, but not `again` and what is below."""
-    redone = before.below(again)
+    changed = [
+        block for block in plan.tasks if block in before.tasks and not _same(before.tasks[block], plan.tasks[block])
+    ]
+    redone = before.below([*again, *changed]) | plan.below(changed)
     carried = {
         block
         for block, record in state.tasks.items()
         if record.state is TaskState.COMPLETED and block in plan.tasks and block not in redone
     }
     fans: dict[str, Fan] = {}
-    for block in (block for block in state.fans if block in plan.tasks and block not in redone):
+    for block in (block for block in state.fans if block in plan.fanning and block not in redone):
         if block in carried or _keeps_its_place(plan.tasks[block], carried, fans):
             fans[block] = state.fans[block].again()
     kept = {name: items for name, items in state.items.items() if name in carried or _child_of(name) in fans}
     ordered = tuple(block for block in state.tasks if block in carried)
     return plan.model_copy(update={"carried": ordered, "fans": fans, "items": kept})
+
+
+def _same(old: TaskPlan, new: TaskPlan) -> bool:
+    """Say whether the project still wants the same children of a block, and below it."""
+    return (list(old.inputs.items()), old.dynamic) == (list(new.inputs.items()), new.dynamic)
 
 
 def _keeps_its_place(task: TaskPlan, carried: Iterable[str], fans: Iterable[str]) -> bool:

@@ -114,7 +114,7 @@ def test_conditions_only_evaluates_them_and_nothing_else(shop: Shop) -> None:
         block("up", "custom"), query, conditionals=[block("when", "conditional", "only")], callbacks=callbacks
     )
     shop.write("callbacks/after.py", "@callback\ndef f(): print('called')\n")
-    for answer in (True, False):
+    for answer in (False, True):
         when(shop, f"return {answer}")
         found, out, _ = condition(shop, "--conditions-only")
         assert (found["met"], out, shop.outcome("r/k")["callbacks"]) == (answer, "", [])
@@ -126,6 +126,18 @@ def test_callbacks_do_not_run_if_the_condition_is_not_met(shop: Shop) -> None:
     shop.write("callbacks/after.py", "@callback\ndef f(): print('called')\n")
     when(shop, "return False")
     assert condition(shop)[1] == ""
+
+
+def test_conditions_that_were_met_are_not_asked_again_in_a_run(shop: Shop) -> None:
+    shop.write("custom/only.py", "import os\n@custom\ndef f(*a, **k):\n    os.remove('stock')\n    raise ValueError\n")
+    shop.write("stock", "")
+    when(shop, "import os\n    print('asked')\n    return os.path.exists('stock')")
+    first, second = (shop.run("--block-uuid", "only", *NAMED, "--retries", "1", "--attempt", n) for n in "12")
+    assert (first.returncode, first.stdout) == (1, "asked\n")
+    assert (second.returncode, second.stdout) == (1, "")
+    assert shop.outcome("r/k")["condition"] == {"met": True}
+    other = shop.run("--block-uuid", "only", "--run", "other", "--key", "k")
+    assert (other.returncode, other.stdout) == (0, "asked\n")
 
 
 def test_a_condition_that_changes_its_inputs_changes_nothing_for_the_block(shop: Shop) -> None:

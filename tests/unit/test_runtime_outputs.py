@@ -11,6 +11,7 @@ from runmesh.projects import Block, Pipeline, Project, Templates, outcome_path, 
 from runmesh.runtime.failed import Failed
 from runmesh.runtime.outcome import Outcome
 from runmesh.runtime.outputs import MOST_OUTPUTS, Outputs, clean_name
+from runmesh.runtime.places import place
 
 LOAD = Block("load", "data_loader")
 
@@ -185,6 +186,13 @@ def test_a_secret_in_the_variables_directory_is_refused(tmp_path: Path) -> None:
 def test_a_scheme_that_nothing_reads_is_invalid() -> None:
     with pytest.raises(Invalid, match="nonsense"):
         Outputs("nonsense://x", "p", None)
+
+
+def test_a_place_knows_which_files_it_has(variables: str) -> None:
+    note = f"{variables}/.runmesh/r/met/b"
+    assert not place(variables).exists(note)
+    place(variables).write(note, b"")
+    assert place(variables).exists(note)
 
 
 def test_the_outcome_is_one_whole_file(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 As Mage: each conditional block that names the block in its `upstream_blocks` is asked, every function of it with the
 block's own inputs; all answers must be true, and an exception counts as false. Where Mage keeps that to its log, the
 reason is kept in the outcome. A conditional block without a file or a condition is an error here.
+
+Conditions that were met aren't asked again in a run: a block that used up what they look for, and then failed, must be
+tried again, not left out. So a note is kept beside the outcomes, ``.runmesh/<run>/met/<block>``.
 """
 
 from collections.abc import Mapping
@@ -16,22 +19,47 @@ from runmesh.runtime.failed import Failed, in_short, say, tell
 from runmesh.runtime.inputs import gather
 from runmesh.runtime.job import Job
 from runmesh.runtime.outcome import Outcome
+from runmesh.runtime.outputs import clean_name
+from runmesh.runtime.places import place
 from runmesh.runtime.steps import Step
 
 
 def check_conditions(job: Job, step: Step, outcome: Outcome) -> bool:
-    """Evaluate all conditions of a block and note the first that isn't met; raises `Invalid` for one that is none."""
-    block = step.block
-    inputs, merged = gather(step, job.pipeline.blocks, job.outputs)
+    """Evaluate all conditions of a block and note the first that isn't met.
+
+    Raises `Invalid` for one that is none, `Failed` if inputs or the note can't be read or written.
+    """
     outcome.condition = {"met": True}
-    for conditional in job.conditions(block):
+    note = _note(job, step)
+    try:
+        if note and place(note).exists(note):
+            return True
+        _evaluate(job, step, outcome)
+        if note and not outcome.is_left_out:
+            place(note).write(note, b"")
+    except OSError as error:
+        raise Failed(f"block {step.name!r}: that its conditions are met can't be noted: {error}") from None
+    return not outcome.is_left_out
+
+
+def _evaluate(job: Job, step: Step, outcome: Outcome) -> None:
+    inputs, merged = gather(step, job.pipeline.blocks, job.outputs)
+    for conditional in job.conditions(step.block):
         given = addon_keywords(job, step, conditional) | merged
         reason = _reason(job, conditional, inputs, given)
         if reason is not None:
             say(f"block {step.name!r} is left out, its condition {conditional.uuid!r} isn't met: {reason}")
-            if outcome.condition["met"]:
+            if not outcome.is_left_out:
                 outcome.condition = {"met": False, "block": conditional.uuid, "reason": reason}
-    return bool(outcome.condition["met"])
+
+
+def _note(job: Job, step: Step) -> str | None:
+    """Return where it is noted that a block's conditions were met; a whole pipeline begins anew each time."""
+    run = job.arguments.run
+    if not run or job.step is None:
+        return None
+    child = "" if step.child is None else f".{step.child}"
+    return f"{job.variables}/.runmesh/{run}/met/{clean_name(step.block.uuid)}{child}"
 
 
 def _reason(job: Job, conditional: Block, inputs: list[Any], given: Mapping[str, Any]) -> str | None:

@@ -29,6 +29,9 @@ class Place(Protocol):
     def write(self, target: str, data: bytes) -> None:
         """Replace one file as a whole."""
 
+    def exists(self, target: str) -> bool:
+        """Say whether there is such a file."""
+
 
 def place(root: str) -> Place:
     """Choose by the root's text; raises `Invalid` if its scheme needs a package that isn't installed."""
@@ -76,6 +79,9 @@ class _Local:
         staged.write_bytes(data)
         staged.replace(final)
 
+    def exists(self, target: str) -> bool:
+        return os.path.exists(target)  # noqa: PTH110 - a path is made of it for nothing else
+
 
 class _Remote:
     def __init__(self, root: str) -> None:
@@ -98,6 +104,10 @@ class _Remote:
     def write(self, target: str, data: bytes) -> None:
         with _as_os_error():
             self._files.pipe_file(self._path(target), data)
+
+    def exists(self, target: str) -> bool:
+        self._files.invalidate_cache()
+        return bool(self._files.exists(self._path(target)))
 
     def _download(self, path: str, fetched: Path) -> bool:
         self._files.invalidate_cache()

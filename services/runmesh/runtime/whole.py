@@ -51,7 +51,7 @@ class _Whole:
 
     def __init__(self, job: Job, order: tuple[str, ...]) -> None:
         self._job = job
-        self._slots = job.arguments.concurrency or max(2, os.cpu_count() or 2)
+        self._slots = job.arguments.concurrency or max(2, _processors())
         self._errors: list[Failed | Invalid] = []
         self.progress = Progress(job.pipeline, order)
 
@@ -106,6 +106,12 @@ class _Whole:
             self._errors.append(error)
         state = "failed" if error else "condition_failed" if found.is_left_out else "completed"
         self.progress.end(step, state, found.children["count"] if found.children else None)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use, where the system says so."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _run(job: Job, step: Step) -> Result:

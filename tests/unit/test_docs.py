@@ -72,3 +72,18 @@ def test_the_readme_knows_every_executor_type() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_test_that_the_comparison_with_mage_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/mage.md").read_text()))
+    written = {
+        name for file in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    assert len(named) > 100
+    assert sorted(named - written) == []
+
+
+def test_every_line_about_blocks_names_a_test() -> None:
+    _, _, lines = (ROOT / "docs/mage.md").read_text().partition("## Blocks, line by line")
+    rows = [line for line in lines.splitlines() if line.startswith("| ") and not line.startswith("| Mage OSS ")]
+    assert [row for row in rows if "`test_" not in row.rstrip(" |").rpartition(" | ")[2]] == []

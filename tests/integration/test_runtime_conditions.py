@@ -104,7 +104,7 @@ def test_a_conditional_block_without_a_condition_is_a_mistake(shop: Shop) -> Non
 def test_a_conditional_block_without_a_file_is_a_mistake(shop: Shop) -> None:
     done = shop.run("--block-uuid", "only")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"runmesh-run: block when: there is no file {shop.path}/conditionals/when.py\n"
+    assert done.stderr == f"runmesh-run: conditional when: there is no file {shop.path}/conditionals/when.py\n"
 
 
 def test_conditions_only_evaluates_them_and_nothing_else(shop: Shop) -> None:

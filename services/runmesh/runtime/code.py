@@ -18,6 +18,9 @@ from runmesh.runtime.decorators import Decorated, Function, decorator, make_impo
 from runmesh.runtime.failed import Failed
 from runmesh.runtime.parameters import parameters_of
 
+_INJECTED: Final = {"conditional": ("condition",), "callback": ("callback", "on_success", "on_failure")}
+"""The decorators of other types than blocks."""
+
 
 class Source(NamedTuple):
     """A block's text; `filename` and `module` are what tracebacks and stored objects call it."""
@@ -32,10 +35,6 @@ class Source(NamedTuple):
     def is_file(self) -> bool:
         """Whether tracebacks find the text by themselves."""
         return not self.filename.startswith("<")
-
-
-_INJECTED: Final = {"conditional": ("condition",), "callback": ("callback", "on_success", "on_failure")}
-"""The decorators of other types than blocks."""
 
 
 class Checked(NamedTuple):
@@ -123,7 +122,12 @@ class Code:
         try:
             yield
         except (Exception, SystemExit) as error:
-            raise Failed(f"block {self._source.block!r} failed") from error
+            raise Failed(f"{kind_of(self._source.type)} {self._source.block!r} failed") from error
+
+
+def kind_of(type_of_block: str) -> str:
+    """Return what errors call a block of this type: block, callback, or conditional."""
+    return type_of_block if type_of_block in _INJECTED else "block"
 
 
 def _show_in_tracebacks(source: Source) -> None:

@@ -5,7 +5,7 @@ from _thread import LockType, allocate_lock
 
 from runmesh.errors import Invalid, Problem
 from runmesh.projects import Block, Pipeline, Project
-from runmesh.runtime.code import Code, Source
+from runmesh.runtime.code import Code, Source, kind_of
 from runmesh.runtime.outputs import clean_name
 
 
@@ -33,7 +33,8 @@ class Sources:
         project = self._project
         text, path = project.block_source(block), project.block_file(block)
         if text is None:
-            raise Invalid(Problem(f"block {block.uuid}", f"there is no file {project.block_path(block)}"))
+            where = f"{kind_of(block.type)} {block.uuid}"
+            raise Invalid(Problem(where, f"there is no file {project.block_path(block)}"))
         if path is None:
             name = f"{project.name}.{block.type}s.{clean_name(block.uuid)}"
             return Source(block.uuid, block.type, text, f"<{self._pipeline.uuid}/{block.uuid}>", name)

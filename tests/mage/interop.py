@@ -112,7 +112,7 @@ class Project:
     def loaders(self, runtime: str) -> list[str]:
         return [self.add(f"{runtime}_{name}", [], f"return {value}", runtime) for name, value in self.values.items()]
 
-    def add(self, uuid: str, upstream: list[str], body: str, runtime: str) -> str:
+    def add(self, uuid: str, upstream: list[str], body: str, runtime: str, **configuration: bool) -> str:
         source = f"""
             import datetime
             import pandas as pd
@@ -125,8 +125,10 @@ class Project:
                 {body}
         """
         self._write(f"custom/{uuid}.py", dedent(source))
-        block = {"uuid": uuid, "name": uuid, "type": "custom", "language": "python", "upstream_blocks": upstream}
+        block: dict[str, Any] = {"uuid": uuid, "name": uuid, "type": "custom", "language": "python"}
+        block["upstream_blocks"] = upstream
         mage = {"runtime": "mage", "python": str(MAGE_PYTHON)}
+        block["configuration"] = configuration
         self.blocks.append(block | ({"executor_config": mage} if runtime == "mage" else {}))
         return uuid
 
@@ -147,12 +149,15 @@ class Project:
 
 
 async def run_through_the_mesh(project: Project, tmp_path: Path) -> None:
-    """Four layers: native values, read by Mage, whose values native code reads, whose answer Mage reads."""
+    """Native values, read by Mage, whose values native code reads, whose answer Mage reads; and dynamic children's."""
     natives, mages = project.loaders("native"), project.loaders("mage")
     project.add("mage_reads", natives, "return {'read': len(values)}, 'by mage'", "mage")
     project.add("native_reads", [*mages, "mage_reads"], "return {'read': len(values)}, 'natively'", "native")
     project.add("mage_ends", ["native_reads"], "return 'done'", "mage")
     project.add("native_ends", ["mage_ends"], "return None", "native")
+    project.add("fan", [], "return [['a', 'b', 'c']]", "native", dynamic=True)
+    project.add("each", ["fan"], "return [[values[0], 1]]", "native", reduce_output=True)
+    project.add("mage_below_children", ["each"], "return 'done'", "mage")
     project.write_pipeline()
     async with local_mesh(tmp_path, tmp_path / "state") as mesh:
         run = await mesh.submit("p", project="interop", variables={"seen": str(project.seen)})
@@ -172,6 +177,8 @@ def check(project: Project) -> None:
         assert dict(zip(expected, found["given"], strict=False)) == expected, f"read by {runtime}"
         below = project.was_given({"mage": "native_reads", "native": "mage_ends"}[runtime])
         assert below["given"][-1] == ["list", [["dict", {"read": count}], ["str", text]]]
+    joined = [["str", "a"], ["int", 1], ["str", "b"], ["int", 1], ["str", "c"], ["int", 1]]
+    assert project.was_given("mage_below_children") == {"runtime": "mage", "given": [["list", joined]]}
     assert project.was_given("native_ends") == {"runtime": "native", "given": [["str", "done"]]}
 
 

@@ -85,6 +85,11 @@ def test_in_one_process_the_retries_are_those_of_pipeline_and_project(shop: Shop
     assert (found.pipeline.retries.retries, found.pipeline.retries.delay) == (2, 7)
 
 
+def test_a_blocks_time_limit_counts_for_nothing_in_one_process(shop: Shop) -> None:
+    assert shop.ask({"timeout": 5}, run_pipeline_in_one_process=True).pipeline.timeout is None
+    assert shop.load({"timeout": 5}).timeout == 5
+
+
 # --- 6.5 callbacks -------------------------------------------------------------------------------------
 
 
@@ -98,6 +103,14 @@ def test_cancelled_callbacks_run_for_what_the_failure_of_another_block_stopped()
     stopped = fact_of(plan, state, "beside", TaskState.CANCELLED, Cause.CANCELLED)
     state = advance(plan, state, [stopped], NOW)
     assert (state.state, set(state.out())) == (RunState.FAILING, {"_callback:beside"})
+
+
+def test_nobody_is_called_back_for_the_blocks_of_a_process_that_was_stopped(shop: Shop) -> None:
+    tell = {"uuid": "tell", "type": "callback", "upstream_blocks": ["load"]}
+    source = "@callback('cancelled')\ndef f(**kwargs): pass\n"
+    alone = shop.load(callbacks=[tell | {"content": source}])
+    whole = shop.ask(callbacks=[tell | {"content": source}], run_pipeline_in_one_process=True).pipeline
+    assert (alone.callbacks, whole.callbacks) == (("cancelled",), ())
 
 
 # --- 6.7 triggers, queues --------------------------------------------------------------------------------

@@ -106,6 +106,15 @@ def test_what_a_killed_attempt_left_is_neither_read_nor_kept(tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "pipelines/p/.variables").iterdir()] == ["load"]
 
 
+def test_what_a_killed_child_left_is_removed_and_nothing_of_its_siblings(tmp_path: Path) -> None:
+    outputs, directory = Outputs(str(tmp_path), "p", None), tmp_path / "pipelines/p/.variables"
+    for name in (".load@1.12.staged", ".load@11.34.staged", ".load.56.staged"):
+        (directory / name).mkdir(parents=True)
+    outputs.write(LOAD, [1], 1)
+    assert {path.name for path in directory.iterdir()} == {"load", ".load@11.34.staged", ".load.56.staged"}
+    assert outputs.values(LOAD, 1) == [1]
+
+
 def test_two_blocks_whose_names_begin_alike_keep_their_outputs(variables: str) -> None:
     outputs = Outputs(variables, "p", None)
     outputs.write(Block("load_more", "custom"), [1])

@@ -41,7 +41,7 @@ class Outputs:
         """Replace a block's outputs and describe them; raises `Failed` naming what can't be stored."""
         kept = [list(values)] if len(values) > MOST_OUTPUTS else values
         try:
-            with self._place.publishing(self._target(block, index)) as staged:
+            with self._place.publishing(self._target(block, index), self._directory) as staged:
                 if not kept:
                     (staged / _EMPTY).touch()
                 return [_store(block, number, value, staged) for number, value in enumerate(kept)]

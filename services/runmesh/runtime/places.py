@@ -1,6 +1,6 @@
 """Where files are kept: a directory tree on this machine, or one behind fsspec (`s3://…`, `gs://…`).
 
-A directory is written as a whole. On this machine it is prepared beside its final place and renamed, so that nobody
+A directory is written as a whole. On this machine it is prepared near its final place and renamed, so that nobody
 ever sees half of it. An object store has no such rename: files are replaced one by one, and those that the new
 directory doesn't have are removed last.
 """
@@ -20,8 +20,11 @@ _STAGED: Final = ".staged"
 class Place(Protocol):
     """A root that directories are published below; `target` is always a path or URL below it."""
 
-    def publishing(self, target: str) -> AbstractContextManager[Path]:
-        """Offer an empty local directory, and put it in the place of `target` when the block ends without an error."""
+    def publishing(self, target: str, near: str) -> AbstractContextManager[Path]:
+        """Offer an empty local directory, and put it in the place of `target` when the block ends without an error.
+
+        It is prepared in the directory `near`, which `target` is below.
+        """
 
     def fetching(self, target: str) -> AbstractContextManager[Path | None]:
         """Offer a local directory with the files of `target`, or None if there is no such directory."""
@@ -54,11 +57,13 @@ def open_remote(url: str) -> tuple[Any, str]:
 
 class _Local:
     @contextmanager
-    def publishing(self, target: str) -> Iterator[Path]:
+    def publishing(self, target: str, near: str) -> Iterator[Path]:
         final = Path(target)
         final.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(final)
-        staged = _beside(final)
+        # Not beside it: a block may have ten thousand children, among which leftovers would have to be looked for.
+        name = target.removeprefix(f"{near}/").replace("/", "@")
+        _remove_leftovers(near, name)
+        staged = _staged(Path(near) / name)
         staged.mkdir()
         try:
             yield staged
@@ -75,7 +80,7 @@ class _Local:
     def write(self, target: str, data: bytes) -> None:
         final = Path(target)
         final.parent.mkdir(parents=True, exist_ok=True)
-        staged = _beside(final)
+        staged = _staged(final)
         staged.write_bytes(data)
         staged.replace(final)
 
@@ -88,7 +93,7 @@ class _Remote:
         self._files, _ = open_remote(root)
 
     @contextmanager
-    def publishing(self, target: str) -> Iterator[Path]:
+    def publishing(self, target: str, near: str) -> Iterator[Path]:  # noqa: ARG002 - nothing is prepared there
         with _temporary() as staged:
             yield staged
             with _as_os_error():
@@ -157,7 +162,7 @@ def _temporary() -> Iterator[Path]:
         yield Path(directory)
 
 
-def _beside(final: Path) -> Path:
+def _staged(final: Path) -> Path:
     # Not the process id: in two containers that share a disk it is 1.
     return final.with_name(f".{final.name}.{os.urandom(6).hex()}{_STAGED}")
 
@@ -170,12 +175,11 @@ def _replace(final: Path, staged: Path) -> None:
     _remove(old)
 
 
-def _remove_leftovers(final: Path) -> None:
+def _remove_leftovers(directory: str, name: str) -> None:
     """Remove what an attempt that was killed left behind."""
-    beginning = f".{final.name}."
-    for name in os.listdir(final.parent):  # noqa: PTH208 - a block may have ten thousand children
-        if name.startswith(beginning) and _STAGED in name:
-            _remove(final.with_name(name))
+    for entry in os.listdir(directory):  # noqa: PTH208 - names are all that is needed
+        if entry.startswith(f".{name}.") and _STAGED in entry:
+            _remove(Path(directory, entry))
 
 
 def _remove(directory: Path) -> None:

@@ -20,11 +20,11 @@ def attempts(shop: Shop, count: int, *flags: str) -> list[tuple[int, list[str]]]
     return [(each.returncode, each.stdout.splitlines()) for each in done]
 
 
-def test_each_attempt_asks_the_conditions_again(shop: Shop) -> None:
+def test_each_attempt_of_a_pipeline_in_one_process_asks_the_conditions_again(shop: Shop) -> None:
     shop.pipeline(block("only", "custom"), conditionals=[block("when", "conditional", "only")])
     shop.write("custom/only.py", FAILS_ONCE)
     shop.write("conditionals/when.py", "@condition\ndef f(**kwargs):\n    print('asked')\n    return True\n")
-    assert attempts(shop, 2, "--block-uuid", "only") == [(1, ["asked", "ran"]), (0, ["asked", "ran"])]
+    assert attempts(shop, 2, "--run", "r", "--key", "k") == [(1, ["asked", "ran"]), (0, ["asked", "ran"])]
 
 
 def test_a_block_whose_test_failed_is_tried_again(shop: Shop) -> None:

@@ -18,9 +18,20 @@ from runmesh import cloudevents, local, subjects
 from runmesh.bus import Bus, Message, connect
 from runmesh.bus.refusals import Refused
 from runmesh.errors import Invalid, Problem, Undecodable
-from runmesh.events import CancelRequest, Command, DeadLetter, LogLines, RetryRequest, RunFact, RunRequest, TaskFact
+from runmesh.events import (
+    CancelRequest,
+    Command,
+    DeadLetter,
+    LogLines,
+    RetryRequest,
+    RunFact,
+    RunRequest,
+    TaskFact,
+    TaskState,
+)
 from runmesh.folding import Folding, fold
 from runmesh.settings import Settings, load
+from runmesh.subjects import CALLBACK
 from runmesh.view import Fact, RunView
 from runmesh.workers import WorkerView, worker_view
 
@@ -28,6 +39,7 @@ C = TypeVar("C", bound=Command)
 T = TypeVar("T")
 
 SOURCE: Final = "/runmesh/client"
+_BEGINNINGS: Final = (TaskState.QUEUED, TaskState.SUBMITTED, TaskState.RUNNING)
 _GLANCE: Final = 0.05
 _LATELY: Final = timedelta(days=1)
 _ABOUT: Final = timedelta(minutes=1)
@@ -207,11 +219,21 @@ class Mesh:
 
     # --- looking -------------------------------------------------------------------------------------
 
-    async def show(self, run: str) -> RunView:
-        """Return what is known of a run now. Raises `Invalid` for an unknown one."""
+    async def show(self, run: str, blocks: Iterable[str] | None = None) -> RunView:
+        """Return what is known of a run now; with `blocks`, of its tasks only what is known of these, which is quick.
+
+        Raises `Invalid` for an unknown run.
+        """
         await self._check_known(run)
+        of_run, of_tasks = subjects.facts_of_run(run)
+        if blocks is not None:
+            return await self._folded(run, of_run, *(subjects.facts_of_tasks(run, block) for block in set(blocks)))
+        outline = await self._folded(run, of_run)
+        return await self._folded(run, of_run, *(_enough(outline) or [of_tasks]))
+
+    async def _folded(self, run: str, *filters: str) -> RunView:
         folding = Folding(run)
-        async for fact in self._stored(*subjects.facts_of_run(run)):
+        async for fact in self._stored(*filters):
             folding.add(fact)
         return folding.view()
 
@@ -253,6 +275,20 @@ class Mesh:
         if (fact := await self._first_fact(run)) is None:
             raise Invalid(Problem("run", f"nothing is known of {run!r}", "`runmesh runs` lists the latest"))
         return fact.project
+
+
+def _enough(outline: RunView) -> list[str]:
+    """Return what to read of an ended run that has children: how they began no longer matters. Else nothing."""
+    if not outline.ended or not any(block.children for block in outline.blocks.values()):
+        return []
+    blocks = outline.blocks.values()
+    names = [name for block in blocks for name in (f"{CALLBACK}{block.name}", *(step.name for step in block.steps))]
+    began = [(name, state) for name in (*outline.blocks, *names) for state in _BEGINNINGS]
+    ends = [state for state in TaskState if state not in _BEGINNINGS]
+    return [
+        *(subjects.facts_of_tasks(outline.run, name, state) for name, state in dict.fromkeys(began)),
+        *(subjects.facts_of_tasks(outline.run, state=state) for state in ends),
+    ]
 
 
 def _command(model: type[C], fields: Mapping[str, object]) -> C:

@@ -114,7 +114,12 @@ def api_filter(verb: str) -> str:
 
 def facts_of_run(run: str) -> tuple[str, str]:
     """Match one run's life: mesh.run.*.*.*.<run> and mesh.task.*.*.*.*.<run>.*"""
-    return f"mesh.run.*.*.*.{run}", f"mesh.task.*.*.*.*.{run}.*"
+    return f"mesh.run.*.*.*.{run}", facts_of_tasks(run)
+
+
+def facts_of_tasks(run: str, block: str | None = None, state: str = "*") -> str:
+    """mesh.task.<state or *>.*.*.*.<run>.<block or *>"""
+    return f"mesh.task.{state}.*.*.*.{run}.{token(block) if block else '*'}"
 
 
 def logs_of_run(run: str, block: str | None = None) -> str:

@@ -14,9 +14,9 @@ from runmesh import subjects
 from runmesh.bus import Bus
 from runmesh.cli import call
 from runmesh.dead import bury
-from runmesh.events import RequestProblem, RunFact, TaskFact
+from runmesh.events import BlockStatus, RequestProblem, RunFact, TaskFact
 from tests.conftest import Address
-from tests.facts import RUN, publish, requests, run_fact, task_fact, whole_run, write
+from tests.facts import RUN, graph, publish, requests, run_fact, statuses, task_fact, whole_run, write
 
 
 class Done(NamedTuple):
@@ -237,6 +237,69 @@ async def test_logs_of_a_block_that_the_run_has_not_exit_2(runmesh: Command, bus
     assert "did you mean 'load'?" in done.err
 
 
+def fanned() -> list[RunFact | TaskFact]:
+    return [
+        run_fact("accepted", blocks=graph({"source": (), "each": ("source",)})),
+        task_fact("source", "completed", 1, n=3),
+        task_fact("each", "running", 1, n=0, attempt=0, children=3),
+        task_fact("each:0", "completed", 2, n=3),
+        task_fact("each:north", "failed", 2, n=3, cause="user", reason="exit code 1"),
+    ]
+
+
+def failed_after(facts: list[RunFact | TaskFact]) -> list[RunFact | TaskFact]:
+    each = BlockStatus(state="failed", children={"completed": 1, "failed": 1, "cancelled": 1})
+    reason = "3 children: 1 completed, 1 failed, 1 cancelled"
+    return [
+        *facts,
+        task_fact("each", "failed", 3, n=1, attempt=0, cause="user", reason=reason),
+        run_fact("failed", 3, blocks={**statuses(source="completed"), "each": each}),
+    ]
+
+
+async def test_logs_of_children_are_named_and_found_by_their_block(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *fanned())
+    for name in ("source", "each:0", "each:north", "_callback:each:north"):
+        await write(bus, name, f"of {name}")
+    assert (await runmesh("logs", RUN)).out.splitlines()[2:] == [
+        "each:north │ of each:north",
+        "callbacks of each:north │ of _callback:each:north",
+    ]
+    assert (await runmesh("logs", RUN, "each")).out == "each:0 │ of each:0\neach:north │ of each:north\n"
+    assert (await runmesh("logs", RUN, "each:north")).out == "of each:north\n"
+    assert (await runmesh("logs", RUN, "eahc:north")).code == 2
+    following = asyncio.create_task(runmesh("logs", RUN, "each", "-f"))
+    await publish(bus, *failed_after([]))
+    assert (await following).out == "each:0 │ of each:0\neach:north │ of each:north\n"
+
+
+async def test_watch_and_show_count_children_and_name_one_that_failed(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *failed_after(fanned()))
+    watched = await runmesh("watch", RUN)
+    assert f"runmesh logs {RUN} each:north" in watched.err
+    assert [line.split(maxsplit=1)[1] for line in watched.out.splitlines()][2:5] == [
+        "● running          each on local_python: 3 children",
+        "● running          each: 1/3",
+        "✗ failed           each:north on local_python: user: exit code 1",
+    ]
+    assert "1/3 · 1 failed · 1 cancelled" in (await runmesh("show", RUN)).out
+    [value] = (await runmesh("show", RUN, "--json")).values
+    children = value["blocks"][1]["children"]
+    assert children["counts"] == {"completed": 1, "failed": 1, "cancelled": 1}
+    assert [child["name"] for child in children["failed"]] == ["each:north"]
+    facts = (await runmesh("watch", RUN, "--json")).values
+    assert [fact["block"] for fact in facts if "block" in fact] == ["source", "each", "each:0", "each:north", "each"]
+
+
+async def test_a_run_that_waits_for_its_place_says_so(runmesh: Command, bus: Bus) -> None:
+    reason = "waiting: 1 of 1 runs of this pipeline are running (pipeline_run_limit)"
+    await publish(bus, run_fact("accepted", blocks=graph({"load": ()}), reason=reason))
+    assert reason in (await runmesh("show", RUN)).out
+    watching = asyncio.create_task(runmesh("watch", RUN))
+    await publish(bus, run_fact("cancelled", 1, blocks=statuses(load="cancelled")))
+    assert f"accepted         run {RUN} of orders: {reason}" in (await watching).out
+
+
 # --- runs, show ------------------------------------------------------------------------------------------
 
 
@@ -274,6 +337,13 @@ async def test_cancel_asks_for_blocks_with_the_reason(runmesh: Command, bus: Bus
     assert await requests(bus) == [
         ("mesh.request.cancel.shop", {"run": RUN, "blocks": ["load"], "reason": "wrong day"})
     ]
+
+
+async def test_one_child_is_cancelled_by_its_name(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *fanned())
+    assert (await runmesh("cancel", RUN, "each:2")).code == 0
+    [(_, body)] = await requests(bus)
+    assert body == {"run": RUN, "blocks": ["each:2"]}
 
 
 async def test_cancelling_what_has_ended_asks_for_nothing(runmesh: Command, bus: Bus) -> None:

@@ -24,7 +24,7 @@ def cancel(
 
     async def work() -> Exit:
         async with mesh() as connected:
-            view = await connected.show(run)
+            view = await connected.show(run, ())
             if view.ended:
                 output.say(f"nothing to cancel: run {run} has ended already, {view.state}")
                 return Exit.OK

@@ -64,8 +64,9 @@ async def _has_children(connected: Mesh, run: str, block: str | None) -> bool:
     """Say whether what a block wrote is what its children wrote. Raises `Invalid` if the run has no such block."""
     if block is None:
         return False
-    blocks = (await connected.show(run)).blocks
-    found = blocks.get(block) or blocks.get(apart(block)[1].partition(":")[0])
+    parent = apart(block)[1].partition(":")[0]
+    blocks = (await connected.show(run, {block, parent})).blocks
+    found = blocks.get(block) or blocks.get(parent)
     if found is None and blocks:
         raise Invalid(Problem("block", f"run {run} has no block {block!r}", nearest(block, blocks)))
     return found is not None and found.name == block and found.children is not None

@@ -99,3 +99,17 @@ def test_an_outcome_that_nobody_could_read_is_refused_before_anything_runs(proje
     assert bool(problems) is not remote
     shared = source | {"executor_config": {"shared": True}}
     assert not [error for error in asked(project, shared).errors if "its outcome" in error.message]
+
+
+def test_a_sensor_has_no_items(project: Path) -> None:
+    found = asked(project, {"uuid": "source", "type": "sensor", "configuration": {"dynamic": True}})
+    assert any("a sensor has no output" in error.message for error in found.errors)
+
+
+def test_what_one_process_can_not_keep_of_single_blocks_is_said(project: Path) -> None:
+    load = {"uuid": "load", "retry_config": {"retries": 1}, "timeout": 5}
+    request = {"run_pipeline_in_one_process": True, "allow_blocks_to_fail": True}
+    found = asked(project, load, request=request)
+    paths = [warning.path for warning in found.warnings if "has no effect" in warning.message]
+    assert paths == ["block load: retry_config", "block load: timeout", "request: allow_blocks_to_fail"]
+    assert not [each for each in asked(project, load).warnings if "has no effect" in each.message]

@@ -74,8 +74,11 @@ class Explainer:
         used = {task.executor_type for task in tasks}
         documents = (self.project.warnings, self.pipeline.warnings, self._of_triggers(named=False))
         left_out, unused = remarks.left_out(self.pipeline), remarks.unused(self.request, used)
-        edges = () if self.whole else remarks.edges(self.project, self.pipeline, self.settled)
-        warnings = (*documents, left_out, unused, edges)
+        if self.whole:
+            together = remarks.in_one_process(self.pipeline, self.request)
+        else:
+            together = remarks.edges(self.project, self.pipeline, self.settled)
+        warnings = (*documents, left_out, unused, together)
         return Explanation(
             project=self.project.name,
             pipeline=whole,

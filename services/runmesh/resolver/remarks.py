@@ -38,6 +38,17 @@ def edges(project: Project, pipeline: Pipeline, settled: Mapping[str, Configurat
                 yield Problem(f"block {uuid}: upstream_blocks", f"{places}, and outputs are stored locally", hint)
 
 
+def in_one_process(pipeline: Pipeline, request: RunRequest) -> Iterator[Problem]:
+    """Yield what is said of single blocks and has no effect where all run in one process."""
+    for uuid, block in pipeline.blocks.items():
+        for key, said in (("retry_config", block.retry_config), ("timeout", block.timeout)):
+            if said:
+                hint = f"the pipeline's own {key} holds" if key == "retry_config" else "the run's timeout holds"
+                yield Problem(f"block {uuid}: {key}", "has no effect: the pipeline runs in one process", hint)
+    if request.allow_blocks_to_fail:
+        yield Problem("request: allow_blocks_to_fail", "has no effect: the pipeline runs in one process")
+
+
 def _apart(above: Configuration, below: Configuration) -> bool:
     if (above.executor_type, above.common.pool) == (below.executor_type, below.common.pool):
         return False

@@ -11,7 +11,7 @@ from typing import Final
 from runmesh.errors import Invalid, Problem
 from runmesh.projects import Block, Pipeline, Project
 from runmesh.projects.addons import callbacks_of, conditions_of
-from runmesh.projects.fanout import Kind, is_child
+from runmesh.projects.fanout import Kind, is_child, role
 from runmesh.resolver.choice import ExecutorChoice, Level
 from runmesh.resolver.config import Configuration
 from runmesh.subjects import CALLBACK, CONDITION, WHOLE_PIPELINE
@@ -67,6 +67,8 @@ def refused(pipeline: Pipeline, selected: Collection[str], parts: Mapping[str, S
         block = pipeline.blocks[uuid]
         if uuid == WHOLE_PIPELINE or uuid.startswith(_RESERVED):
             yield Problem(f"block {uuid}: uuid", f"names that begin as {uuid[:12]!r} are the mesh's own", "rename it")
+        if role(block).dynamic and block.type == "sensor":
+            yield Problem(f"block {uuid}: configuration.dynamic", "a sensor has no output: it can't be dynamic")
         if ":" in uuid and is_child(parts.get(uuid, ())):
             message = "its children are called as itself, a ':' and their own name: it can't have a ':' itself"
             yield Problem(f"block {uuid}: uuid", message, "rename it")

@@ -43,6 +43,61 @@ async def test_explain_shows_what_policy_changed(tmp_path: Path, monkeypatch: py
     assert "did you mean 'executors'?" in " ".join((await explained(1, tmp_path, "orders")).split())
 
 
+FEATURES = """
+uuid: features
+blocks:
+- {uuid: source, type: custom, configuration: {dynamic: true}}
+- {uuid: each, type: custom, upstream_blocks: [source], configuration: {dynamic: true}}
+- {uuid: pairs, type: custom, upstream_blocks: [each, source], configuration: {reduce_output: true}}
+- {uuid: total, type: custom, upstream_blocks: [pairs, plain]}
+- {uuid: plain, type: custom}
+callbacks: [{uuid: tell, type: callback, upstream_blocks: [each]}]
+conditionals: [{uuid: is_monday, type: conditional, upstream_blocks: [total]}]
+"""
+OTHERS = """
+uuid: others
+blocks:
+- {uuid: old, type: custom, executor_config: {runtime: mage}}
+conditionals: [{uuid: is_monday, type: conditional, upstream_blocks: [old]}]
+"""
+COMMANDS = """
+uuid: commands
+blocks:
+- {uuid: greet, type: command, command: [echo, "hello you"]}
+"""
+
+
+async def test_explain_shows_what_is_particular_about_each_block(tmp_path: Path) -> None:
+    (tmp_path / "metadata.yaml").write_text("{}")
+    for folder in ("custom", "callbacks", "conditionals"):
+        (tmp_path / folder).mkdir()
+    for uuid in ("source", "each", "pairs", "total", "plain", "old"):
+        (tmp_path / "custom" / f"{uuid}.py").write_text("@custom\ndef run(*args, **kwargs): ...\n")
+    (tmp_path / "callbacks/tell.py").write_text("@callback('failure')\ndef tell(*args, **kwargs): ...\n")
+    (tmp_path / "conditionals/is_monday.py").write_text("@condition\ndef is_monday(*args, **kwargs): ...\n")
+    for name, document in (("features", FEATURES), ("others", OTHERS), ("commands", COMMANDS)):
+        (tmp_path / "pipelines" / name).mkdir(parents=True)
+        (tmp_path / "pipelines" / name / "metadata.yaml").write_text(document)
+    said = about(await explained(0, tmp_path, "features"))
+    assert "dynamic: what is below it runs once per item that it returns" in said["source"]
+    assert "runs many times, with one item of source" in said["each"]
+    assert "has callbacks for failure: where its own job can't run them, a task does" in said["each"]
+    assert "callbacks of each: a task of their own, on local_python, for 600 s at most" in said["each"]
+    assert "runs for every combination, with one item of one child of each, one item of source" in said["pairs"]
+    assert "runs once, with a list of all children of pairs, all of plain" in said["total"]
+    assert "has conditions: its own job evaluates them first" in said["total"]
+    old = about(await explained(0, tmp_path, "others"))["old"]
+    assert re.search(r"runtime +mage +block", old)
+    assert "conditions of old: a task of their own, on local_python" in old
+    assert "command: echo 'hello you'" in about(await explained(0, tmp_path, "commands"))["greet"]
+
+
+def about(text: str) -> dict[str, str]:
+    """Take what explain printed apart, by block."""
+    parts = [part.strip() for part in text.split("\n\n")]
+    return {part.split(maxsplit=1)[0]: part for part in parts if part}
+
+
 async def explained(code: int, project: Path, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "runmesh", "explain", str(project), *arguments), stdout=asyncio.subprocess.PIPE

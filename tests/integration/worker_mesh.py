@@ -55,7 +55,12 @@ class Mesh:
         self._runs = bus.bucket(subjects.RUNS)
 
     async def start(
-        self, platform: Platform, kind: type[ScriptedExecutor] = ScriptedExecutor, **settings: Any
+        self,
+        platform: Platform,
+        kind: type[ScriptedExecutor] = ScriptedExecutor,
+        *,
+        config_model: type[Config] = Config,
+        **settings: Any,
     ) -> Process:
         """Start a worker and wait until it beats."""
         worker_id = f"worker-{len(self.processes)}"
@@ -68,7 +73,7 @@ class Mesh:
                     bus,
                     executor,
                     executor_type=TYPE,
-                    config_model=Config,
+                    config_model=config_model,
                     settings=Settings(**{"ack_wait": ACK_WAIT, **settings}),
                     worker_id=worker_id,
                 )

@@ -2,7 +2,7 @@
 
 Everything is a JetStream configuration as the server's API takes it, so the tables below are what `nats stream info`
 shows. The caps on sizes hold for what is made: where the disk or the account doesn't allow them, all are
-halved until they fit, and afterwards they are the operator's to change.
+halved until they fit, and afterwards they are the operator's to change; so is how many requests a project may queue.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -41,6 +41,8 @@ _SMALLEST_PART: Final = 1024
 _STREAM: Final[Config] = {"storage": "file", "duplicate_window": 120 * _SECOND}
 _QUEUE: Final[Config] = {**_STREAM, "retention": "workqueue", "discard": "new", "max_bytes": 1024 * _MIB}
 _HISTORY: Final[Config] = {**_STREAM, "retention": "limits", "discard": "old", "compression": "s2"}
+_FAIR: Final[Config] = {"max_msgs_per_subject": 100_000, "discard_new_per_subject": True}
+"""A request's subject names its project: whoever floods the queue is refused alone, and others wait behind so many."""
 _BUCKET: Final[Config] = {
     "storage": "file",
     "retention": "limits",
@@ -84,11 +86,12 @@ async def provision(
 def streams() -> list[Config]:
     """Return the configuration of every stream, without those under the buckets."""
     return [
-        {**_QUEUE, "name": REQUESTS, "subjects": list(STREAM_SUBJECTS[REQUESTS])},
+        {**_QUEUE, **_FAIR, "name": REQUESTS, "subjects": list(STREAM_SUBJECTS[REQUESTS])},
         *({**_QUEUE, "name": execute_stream(kind), "subjects": [execute_subjects(kind)]} for kind in ExecutorType),
         _history(FACTS, days=30, max_bytes=10_240 * _MIB, max_msgs=10_000_000),
         _history(LOGS, days=7, max_bytes=4096 * _MIB),
-        _history(DEAD, days=30, max_bytes=512 * _MIB),
+        # Whoever buries a message may die before its end is noted, and nobody be there for hours to bury it again.
+        _history(DEAD, days=30, max_bytes=512 * _MIB, duplicate_window=_DAY),
     ]
 
 
@@ -154,6 +157,8 @@ async def _make(bus: Bus, streams: Sequence[Config], replicas: int | None) -> No
 
 async def _change(bus: Bus, wanted: Config, there: Config, replicas: int | None) -> list[str]:
     kept = {"num_replicas": replicas or there["num_replicas"], "max_bytes": there["max_bytes"]}
+    if wanted["name"] == REQUESTS and there.get("max_msgs_per_subject", -1) > 0:
+        kept["max_msgs_per_subject"] = there["max_msgs_per_subject"]
     wanted = {**wanted, **kept}
     if not (changed := _differences(wanted, there)):
         return []

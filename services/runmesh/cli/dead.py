@@ -1,17 +1,24 @@
-"""`runmesh dead`: messages that could not be handled, kept whole with the reason."""
+"""`runmesh dead`: messages that could not be handled, kept whole with the reason.
+
+What is replayed comes back as it was, with one exception. A request that was poison has its answer: a rejected run of
+its id, for ever. So it gets another id, which is the same one however often the same letter is replayed.
+"""
 
 import zlib
 from base64 import b64decode
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import typer
+from pydantic_core import from_json, to_json
 from rich.text import Text
 
 from runmesh import cloudevents, subjects
 from runmesh.bus import Bus, Message
+from runmesh.bus.message import Headers
 from runmesh.cli import output
 from runmesh.cli.context import Json, mesh
 from runmesh.cli.exits import run as run_command
+from runmesh.client import Mesh
 from runmesh.errors import Invalid, Problem, Undecodable
 from runmesh.events import DeadLetter
 
@@ -21,6 +28,8 @@ app.add_typer(commands, name="dead")
 
 _PRIVATE_HEADERS: Final = "nats-"
 """The server's own headers: an expectation or an id of the first publish must not decide about another one."""
+_LONGEST_ID: Final = 40
+"""Characters of a run's id that are kept in the next one's."""
 
 Number = Annotated[int, typer.Argument(help="Its number, as `runmesh dead list` shows it.", show_default=False)]
 Numbers = Annotated[list[int], typer.Argument(help="Their numbers.", show_default=False)]
@@ -80,16 +89,14 @@ def replay(numbers: Numbers) -> None:
         async with mesh() as connected:
             for number in numbers:
                 letter = _read(await _find(connected.bus, number))
-                if letter.truncated:
-                    raise Invalid(Problem(str(number), "the letter holds only a part of the message", "drop it"))
-                headers = {
-                    name: value
-                    for name, value in letter.headers.items()
-                    if not name.lower().startswith(_PRIVATE_HEADERS)
-                }
-                await connected.bus.publish(letter.subject, body_of(letter), headers=headers)
+                await _check(connected, number, letter)
+                again = again_of(letter, number)
+                # With an id: interrupted before the letter is deleted, the next replay publishes nothing.
+                await connected.bus.publish(
+                    letter.subject, again.body, headers=again.headers, message_id=f"dead.{number}"
+                )
                 await connected.bus.delete_message(subjects.DEAD, number)
-                output.say(f"{number}: published again on {letter.subject}")
+                output.say(f"{number}: published again on {letter.subject}{f' as {again.run}' if again.run else ''}")
 
     run_command(work())
 
@@ -117,6 +124,44 @@ def body_of(letter: DeadLetter) -> bytes:
             return b64decode(letter.body)
         case "zlib+base64":
             return zlib.decompress(b64decode(letter.body))
+
+
+class Again(NamedTuple):
+    """A message to publish once more, and the run that it asks for where that is another one than before."""
+
+    body: bytes
+    headers: dict[str, str]
+    run: str | None = None
+
+
+def again_of(letter: DeadLetter, number: int) -> Again:
+    """Return what a letter's replay publishes."""
+    body, headers = body_of(letter), letter.headers
+    if letter.reason == "poison" and letter.subject.startswith(("mesh.request.run.", "mesh.request.retry.")):
+        document = from_json(cloudevents.open_envelope(Headers(headers), body).body)
+        if isinstance(document.get("id"), str):
+            run = f"{document['id'][:_LONGEST_ID]}-replay-{number}"
+            return Again(to_json({**document, "id": run}), cloudevents.trace_of(Headers(headers)), run)
+    return Again(
+        body, {name: value for name, value in headers.items() if not name.lower().startswith(_PRIVATE_HEADERS)}
+    )
+
+
+async def _check(connected: Mesh, number: int, letter: DeadLetter) -> None:
+    """Refuse what can't be published again, and what would change nothing any more."""
+    if letter.truncated:
+        raise Invalid(Problem(str(number), "the letter holds only a part of the message", "drop it"))
+    if not letter.subject.startswith(("mesh.execute.", "mesh.task.")):
+        return
+    try:
+        address = subjects.task_address(letter.subject)
+        view = await connected.show(address.run)
+    except (Invalid, ValueError):  # of no run that is known: what was meant is for others to say
+        return
+    block = view.blocks.get(address.block) if letter.subject.startswith("mesh.execute.") else None
+    if view.ended or (block and block.ended):
+        over = f"run {view.run!r}" if view.ended else f"block {address.block!r} of run {view.run!r}"
+        raise Invalid(Problem(str(number), f"{over} has ended", f"`runmesh retry {view.run}`, then drop the letter"))
 
 
 def _service(message: Message) -> str:

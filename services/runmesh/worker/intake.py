@@ -3,6 +3,9 @@
 Every way out of here is a claim of ours, an ack, a nak or a term. A message is acknowledged only where a
 terminal claim says that all is told, and never because somebody else seems to be working on it: it may be
 the only message left.
+
+A third party's `Config` is foreign code. One that breaks gets a few deliveries, perhaps to another worker; then its
+task fails as if the configuration were wrong, and a dead letter keeps the command.
 """
 
 import re
@@ -28,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 UPGRADE: Final = 10.0
 """How long, in ack waits, a message of an unknown version waits for a worker that knows it (10 minutes)."""
+TRIES: Final = 5
+"""Deliveries after which what breaks its handler is a dead letter."""
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SWAPS: Final = 5
 
@@ -54,11 +59,17 @@ class Intake:
             held.redelivered(message)
             return None
         # Held from here on, before anything is awaited: a copy must find it.
-        job = Job(message, event, _task(event, self._station.config_model), self._station.leave_by)
+        task, poison = self._task(event, message)
+        job = Job(message, event, task, self._station.leave_by)
         self._station.jobs.add(job)
         claimed = False
         try:
-            claimed = await self._claim(job)
+            ours = await self._claim(job)
+            if ours and poison:
+                await bury(
+                    self._station.bus, message, service=self._station.service, reason="poison", error=repr(poison)
+                )
+            claimed = ours
         finally:
             if not claimed:
                 self._station.jobs.drop(job)
@@ -71,6 +82,16 @@ class Intake:
         if not _KEY.fullmatch(event.key):
             raise Undecodable(f"{event.key!r} is no task's key")
         return event
+
+    def _task(self, event: ExecuteTask, message: Message) -> tuple[Task[Any] | Invalid, Exception | None]:
+        """Return the executor's view of a command; after enough deliveries also if `Config` breaks, and why it does."""
+        try:
+            return _task(event, self._station.config_model), None
+        except Exception as error:
+            if message.deliveries < TRIES:
+                raise
+            log.exception("configuration breaks its model", key=event.key)
+            return Invalid(Problem("config", f"breaks the executor's Config: {error!r}"[:2000])), error
 
     async def _claim(self, job: Job) -> bool:
         me = self._station.worker_id

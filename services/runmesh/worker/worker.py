@@ -10,6 +10,7 @@ import structlog
 from runmesh import subjects
 from runmesh.bus import Bus, Message, Pump
 from runmesh.claims import Stopping
+from runmesh.dead import bury
 from runmesh.errors import BusError, Invalid, NotPermitted, NotProvisioned
 from runmesh.events import OUTCOME, Cause
 from runmesh.executor import Executor, ExecutorConfig
@@ -18,7 +19,7 @@ from runmesh.worker import outcome
 from runmesh.worker.beat import Beat
 from runmesh.worker.cancels import Cancels
 from runmesh.worker.claims import Claims, OwnershipLost
-from runmesh.worker.intake import Intake
+from runmesh.worker.intake import TRIES, Intake
 from runmesh.worker.jobs import HandOver, Job, utc
 from runmesh.worker.lease import Lease, LeaseLost, clock
 from runmesh.worker.logs import Logs
@@ -166,9 +167,9 @@ class Worker:
                 await self._see_through(job)
         except (LeaseLost, NotPermitted, NotProvisioned):
             raise
-        except Exception:
+        except Exception as error:
             log.exception("delivery interrupted", subject=message.subject, deliveries=message.deliveries)
-            await self._give_back(message)
+            await self._give_back(message, error)
 
     async def _see_through(self, job: Job) -> None:
         """The life of one claimed task."""
@@ -180,10 +181,10 @@ class Worker:
             log.warning("task belongs to another worker now", key=job.event.key)
         except (LeaseLost, NotPermitted, NotProvisioned):
             raise
-        except Exception:
+        except Exception as error:
             # A fault of ours, or NATS is away: the claim says how far it went, and the next delivery goes on.
             log.exception("task interrupted", key=job.event.key)
-            await self._give_back(job.message)
+            await self._give_back(job.message, error)
         finally:
             self._observer.forget(job)
             self._station.jobs.drop(job)
@@ -223,13 +224,18 @@ class Worker:
         else:
             log.info("task handed over", key=job.event.key, handle=hold.claim.handle)
 
-    async def _give_back(self, message: Message) -> None:
+    async def _give_back(self, message: Message, error: Exception) -> None:
+        """Have a delivery come again. What breaks us each time is told as a dead letter, and tried on: it may run."""
         self._station.lease.check()
+        delay = _RETRY
         try:
-            await message.nak(_RETRY)
-        except BusError as error:
+            if message.deliveries >= TRIES and not isinstance(error, BusError | TimeoutError):
+                delay = self._station.settings.ack_wait
+                await bury(self._bus, message, service=self._station.service, reason="poison", error=repr(error))
+            await message.nak(delay)
+        except BusError as refused:
             message.release()
-            log.warning("delivery not given back", error=str(error))
+            log.warning("delivery not given back", error=str(refused))
 
     async def _fatal(self) -> None:
         await asyncio.shield(self._bus.fatal)

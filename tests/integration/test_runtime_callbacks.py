@@ -191,6 +191,21 @@ def test_callbacks_only_runs_those_of_one_status_and_never_the_block(
     assert (code, out, outcome["callbacks"]) == (0, expected, [status])
 
 
+def test_a_failure_callback_has_an_error_even_if_none_is_known(shop: Shop) -> None:
+    expected = 'failure Failed("the block\'s job could not run") '
+    assert run(shop, "--callbacks", "failure", "--error", "")[1][0].startswith(expected)
+
+
+def test_callbacks_of_one_child_need_no_index_of_it(shop: Shop) -> None:
+    callbacks = [block("after", "callback", "only")]
+    fan = block("fan", "custom", configuration={"dynamic": True})
+    shop.pipeline(fan, block("only", "custom", "fan"), callbacks=callbacks)
+    done = shop.run("--block-uuid", "only:3", "--callbacks", "cancelled")
+    assert (done.returncode, done.stdout) == (0, "cancelled after False\n"), done.stderr
+    done = shop.run("--block-uuid", "only:3", "--callbacks", "cancelled", "--dynamic-index", "3:3")
+    assert (done.returncode, done.stdout) == (0, "cancelled after False\n"), done.stderr
+
+
 def test_callbacks_only_exits_0_even_if_a_callback_raises(shop: Shop) -> None:
     callback(shop, "@callback('cancelled')\ndef f(**kw): raise KeyError('mine')\n")
     assert run(shop, "--callbacks", "cancelled")[0] == 0

@@ -46,7 +46,9 @@ def _work(job: Job) -> Failed | Invalid | None:
     if flags.callbacks:
         from runmesh.runtime.callbacks import call_back  # noqa: PLC0415
 
-        call_back(job, step, flags.callbacks, outcome, Failed(flags.error) if flags.error else None)
+        failed = flags.callbacks == "failure"
+        error = Failed(flags.error or "the block's job could not run") if failed or flags.error else None
+        call_back(job, step, flags.callbacks, outcome, error)
         return None
     if not flags.conditions_only:
         return run_block(job, step, outcome)

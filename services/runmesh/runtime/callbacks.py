@@ -11,7 +11,7 @@ from typing import Any, Final
 from runmesh.errors import Invalid
 from runmesh.projects import Block
 from runmesh.runtime.addons import addon_keywords
-from runmesh.runtime.code import Code, call, takes_positionals
+from runmesh.runtime.code import call, takes_positionals
 from runmesh.runtime.decorators import BARE, Function, with_status
 from runmesh.runtime.failed import Failed, say, tell
 from runmesh.runtime.job import Job
@@ -41,21 +41,18 @@ def _run(job: Job, step: Step, callback: Block, status: str, error: BaseExceptio
     given = addon_keywords(job, step, callback)
     if error is not None:
         given = {"__error": error, **given}
+    functions = code.decorated(with_status(status))
+    inputs = [_output(job, step)] if functions and status != "cancelled" else []
     with code.of_the_user():
         for function in code.decorated(_LEGACY.get(status, "")):
             call(function, [], given)
-    _call(code, step, status, [] if status == "cancelled" else [_output(job, step)], given)
-
-
-def _call(code: Code, step: Step, status: str, inputs: list[Any], given: Mapping[str, Any]) -> None:
-    with code.of_the_user():
-        for function in code.decorated(with_status(status)):
-            _call_with(function, step, inputs, given)
+        for function in functions:
+            _call(function, step, inputs, given)
         for function in code.decorated(BARE) if status == "success" else ():
             function()
 
 
-def _call_with(function: Function, step: Step, inputs: list[Any], given: Mapping[str, Any]) -> None:
+def _call(function: Function, step: Step, inputs: list[Any], given: Mapping[str, Any]) -> None:
     if inputs and not takes_positionals(function):
         call(function, [], {**given, "__input": {step.block.uuid: inputs[0], "df_1": inputs[0]}})
     else:

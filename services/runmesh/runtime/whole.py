@@ -7,7 +7,6 @@ attempt runs everything again, and failure callbacks run on the last.
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from runmesh.errors import Invalid, Problem
@@ -57,11 +56,10 @@ class _Whole:
 
     def run(self) -> None:
         """Run all steps, until none is left or one has failed."""
-        with ExitStack() as stack:
-            while len(steps := [*self._ready(self._slots)]) == 1:
-                self._end(steps[0], _run(self._job, steps[0]))
-            if steps:
-                stack.enter_context(whole_lines())
+        while len(steps := [*self._ready(self._slots)]) == 1:
+            self._end(steps[0], _run(self._job, steps[0]))
+        if steps:
+            with whole_lines():
                 self._run_side_by_side(steps)
 
     def error(self) -> Failed | Invalid | None:

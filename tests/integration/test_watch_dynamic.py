@@ -16,7 +16,7 @@ from runmesh.events import OUTCOME
 from runmesh.executor import Handle, Task
 from runmesh.executors.local_python import Config
 from runmesh.folding import Folding, fold
-from runmesh.view import RunView
+from runmesh.view import ChildrenView, RunView
 from runmesh.worker import Worker
 from tests.eventually import eventually
 from tests.executors.scripted import Platform, Script, ToldExecutor
@@ -150,3 +150,16 @@ async def test_one_child_is_cancelled_while_a_late_watcher_looks_on(bus: Bus, pr
         {"completed": 1},
     )
     assert await mesh.show(run) == view
+
+
+async def test_a_retry_counts_the_children_that_it_carries_over(bus: Bus, projects: Path) -> None:
+    platform = Platform(**{"each:3": Script(exit_code=1)})
+    mesh = Mesh(bus)
+    async with working(bus, projects, platform):
+        first, _ = await followed(mesh, await mesh.submit("fan", project="shop", allow_blocks_to_fail=True))
+        platform.scripts.clear()
+        view, done = await followed(mesh, await mesh.retry(first.run))
+    assert view.state == "completed"
+    assert view.blocks["each"].children == ChildrenView({"completed": CHILDREN})
+    assert (done[0], done[-1]) == (CHILDREN - 1, CHILDREN)
+    assert await mesh.show(view.run) == view

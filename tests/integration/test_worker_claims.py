@@ -243,6 +243,22 @@ async def test_an_unreadable_copy_does_not_fail_a_task_that_runs(mesh: Mesh) -> 
     assert len(await mesh.dead()) == 1
 
 
+async def test_what_cant_be_read_is_not_dropped_while_another_worker_has_its_task(mesh: Mesh) -> None:
+    event = mesh.command("load")
+    await mesh.write_claim(event, Claim(owner="someone", claimed_at=now()))
+    await beating(mesh, "someone")
+    await mesh.start(Platform())
+    await mesh.publish_raw("load", b"{}")
+
+    assert await eventually(mesh.dead)
+
+    assert await mesh.record("someone") is None
+    await mesh.settled()
+    claim = await mesh.claim(event)
+    assert claim is not None
+    assert claim.phase is ClaimPhase.CLAIMED
+
+
 async def test_an_unknown_version_waits_for_a_worker_that_knows_it(mesh: Mesh) -> None:
     await mesh.start(Platform())
     event = mesh.command("load")

@@ -128,13 +128,18 @@ class Intake:
             await self._bury(message, error)
 
     async def _bury(self, message: Message, error: RunmeshError) -> None:
-        """Keep what can't be read as a dead letter, and end its task if nobody has one of that key."""
-        await bury(self._station.bus, message, service=self._station.service, reason="undecodable", error=str(error))
-        if fact := unreadable(message, str(error), self._station.worker_id):
+        """Keep what can't be read as a dead letter, and end its task; not while another worker has it, who could."""
+        fact = unreadable(message, str(error), self._station.worker_id)
+        if fact is not None:
             claim = Claim(owner=self._station.worker_id, claimed_at=fact.at).finished(fact)
             hold, _ = await self._station.claims.create(fact.key, claim)
-            if hold.claim.fact is not None:
-                await self._reporter.tell(hold.claim.fact, message)
+            if hold.claim.phase is not ClaimPhase.TERMINAL and not await self._free(hold.claim):
+                await message.nak(self._station.settings.ack_wait)
+                return
+            fact = hold.claim.fact
+        await bury(self._station.bus, message, service=self._station.service, reason="undecodable", error=str(error))
+        if fact is not None:
+            await self._reporter.tell(fact, message)
         await message.term(str(error)[:200])
 
 

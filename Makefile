@@ -15,7 +15,7 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-mage lint types schemas bench clean
+.PHONY: help setup demo test test-mage lint types schemas bench model clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ schemas: $(READY) ## Write schemas/ from the code
 
 bench: $(READY) ## Measure
 	@$(BIN)/python -m tests.bench
+
+model: $(READY) ## Check the claim protocol in larger worlds than the tests do
+	@$(BIN)/python -m tests.model
 
 clean: ## Remove .venv, .mage-venv and every cache
 	rm -rf $(VENV) $(MAGE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

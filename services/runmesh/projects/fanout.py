@@ -8,7 +8,7 @@ A block's children have flat indexes 0, 1, …. Child i stands at position ``(i 
 whose factor is the number of parts that it has, and whose step is the product of the factors after it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import accumulate
 from math import prod
@@ -96,7 +96,7 @@ def positions(index: int, factors: Sequence[int]) -> tuple[int, ...]:
     return tuple(index // step % factor for step, factor in zip(steps(factors), factors, strict=True))
 
 
-def item_of(position: int, counts: Sequence[int]) -> tuple[int, int]:
+def item_of(position: int, counts: Iterable[int]) -> tuple[int, int]:
     """Return the child, and the item of it, at a position in the items of all children, one child after another."""
     for child, count in enumerate(counts):
         if position < count:

@@ -5,16 +5,21 @@ their own inputs complete, so that nobody waits for the slowest of a level. The 
 have, in the state of the worst.
 """
 
-from collections.abc import Iterator
-from itertools import islice
+from collections import Counter
+from collections.abc import Collection, Iterator
+from itertools import chain, islice
+from typing import Final
 
 from runmesh.events import Cause, TaskState
 from runmesh.projects.fanout import PARTED, Kind, item_of, positions, steps, width
-from runmesh.resolver.fan import Fan, Items, members, named, spread
+from runmesh.resolver.fan import Fan, Items, members, nested_names, spread
 from runmesh.resolver.plan import Plan, TaskPlan
 from runmesh.resolver.state import State, TaskRecord
 from runmesh.resolver.turn import Turn
 from runmesh.subjects import CALLBACK
+
+_MOST_NAMES: Final = 1_000_000
+"""Bytes of what items and children are called: names compress badly, and a state must fit into a message."""
 
 
 def records(turn: Turn, block: str) -> list[str]:
@@ -46,9 +51,10 @@ def _fan_out(turn: Turn, block: str) -> None:
         message = f"{fan.width:,} children: a run may have {turn.plan.max_children:,} in all (max_dynamic_children)"
         _refuse(turn, block, message)
         return
-    fan = fan.model_copy(update={"names": _names(turn, task)})
-    if clash := _clash(turn, block, fan):
-        _refuse(turn, block, f"two tasks would be called {clash!r}")
+    fan = _named(turn, task, fan)
+    names = fan.called(turn.items)
+    if problem := too_long(turn, names) or _clash(turn, block, names):
+        _refuse(turn, block, problem)
         return
     turn.fans[block] = fan
     turn.owe_task(block, TaskRecord(state=TaskState.RUNNING, attempt=0), TaskState.RUNNING, children=fan.width)
@@ -72,31 +78,38 @@ def _factor(turn: Turn, name: str, kind: Kind) -> int | None:
             return 1
 
 
-def _nested(turn: Turn | State, block: str) -> list[Items]:
-    """Return what the children of a dynamic block returned, in their order."""
-    fan = turn.fans[block]
-    return [turn.items[fan.name(block, child)] for child in range(fan.width)]
+def _nested(turn: Turn | State, block: str) -> Iterator[Items]:
+    """Yield what the children of a dynamic block returned, in their order."""
+    fan, items = turn.fans[block], turn.items
+    return (items[fan.name(block, child, items)] for child in range(fan.width))
 
 
-def _names(turn: Turn, task: TaskPlan) -> tuple[str, ...]:
+def _named(turn: Turn, task: TaskPlan, fan: Fan) -> Fan:
     """Take the names that a dynamic block gives; where several inputs have parts, children go by their index."""
     parted = [(name, kind) for name, kind in task.inputs.items() if kind in PARTED]
     match parted:
         case [(name, Kind.ITEMS)]:
-            return named([turn.items[name]], nested=False)
+            return fan.model_copy(update={"named": name})
         case [(name, Kind.ITEMS_OF_EACH)]:
-            return named(_nested(turn, name), nested=True)
-    return ()
+            return fan.model_copy(update={"names": nested_names(tuple(_nested(turn, name)))})
+    return fan
 
 
-def _clash(turn: Turn, block: str, fan: Fan) -> str | None:
-    """Return a name that two children, or a child and another block, would have."""
-    seen: set[str] = set()
-    for name in fan.names:
-        if name in seen:
-            return f"{block}:{name}"
-        seen.add(name)
-    return next((name for name in turn.plan.tasks if name.startswith(f"{block}:")), None)
+def too_long(turn: Turn, more: Collection[str]) -> str | None:
+    """Say that no state could take these names besides those that items and children have, if that is so."""
+    if not more:
+        return None
+    known = (fan.called(turn.items) for fan in turn.fans.values())
+    given = (items.names for items in turn.items.values())
+    size = sum(len(name.encode()) for name in chain(more, *known, *given))
+    return f"the names of all children take more than {_MOST_NAMES:,} bytes" if size > _MOST_NAMES else None
+
+
+def _clash(turn: Turn, block: str, names: Collection[str]) -> str | None:
+    """Say which name two children, or a child and another block, would have."""
+    others = [name for name in turn.plan.tasks if name.startswith(f"{block}:")]
+    twice = [f"{block}:{name}" for name, times in Counter(names).items() if times > 1]
+    return next((f"two tasks would be called {name!r}" for name in (*others, *twice)), None)
 
 
 def give_up_below(turn: Turn) -> None:
@@ -136,6 +149,15 @@ def give_up(turn: Turn, block: str) -> None:
     fan = turn.fans[block]
     if unbegun := fan.everyone & ~fan.begun:
         turn.fans[block] = fan.end(TaskState.CANCELLED, unbegun)
+
+
+def give_up_some(turn: Turn, names: Collection[str]) -> None:
+    """Cancel those children among these names that have not begun."""
+    for block, fan in tuple(turn.fans.items()):
+        if any(name.startswith(f"{block}:") for name in names):
+            unbegun = members(fan.everyone & ~fan.begun)
+            chosen = sum(1 << child for child in unbegun if fan.name(block, child, turn.items) in names)
+            turn.fans[block] = fan.end(TaskState.CANCELLED, chosen) if chosen else fan
 
 
 def gather(turn: Turn) -> None:
@@ -181,7 +203,7 @@ def _part(state: State, name: str, kind: Kind, place: int) -> str:
         case Kind.ITEMS | Kind.EACH:
             return str(place)
         case Kind.ITEMS_OF_EACH:
-            child, item = item_of(place, [each.count for each in _nested(state, name)])
+            child, item = item_of(place, (each.count for each in _nested(state, name)))
             return f"{child}.{item}"
         case Kind.ALL:
             return f"*{state.fans[name].width}"

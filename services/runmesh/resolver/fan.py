@@ -4,10 +4,10 @@ Child i is bit i. Only those that are out, or wait for another try, have a recor
 has ended leaves its bit, and the number of its tries if it took more than one.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Final, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from runmesh.events import Cause, TaskState
 from runmesh.resolver.document import Document
@@ -29,10 +29,19 @@ _WORST_FIRST: Final = (
 
 
 class Items(Document):
-    """How many items a dynamic block (or one child of it) returned, and what it calls their children."""
+    """How many items a dynamic block (or one child of it) returned, and what it calls their children.
 
-    count: int
-    names: tuple[str, ...] = ()
+    It comes from a job: raises ValueError for what no run could go on with.
+    """
+
+    count: int = Field(ge=0, le=10**12)
+    names: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
+
+    @model_validator(mode="after")
+    def _names_all_or_none(self) -> Self:
+        if self.names and len(self.names) != self.count:
+            raise ValueError(f"{len(self.names)} names for {self.count} items")
+        return self
 
 
 class Fan(Document):
@@ -41,8 +50,10 @@ class Fan(Document):
     width: int
     factors: tuple[int, ...] = ()
     """How many parts each input has (see `projects.fanout`)."""
+    named: str = ""
+    """The dynamic block that calls the children by name, each by its item's."""
     names: tuple[str, ...] = ()
-    """What the children are called, where not by their index."""
+    """What the children are called where the names are of several lists of items."""
     begun: Bits = 0
     """Those that were dispatched, or ended without."""
     ended: dict[TaskState, Bits] = Field(default_factory=dict)
@@ -51,9 +62,14 @@ class Fan(Document):
     cause: Cause | None = None
     """Of the first failure."""
 
-    def name(self, block: str, index: int) -> str:
-        """Return what a child is called, in Mage's way."""
-        return f"{block}:{self.names[index] if self.names else index}"
+    def called(self, items: Mapping[str, Items]) -> tuple[str, ...]:
+        """Return the children's own names, none where they go by their index."""
+        return items[self.named].names if self.named else self.names
+
+    def name(self, block: str, index: int, items: Mapping[str, Items]) -> str:
+        """Return what a child's task is called, in Mage's way."""
+        names = self.called(items)
+        return f"{block}:{names[index] if names else index}"
 
     @property
     def everyone(self) -> int:
@@ -122,12 +138,12 @@ def spread(above: int, step: int, factor: int, width: int) -> int:
     return period * (((1 << width) - 1) // ((1 << step * factor) - 1))
 
 
-def named(items: Sequence[Items], *, nested: bool) -> tuple[str, ...]:
-    """Return the children's names if any item has one; below a nested block, with its child's index behind."""
+def nested_names(items: Sequence[Items]) -> tuple[str, ...]:
+    """Return the names of the children below a nested block if any has one: with its own child's index behind."""
     if not any(each.names for each in items):
         return ()
     names: list[str] = []
     for child, each in enumerate(items):
         own = each.names or tuple(map(str, range(each.count)))
-        names += (f"{name}:{child}" for name in own) if nested else own
+        names += (f"{name}:{child}" for name in own)
     return tuple(names)

@@ -55,7 +55,7 @@ def command(plan: Plan, state: State, name: str, attempt: int, resubmission: int
     if record.index is not None:
         known["block"] = name.removeprefix(CALLBACK)
     if record.callback:
-        known |= {"callback": record.callback, "error": record.reason or ""}
+        known |= {"callback": record.callback, "error": (record.reason or "").replace("\0", " ")}
     return execute(plan, name, attempt, resubmission, known)
 
 

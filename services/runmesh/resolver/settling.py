@@ -88,7 +88,7 @@ def _dispatch(turn: Turn) -> None:
     for block, index in tuple(children.ready(turn, free)) if turn.fans else ():
         fan = turn.fans[block]
         turn.fans[block] = fan.begin(1 << index)
-        turn.send(fan.name(block, index), index)
+        turn.send(fan.name(block, index, turn.items), index)
 
 
 def _ready(turn: Turn) -> Sequence[str]:

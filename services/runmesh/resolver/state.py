@@ -116,4 +116,4 @@ def submitted(state: State) -> Iterator[tuple[str, tuple[int, int]]]:
         yield name, (record.attempt, record.resubmission)
     for block, fan in state.fans.items():
         for index in members(fan.begun):
-            yield fan.name(block, index), fan.tries.get(index, (1, 0))
+            yield fan.name(block, index, state.items), fan.tries.get(index, (1, 0))

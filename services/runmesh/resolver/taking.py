@@ -15,6 +15,8 @@ from runmesh.resolver.turn import Turn, short
 _ENDED_BY_ITSELF: Final = (1, 2)
 """Exit codes with which our runtime, and Mage's, have run the failure callbacks themselves."""
 
+_NO_ITEMS: Final = "it completed, but its outcome doesn't say in a way that makes sense how many items it returned"
+
 
 def take(turn: Turn, event: RunEvent) -> None:
     """Let one thing happen."""
@@ -44,12 +46,12 @@ def _report(turn: Turn, fact: TaskFact) -> None:
     _forget_command(turn, fact)
     if fact.state is TaskState.FAILED and (record.callback or not turn.ending) and _again(turn, fact, record):
         return
-    state = _note_items(turn, fact)
-    turn.note_end(fact.block, record, state, fact.cause)
+    fact = _note_items(turn, fact)
+    turn.note_end(fact.block, record, fact.state, fact.cause)
     if record.callback:
         return
     _call_back(turn, fact, record)
-    if state is TaskState.FAILED:
+    if fact.state is TaskState.FAILED:
         because = f": {fact.reason}" if fact.reason else ""
         turn.fail(f"block {fact.block!r} failed ({fact.cause or Cause.USER}){because}")
 
@@ -81,15 +83,16 @@ def _again(turn: Turn, fact: TaskFact, record: TaskRecord) -> bool:
     return True
 
 
-def _note_items(turn: Turn, fact: TaskFact) -> TaskState:
-    """Note what a dynamic block returned. Without that nobody knows its children: then it has failed."""
+def _note_items(turn: Turn, fact: TaskFact) -> TaskFact:
+    """Note what a dynamic block returned. Where nobody can know its children from that, it has failed."""
     if fact.state is not TaskState.COMPLETED or not turn.plan.task(fact.block).dynamic:
-        return fact.state
+        return fact
     items = _items(fact.outcome or {})
-    if items is None:
-        return TaskState.FAILED
+    problem = children.too_long(turn, items.names) if items else _NO_ITEMS
+    if items is None or problem:
+        return fact.model_copy(update={"state": TaskState.FAILED, "cause": Cause.CONFIG, "reason": problem})
     turn.items[fact.block] = items
-    return fact.state
+    return fact
 
 
 def _items(outcome: Mapping[str, Any]) -> Items | None:
@@ -119,6 +122,7 @@ def _cancel(turn: Turn, blocks: tuple[str, ...] | None, reason: str | None) -> N
         if not turn.ending:
             turn.turn_to(RunState.CANCELLING, reason or "cancelled")
         return
+    children.give_up_some(turn, frozenset(blocks))
     known = [name for block in dict.fromkeys(blocks) for name in _names(turn, block) if not turn.final(name)]
     for name in known:
         if name in turn.fans:
@@ -132,7 +136,7 @@ def _cancel(turn: Turn, blocks: tuple[str, ...] | None, reason: str | None) -> N
 
 
 def _names(turn: Turn, block: str) -> list[str]:
-    """Return the tasks that a name stands for: a block, with all its children, or one child that is out."""
+    """Return the tasks that a name stands for: a block, with all its children, or one child that has begun."""
     if block in turn.plan.tasks:
         return [block, *children.records(turn, block)]
     return [block] if block in turn.tasks else []

@@ -123,9 +123,8 @@ class Turn:
     def note_end(self, name: str, record: TaskRecord, state: TaskState, cause: Cause | None) -> None:
         """Make a task final. Of a child only its bit remains."""
         if record.index is None or record.callback:
-            self.tasks[name] = record.model_copy(
-                update={"state": state, "cause": cause, "due_at": None, "since": None, "claimed": False}
-            )
+            ended = {"state": state, "cause": cause, "due_at": None, "since": None, "claimed": False, "reason": None}
+            self.tasks[name] = record.model_copy(update=ended)
             return
         block = name.partition(":")[0]
         fan = self.fans[block].end(state, 1 << record.index, cause if state is TaskState.FAILED else None)

@@ -189,6 +189,22 @@ async def test_the_order_to_stop_is_given_again_by_the_sweep(bus: Bus, projects:
         await eventually(corrected)
 
 
+async def test_a_sweep_leaves_a_command_that_is_owed_behind_the_facts_before_it(bus: Bus, projects: Path) -> None:
+    async with killable(bus, settings_for(projects)) as first:
+        await ask(bus, "run", {"pipeline": "one", "id": "r1"})
+        command = await one_command(bus)
+        await kill(first)
+    await bus.api(f"STREAM.PURGE.{subjects.execute_stream('local_python')}")
+    run = await Store(bus).load("r1")
+    assert run is not None
+    assert run.plan is not None
+    assert "execute" in {debt.kind for debt in run.state.outbox}, "that it is paid rides on the next swap"
+    await Store(bus).republish(run.plan, run.state, ())
+    assert await commands(bus) == []
+    await Store(bus).republish(run.plan, run.state.without(run.state.outbox), ())
+    assert await commands(bus) == [command]
+
+
 class Poison:
     """What surrounds the runs: breaks a turn as often as it is told to."""
 

@@ -127,9 +127,14 @@ class Store:
         return stored
 
     async def republish(self, plan: Plan, state: State, ended: Collection[str]) -> None:
-        """Give the orders for what is out again: the commands (refused while one is queued or held), and the stop."""
+        """Give the orders for what is out again: the commands (refused while one is queued or held), and the stop.
+
+        A command that is still owed is left to `publish_owed`, behind the facts that come before it.
+        """
         out = {block: task for block, task in state.out().items() if block not in ended}
-        commands = (command(plan, state, name, task.attempt, task.resubmission) for name, task in out.items())
+        owing = {debt.block for debt in state.outbox if debt.kind == "execute"}
+        due = ((name, task) for name, task in out.items() if name not in owing)
+        commands = (command(plan, state, name, task.attempt, task.resubmission) for name, task in due)
         posts: list[asyncio.Future[Any]] = [self._post_event(each, plan.project, plan.trace) for each in commands]
         if state.stopping and out:
             # An older one, of a replica that was slow, may have taken its place.

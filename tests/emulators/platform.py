@@ -132,7 +132,8 @@ class Platform:
             case "remove":
                 self._remove(call["name"])
             case "jobs":
-                return {"jobs": [[job.name, job.handle] for job in self.jobs.values()]}
+                found = [job for job in self.jobs.values() if call["pool"] in (None, job.labels["pool"])]
+                return {"jobs": [[job.name, job.handle] for job in found]}
             case "history":
                 return {"history": self.history}
             case "misbehave":

@@ -29,7 +29,7 @@ class Executor:
     adoptable: ClassVar[bool] = True
 
     def __init__(self, site: Site) -> None:
-        self._socket = site.environment[SOCKET]
+        self._socket, self._pool = site.environment[SOCKET], site.pool
 
     async def __aenter__(self) -> Self:
         return self
@@ -40,6 +40,7 @@ class Executor:
     async def submit(self, task: Task[Any]) -> Handle:
         """Start the job of a key, or return the one that is there."""
         labels = {name: getattr(task, name) for name in ("run", "block", "attempt", "resubmission")}
+        labels["pool"] = self._pool
         own = {"RUNMESH_KEY": task.key, "RUNMESH_BLOCK": task.block, "RUNMESH_ATTEMPT": str(task.attempt)}
         environment = {**task.environment, **own}
         answer = await self._call(
@@ -68,8 +69,8 @@ class Executor:
         await self._call(do="remove", name=handle)
 
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
-        """List all jobs."""
-        for key, handle in (await self._call(do="jobs"))["jobs"]:
+        """List the jobs of our pool."""
+        for key, handle in (await self._call(do="jobs", pool=self._pool))["jobs"]:
             yield key, Handle(handle)
 
     async def _call(self, **request: Any) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class TestConformance(ExecutorConformance):
         return bool(seen[handle]["phase"] == "running")
 
     async def leftovers(self) -> list[str]:
-        return [name for name, _ in (await platform.call(self.socket, do="jobs"))["jobs"]]
+        return [name for name, _ in (await platform.call(self.socket, do="jobs", pool=None))["jobs"]]
 
     async def output(self, executor: Any, handle: Handle, since: Position | None = None) -> list[LogLine]:
         assert since is None

@@ -1,0 +1,134 @@
+"""What is true at the end: everything that a mesh must not have lost, doubled or left behind."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from runmesh import subjects
+from runmesh.bus import Message
+from runmesh.claims import Claim, ClaimPhase
+from runmesh.cloudevents import decode
+from runmesh.events import FINAL_RUN_STATES, RunFact, TaskFact
+from tests.chaos.legal import Fact, problems
+from tests.chaos.mesh import REMOTE, ChaosMesh
+from tests.eventually import eventually
+
+KINDS = ("local_python", REMOTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The findings, each list empty if all is well."""
+
+    facts: Mapping[str, Sequence[Fact]]
+    lost: list[str] = field(default_factory=list)
+    """Runs without exactly one terminal fact."""
+    doubled: list[str] = field(default_factory=list)
+    """Submissions of tasks that were started more than once."""
+    illegal: dict[str, list[str]] = field(default_factory=dict)
+    """What the state machine does not allow, by run."""
+    left: list[str] = field(default_factory=list)
+    """Messages, claims, jobs and processes that should be gone."""
+    jobs: int = 0
+
+    @property
+    def findings(self) -> list[str]:
+        """Return all that is wrong, one line each."""
+        return [
+            *(f"lost: {run}" for run in self.lost),
+            *(f"doubled: {task}" for task in self.doubled),
+            *(f"illegal: {run}: {problem}" for run, found in self.illegal.items() for problem in found),
+            *(f"left behind: {what}" for what in self.left),
+        ]
+
+    def of(self, run: str) -> list[str]:
+        """Return what is wrong with one run."""
+        return [line for line in self.findings if run in line]
+
+
+async def facts_of(mesh: ChaosMesh) -> dict[str, list[Fact]]:
+    """Return what is stored of every run, in the order of the stream."""
+    found: dict[str, list[Fact]] = defaultdict(list)
+    async for message in mesh.bus.replay(subjects.FACTS):
+        fact = _fact(message)
+        found[fact.run].append(fact)
+    return found
+
+
+async def ended(mesh: ChaosMesh, runs: Collection[str], within: float) -> list[str]:
+    """Wait until every run has a terminal fact; return those that have none by then."""
+    missing = set(runs)
+
+    async def all_there() -> bool:
+        for run in tuple(missing):
+            if await mesh.bus.last(subjects.FACTS, f"mesh.run.*.*.*.{run}") and run in await _final(mesh, run):
+                missing.discard(run)
+        return not missing
+
+    try:
+        await eventually(all_there, within=within, every=0.2)
+    except AssertionError:
+        return sorted(missing)
+    return []
+
+
+async def _final(mesh: ChaosMesh, run: str) -> Collection[str]:
+    last = await mesh.bus.last(subjects.FACTS, f"mesh.run.*.*.*.{run}")
+    state = last.subject.split(".")[2] if last else ""
+    return (run,) if state in FINAL_RUN_STATES else ()
+
+
+async def audit(mesh: ChaosMesh, runs: Collection[str], *, within: float) -> Audit:
+    """Judge a mesh whose runs have ended; what is still being cleared up has some time for it."""
+    facts = await facts_of(mesh)
+    illegal = {run: found for run in runs if (found := problems(facts.get(run, ())))}
+    lost = [run for run in runs if sum(_ends(fact) for fact in facts.get(run, ())) != 1]
+    left: list[str] = []
+
+    async def nothing_left() -> bool:
+        left[:] = await leftovers(mesh)
+        return not left
+
+    try:
+        await eventually(nothing_left, within=within, every=0.2)
+    except AssertionError:
+        pass
+    started = await submissions(mesh)
+    doubled = [f"{' '.join(task)}: {count} jobs" for task, count in started.items() if count > 1]
+    return Audit(facts, lost, doubled, illegal, left, sum(started.values()))
+
+
+def _ends(fact: Fact) -> bool:
+    return isinstance(fact, RunFact) and fact.state in FINAL_RUN_STATES
+
+
+async def submissions(mesh: ChaosMesh) -> Counter[tuple[str, ...]]:
+    """Count the jobs of each submission: the platform's by its own history, local ones by what they wrote."""
+    history = (await mesh.platform("history"))["history"]
+    remote = [tuple(str(job[name]) for name in ("run", "block", "attempt", "resubmission")) for job in history]
+    names = {job["name"] for job in history}
+    # A local job can't know its resubmission, but its key is different for each.
+    local = [(run, block, attempt, key) for run, block, attempt, key, _ in mesh.folder.started() if key not in names]
+    return Counter([*remote, *local])
+
+
+async def leftovers(mesh: ChaosMesh) -> list[str]:
+    """Name what is left behind, in queues, claims, on the platform and on this machine."""
+    streams = [subjects.REQUESTS, *map(subjects.execute_stream, KINDS)]
+    counts = {stream: (await mesh.bus.stream_info(stream)).messages for stream in streams}
+    claims = await mesh.bus.bucket(subjects.CLAIMS).entries()
+    open_claims = [entry.key for entry in claims if Claim.decode(entry.value).phase is not ClaimPhase.TERMINAL]
+    active = await mesh.bus.bucket(subjects.RUNS).keys(subjects.active("*"))
+    jobs = (await mesh.platform("jobs", pool=None))["jobs"]
+    return [
+        *(f"{count} messages in {stream}" for stream, count in counts.items() if count),
+        *(f"open claim {key}" for key in open_claims),
+        *(f"{key}" for key in active),
+        *(f"job {handle}" for _, handle in jobs),
+        *(f"process {command}" for command in mesh.folder.alive()),
+    ]
+
+
+def _fact(message: Message) -> Fact:
+    kind = RunFact if message.subject.startswith("mesh.run.") else TaskFact
+    return decode(kind, message.headers, message.data)  # type: ignore[type-var,return-value]

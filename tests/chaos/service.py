@@ -1,0 +1,65 @@
+"""A resolver or a worker as in production, but for the points that its calls pass by. It is run to be killed.
+
+    python -m tests.chaos.service DIRECTORY resolver
+    python -m tests.chaos.service DIRECTORY worker TYPE [random-keys]
+
+`random-keys` is the control of the proof: every submission gets a name of its own, as if tasks had no keys.
+Lost work is tried again after a moment instead of after ten seconds: kills are many here, and time is short.
+"""
+
+import os
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from runmesh import settings, subjects
+from runmesh.cli.exits import run_service
+from runmesh.cli.working import Working
+from runmesh.executor import Backend
+from runmesh.executors import local_python
+from runmesh.resolver import budgets
+from runmesh.resolver.service import Resolver
+from runmesh.service import serve
+from tests.chaos.points import Points, Rules
+from tests.chaos.wrapping import pointed, wrapped
+from tests.emulators import remote
+
+REMOTE: Final = "k8s"
+"""What the platform of the tests plays."""
+_AGAIN: Final = {"_FIRST_DELAY": 0.2, "_LONGEST_DELAY": 2.0}
+
+
+def resolver(points: Points) -> Coroutine[Any, Any, None]:
+    """Return the resolver's life."""
+    vars(budgets).update(_AGAIN)
+    here = settings.load()
+    needs = [(subjects.REQUESTS, subjects.RESOLVER), (subjects.FACTS, subjects.RESOLVER)]
+    return serve("resolver", here, needs, lambda bus: Resolver(wrapped(bus, points), here))
+
+
+def worker(points: Points, kind: str, *, random_keys: bool) -> Coroutine[Any, Any, None]:
+    """Return the worker's life."""
+    here = settings.load()
+    real = remote.BACKEND if kind == REMOTE else Backend(local_python.Executor, local_python.Config)
+    backend = pointed(real, points, random_keys=random_keys)
+    needs = [(subjects.execute_stream(kind), subjects.execute_consumer(here.pool))]
+    return serve(f"executor {kind}", here, needs, lambda bus: Working(wrapped(bus, points), here, kind, backend))
+
+
+def main(directory: str, kind: str, *more: str) -> None:
+    """Run a service until it drains, or dies."""
+    rules = Rules(Path(directory))
+    (rules.directory / "pids" / f"{kind}.{os.getpid()}").touch()
+    points = Points(rules)
+    with suppress(typer.Exit):
+        run_service(
+            resolver(points) if kind == "resolver" else worker(points, more[0], random_keys="random-keys" in more)
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

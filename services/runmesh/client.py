@@ -19,6 +19,7 @@ from runmesh.bus import Bus, Message, connect
 from runmesh.bus.refusals import Refused
 from runmesh.errors import Invalid, Problem, Undecodable
 from runmesh.events import (
+    FINAL_RUN_STATES,
     CancelRequest,
     Command,
     DeadLetter,
@@ -27,11 +28,9 @@ from runmesh.events import (
     RunFact,
     RunRequest,
     TaskFact,
-    TaskState,
 )
-from runmesh.folding import Folding, fold
+from runmesh.folding import Folding, enough, fold
 from runmesh.settings import Settings, load
-from runmesh.subjects import CALLBACK
 from runmesh.view import Fact, RunView
 from runmesh.workers import WorkerView, worker_view
 
@@ -39,11 +38,9 @@ C = TypeVar("C", bound=Command)
 T = TypeVar("T")
 
 SOURCE: Final = "/runmesh/client"
-_BEGINNINGS: Final = (TaskState.QUEUED, TaskState.SUBMITTED, TaskState.RUNNING)
 _GLANCE: Final = 0.05
 _LATELY: Final = timedelta(days=1)
-_ABOUT: Final = timedelta(minutes=1)
-"""How far the clocks of two servers that led a stream one after the other may be apart."""
+_ABOUT: Final = timedelta(minutes=1)  # that far, the clocks of a stream's former and present leader may be apart
 
 
 class _Sent(NamedTuple):
@@ -166,7 +163,7 @@ class Mesh:
         async with _closing(self.bus.replay(subjects.FACTS, *subjects.facts_of_run(run), live=True)) as messages:
             async for message in messages:
                 last, fact = message.sequence, _fact(message)
-                if fact is not None and _ends_run(fact):
+                if isinstance(fact, RunFact) and fact.state in FINAL_RUN_STATES:
                     end, ended_at = fact, message.at - _ABOUT
                     break
                 if fact is not None:
@@ -184,7 +181,7 @@ class Mesh:
         async with _closing(self.bus.replay(subjects.FACTS, subjects.facts_of_run(run)[0], live=True)) as messages:
             async for message in messages:
                 fact = _fact(message)
-                if isinstance(fact, RunFact) and _ends_run(fact):
+                if isinstance(fact, RunFact) and fact.state in FINAL_RUN_STATES:
                     return fact
         raise AssertionError("a live replay never ends")
 
@@ -220,16 +217,13 @@ class Mesh:
     # --- looking -------------------------------------------------------------------------------------
 
     async def show(self, run: str, blocks: Iterable[str] | None = None) -> RunView:
-        """Return what is known of a run now; with `blocks`, of its tasks only what is known of these, which is quick.
-
-        Raises `Invalid` for an unknown run.
-        """
+        """Return what is known of a run now; only of these `blocks` if given. Raises `Invalid` for an unknown run."""
         await self._check_known(run)
         of_run, of_tasks = subjects.facts_of_run(run)
         if blocks is not None:
             return await self._folded(run, of_run, *(subjects.facts_of_tasks(run, block) for block in set(blocks)))
         outline = await self._folded(run, of_run)
-        return await self._folded(run, of_run, *(_enough(outline) or [of_tasks]))
+        return await self._folded(run, of_run, *(enough(outline) or [of_tasks]))
 
     async def _folded(self, run: str, *filters: str) -> RunView:
         folding = Folding(run)
@@ -277,20 +271,6 @@ class Mesh:
         return fact.project
 
 
-def _enough(outline: RunView) -> list[str]:
-    """Return what to read of an ended run that has children: how they began no longer matters. Else nothing."""
-    if not outline.ended or not any(block.children for block in outline.blocks.values()):
-        return []
-    blocks = outline.blocks.values()
-    names = [name for block in blocks for name in (f"{CALLBACK}{block.name}", *(step.name for step in block.steps))]
-    began = [(name, state) for name in (*outline.blocks, *names) for state in _BEGINNINGS]
-    ends = [state for state in TaskState if state not in _BEGINNINGS]
-    return [
-        *(subjects.facts_of_tasks(outline.run, name, state) for name, state in dict.fromkeys(began)),
-        *(subjects.facts_of_tasks(outline.run, state=state) for state in ends),
-    ]
-
-
 def _command(model: type[C], fields: Mapping[str, object]) -> C:
     """Build a command, through JSON as the resolver will read it, so that what is wrong is said in its words."""
     present = {name: value for name, value in fields.items() if value is not None}
@@ -317,7 +297,3 @@ def _fact(message: Message) -> Fact | None:
     with suppress(Undecodable, Invalid):
         return cloudevents.decode(model, message.headers, message.data)
     return None
-
-
-def _ends_run(fact: Fact) -> bool:
-    return isinstance(fact, RunFact) and fold(fact.run, [fact]).ended

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from runmesh import subjects
 from runmesh.events import FINAL_RUN_STATES, BlockStatus, RunFact, RunState, TaskFact, TaskState
 from runmesh.story import ChildrenStory, Failure, TaskStory, end_of, latest_of
 from runmesh.subjects import CALLBACK, CONDITION
@@ -22,6 +23,7 @@ from runmesh.view import BlockState, BlockView, ChildrenView, Fact, RunView
 _FEW: Final = 3
 """Of the children that failed, so many are named."""
 _STEPS: Final = (CONDITION, CALLBACK)
+_BEGINNINGS: Final = (TaskState.QUEUED, TaskState.SUBMITTED, TaskState.RUNNING)
 _ORDER: Final = {
     RunState.ACCEPTED: 0,
     RunState.RUNNING: 1,
@@ -156,6 +158,23 @@ class Folding:
         counts = Counter(story.counts if story else {}) + Counter(completed=_completed(told.get(RunState.ACCEPTED)))
         total = max([*sizes, *(sum(each.values()) for each in told.values())], default=0)
         return ChildrenView(dict(counts + Counter(pending=max(0, total - counts.total()))), failed)
+
+
+def enough(outline: RunView) -> list[str]:
+    """Name the subjects to read of an ended run that has children: how those began no longer matters. Else none.
+
+    `outline` is folded from the run's own facts.
+    """
+    if not outline.ended or not any(block.children for block in outline.blocks.values()):
+        return []
+    blocks = outline.blocks.values()
+    names = [name for block in blocks for name in (f"{CALLBACK}{block.name}", *(step.name for step in block.steps))]
+    began = [(name, state) for name in (*outline.blocks, *names) for state in _BEGINNINGS]
+    ends = [state for state in TaskState if state not in _BEGINNINGS]
+    return [
+        *(subjects.facts_of_tasks(outline.run, name, state) for name, state in dict.fromkeys(began)),
+        *(subjects.facts_of_tasks(outline.run, state=state) for state in ends),
+    ]
 
 
 def apart(name: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -41,6 +42,26 @@ async def test_twenty_thousand_messages_pass_once_each_in_order(bus: Bus) -> Non
             if len(seen) == 20_000:
                 break
     assert seen == list(range(20_000))
+    assert await eventually(lambda: drained(bus))
+
+
+async def test_large_messages_are_bounded_by_their_bytes_and_all_pass(bus: Bus) -> None:
+    size, count = 1_000_000, 60
+    await asyncio.gather(*(bus.post(SUBJECT, b"x" * size) for _ in range(count)))
+    async with bus.consume(*QUEUE, slots=256) as pump:
+        held = await take(pump, 16)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                while True:
+                    held.append(await anext(pump))
+        assert len(held) * size <= 36 * 2**20
+        for message in held:
+            await message.ack()
+        seen = {message.sequence for message in held}
+        while len(seen) < count:
+            (message,) = await take(pump, 1)
+            seen.add(message.sequence)
+            await message.ack()
     assert await eventually(lambda: drained(bus))
 
 

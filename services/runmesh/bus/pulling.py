@@ -5,6 +5,9 @@ waiting for the first request to end. What it has asked for and what is held nev
 request is open the server sends a heartbeat every second: after three seconds of silence, and whenever the connection
 was lost, the pump drops its inbox and asks anew through another one, so that what answers a request from before can't
 exceed the slots.
+
+Slots count messages, and a message may be large. So a request is also for so many bytes at most, and none is made while
+much is held: a pump never has more than some 32 MiB in its hands, or a few of the largest messages there can be.
 """
 
 import asyncio
@@ -32,6 +35,14 @@ _SILENT_TICKS: Final = 6
 _BREATH: Final = 0.2
 """How long to ask for nothing after the server refused a request: it is electing or restarting."""
 _V1_TOKENS: Final = 9
+_MOST_HELD: Final = 16 * 2**20
+"""Bytes from which on nothing is asked for."""
+_MOST_ASKED: Final = 4 * 2**20
+"""Bytes of one request; a few may be open at once."""
+_ROOM: Final = 65_536
+"""What a message's subject and its address for answers add to it, as the server counts."""
+_ENDS: Final = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})
+"""How the server says that a request has ended by its own limits."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +53,7 @@ class Delivered:
     reply: str
     nth: int
     pending: int
+    size: int
     held: bool = True
 
     async def answer(self, verdict: bytes, *, confirmed: bool = False) -> None:
@@ -56,7 +68,7 @@ class Delivered:
         """Give the slot back, once."""
         if self.held:
             self.held = False
-            self.pump.freed()
+            self.pump.freed(self.size)
 
 
 class Pump:
@@ -73,6 +85,7 @@ class Pump:
         self._subscription: Subscription | None = None
         self._inbox = ""
         self._held = self._asked = self._silence = 0
+        self._bytes = 0
         self._paused_until = 0.0
         self._doubt = False
 
@@ -108,9 +121,10 @@ class Pump:
             self.link.on_fatal.discard(self._failed)
             await self._close()
 
-    def freed(self) -> None:
-        """Note that a slot is free again."""
+    def freed(self, size: int) -> None:
+        """Note that a slot is free again, and so many bytes."""
         self._held -= 1
+        self._bytes -= size
         if self._wanted():
             self._wake.set()
 
@@ -173,13 +187,19 @@ class Pump:
     def _wanted(self) -> int:
         free = self.slots - self._held - self._asked
         enough = self.slots // 4 if self._asked else 1  # a request for every single slot would double the traffic
-        return free if free >= max(enough, 1) and monotonic() >= self._paused_until else 0
+        may = self._bytes < _MOST_HELD and monotonic() >= self._paused_until
+        return free if free >= max(enough, 1) and may else 0
 
     async def _refill(self) -> None:
         if not (batch := self._wanted()):
             return
         self._asked += batch
-        request = {"batch": batch, "expires": int(_EXPIRES * 1e9), "idle_heartbeat": int(_HEARTBEAT * 1e9)}
+        request = {
+            "batch": batch,
+            "max_bytes": max(_MOST_ASKED, self.link.client.max_payload + _ROOM),
+            "expires": int(_EXPIRES * 1e9),
+            "idle_heartbeat": int(_HEARTBEAT * 1e9),
+        }
         try:
             # The batch is in the inbox, so that a refusal says how much was refused.
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._address}"
@@ -195,6 +215,7 @@ class Pump:
             return
         self._asked -= 1
         self._held += 1
+        self._bytes += len(msg.data)
         self._arrived.put_nowait(self._message(msg))
         if not self._asked:
             self._wake.set()
@@ -207,8 +228,8 @@ class Pump:
             return
         batch = msg.subject.rpartition(".")[2]
         self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", batch)))
-        if status in ("409", "503"):  # the consumer has moved, was deleted, never was
-            self.refused()
+        if status in ("409", "503") and headers.get("Description") not in _ENDS:
+            self.refused()  # the consumer has moved, was deleted, never was
         self._wake.set()
 
     def _message(self, msg: Msg) -> Message:
@@ -217,7 +238,7 @@ class Pump:
         first = 4 if len(tokens) == _V1_TOKENS else 6
         deliveries, sequence, nth, nanoseconds, pending = map(int, tokens[first : first + 5])
         at = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
-        delivered = Delivered(self, msg.reply, nth, pending)
+        delivered = Delivered(self, msg.reply, nth, pending, len(msg.data))
         return Message(msg.subject, msg.data, Headers(msg.headers), sequence, deliveries, at, delivered)
 
     def _failed(self, error: BusError, _: str | None) -> None:

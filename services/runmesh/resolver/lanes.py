@@ -6,8 +6,7 @@ state, where the next event or the sweep finds it.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -24,11 +23,15 @@ from runmesh.resolver.arbiter import Arbiter
 from runmesh.resolver.gate import Gate
 from runmesh.resolver.happened import Admitted, Broken, RunEvent, Tick
 from runmesh.resolver.plan import Plan
+from runmesh.resolver.remembered import Part, Remembered
 from runmesh.resolver.state import Debt
 from runmesh.resolver.store import Run, Store
 from runmesh.resolver.timers import Timers
 
 _REMEMBERED: Final = 10_000
+_REMEMBERED_BYTES: Final = 256 * 2**20
+_IN_MEMORY: Final = 4  # bytes, for each of a plan's bytes as JSON
+_RECORD: Final = 1024  # bytes, for each task and debt of a state
 _SWAPS: Final = 50
 _TRIES: Final = 3
 _AGAIN: Final = 1.0
@@ -43,6 +46,13 @@ class _Memory:
 
     run: Run
     paid: set[Debt] = field(default_factory=set)
+
+    def parts(self) -> Iterator[Part]:
+        """Say what it holds: a state of its own, and a plan that it may share with thousands of runs."""
+        plan, state = self.run.plan, self.run.state
+        yield id(self), _RECORD * (2 + len(state.tasks) + len(state.outbox))
+        if plan is not None:
+            yield id(plan.tasks), _IN_MEMORY * plan.size
 
 
 @dataclass(slots=True)
@@ -66,7 +76,7 @@ class Lanes:
         self.gate = Gate(bus, wake=lambda run: self.give(run, Admitted()))
         self._tasks, self._timers, self._surroundings = tasks, timers, surroundings
         self._lanes: dict[str, _Lane] = {}
-        self._memory: OrderedDict[str, _Memory] = OrderedDict()
+        self._memory = Remembered(_Memory.parts, most=_REMEMBERED, most_bytes=_REMEMBERED_BYTES)
         self._touched: dict[str, float] = {}
         """When something last happened to a run here: kept for all that have not ended, remembered or not."""
 
@@ -129,7 +139,7 @@ class Lanes:
         except (NotPermitted, NotProvisioned):
             raise
         except Exception as error:
-            self._memory.pop(run, None)
+            self._memory.forget(run)
             if isinstance(error, BusError) and not isinstance(error, TooLarge):
                 log.warning("turn failed, it is taken again", run=run, error=str(error))
                 await _hand_back(message for _, message in batch)
@@ -141,7 +151,7 @@ class Lanes:
     async def _turn(self, run: str, batch: _Batch, *, sweep: bool) -> None:
         events = [event for event, _ in batch]
         if sweep:
-            self._memory.pop(run, None)
+            self._memory.forget(run)
             events += await self._look(run)
         memory = await self._swap(run, events)
         for _, message in batch:
@@ -161,8 +171,8 @@ class Lanes:
         self._remember(run, _Memory(stored))
         if stored.plan is None:
             return []
-        events = await self._arbiter.unknown_ends(stored.plan, stored.state)
-        await self._store.republish(stored.plan, stored.state, {event.block for event in events})
+        events = await self._arbiter.unknown(stored.plan, stored.state)
+        await self._store.republish(stored.plan, stored.state, {event.block for event in events if isinstance(event, TaskFact)})
         return [*events]
 
     async def _swap(self, run: str, events: list[RunEvent]) -> _Memory | None:
@@ -182,12 +192,12 @@ class Lanes:
                 if not remembered or all(isinstance(event, Tick) for event in events):
                     return memory
                 # What we remember may be old, and only therefore know nothing of the event.
-                self._memory.pop(run, None)
+                self._memory.forget(run)
                 continue
             try:
                 stored = await self._store.swap(memory.run, state.without(memory.paid))
             except Conflict:
-                self._memory.pop(run, None)
+                self._memory.forget(run)
                 continue
             memory = _Memory(stored)
             self._remember(run, memory)
@@ -237,7 +247,7 @@ class Lanes:
         try:
             stored = await self._store.swap(memory.run, memory.run.state.without(memory.paid))
         except Conflict:
-            self._memory.pop(memory.run.state.run, None)
+            self._memory.forget(memory.run.state.run)
         else:
             self._remember(stored.state.run, _Memory(stored))
 
@@ -257,7 +267,7 @@ class Lanes:
             raise
         except Exception:
             log.exception("the run can't even fail", run=run)
-            self._memory.pop(run, None)
+            self._memory.forget(run)
             await _hand_back(dead)
 
     async def _recall(self, run: str) -> _Memory | None:
@@ -270,16 +280,13 @@ class Lanes:
         return memory
 
     def _forget(self, run: str) -> None:
-        self._memory.pop(run, None)
+        self._memory.forget(run)
         self._touched.pop(run, None)
         self._timers.forget(run)
 
     def _remember(self, run: str, memory: _Memory) -> None:
         self._touched[run] = monotonic()
-        self._memory[run] = memory
-        self._memory.move_to_end(run)
-        if len(self._memory) > _REMEMBERED:
-            self._memory.popitem(last=False)
+        self._memory.put(run, memory)
 
 
 async def _hand_back(messages: Iterable[Message | None]) -> None:

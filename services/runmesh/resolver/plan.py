@@ -90,6 +90,11 @@ class Plan(Document):
         """The executor types and pools that the run needs."""
         return frozenset((task.executor_type, task.pool) for task in (*self.tasks.values(), *self.callbacks.values()))
 
+    @cached_property
+    def size(self) -> int:
+        """How many bytes it has as JSON; what is copied from it shares them."""
+        return len(self.__pydantic_serializer__.to_json(self, exclude_defaults=True))
+
     def task(self, name: str) -> TaskPlan:
         """Return the plan of a task: of a block, of one of its children, or of its callbacks."""
         if (found := self.tasks.get(name)) is not None:

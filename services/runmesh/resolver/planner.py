@@ -1,12 +1,13 @@
 """From a request to a plan: reads the project, explains, and plans or refuses.
 
 The same few requests come thousands of times a second, so an explanation is kept for as long as its
-documents may be: reading happens in a thread, and only when something may have changed.
+documents may be: reading happens in a thread, and only when something may have changed. What is kept is bounded by
+its bytes.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -23,11 +24,15 @@ from runmesh.resolver.explanation import Explanation
 from runmesh.resolver.plan import Plan, plan
 from runmesh.resolver.policy import read
 from runmesh.resolver.refusals import Rules
+from runmesh.resolver.remembered import Part, Remembered
 from runmesh.resolver.sizes import check_commands
 from runmesh.resolver.triggered import triggered
 from runmesh.settings import Settings
 
 _KEPT: Final = 512
+_KEPT_BYTES: Final = 128 * 2**20
+_IN_MEMORY: Final = 5
+"""Bytes that an explanation with its plan takes for each byte of the request and of the plan as JSON."""
 _FRESH: Final = 0.5
 _DIGEST_FRESH: Final = 2.0
 
@@ -41,6 +46,15 @@ class _Decision(NamedTuple):
 class _Kept(NamedTuple):
     decision: asyncio.Task[_Decision]
     since: float
+    asked: int
+    """Bytes of the request."""
+
+    def parts(self) -> Iterator[Part]:
+        """Say what it holds, as far as that is known yet."""
+        yield id(self.decision), _IN_MEMORY * self.asked
+        if self.decision.done() and not self.decision.cancelled() and not self.decision.exception():
+            made = self.decision.result().plan
+            yield id(made), _IN_MEMORY * made.size if made else 0
 
 
 class Planner:
@@ -51,7 +65,7 @@ class Planner:
         self._environment = {**environment, **settings.decisive}
         self._rules = Rules(settings.allow_inline, settings.allow_overrides, read(self._environment))
         self._projects = ProjectCache(settings.projects_dir, environment)
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept = Remembered(_Kept.parts, most=_KEPT, most_bytes=_KEPT_BYTES)
         self._revisions: dict[str, tuple[str, float]] = {}
         self._streams: set[str] = set()
 
@@ -72,16 +86,21 @@ class Planner:
         return (await self._decided(project, request)).explanation
 
     async def _decided(self, project: str, request: RunRequest) -> _Decision:
-        fingerprint = f"{project}\0{request.model_copy(update={'id': None}).to_json()!r}"
+        asked = request.model_copy(update={"id": None}).to_json()
+        fingerprint = sha256(project.encode(errors="surrogatepass") + b"\0" + asked).digest()
         kept = self._kept.get(fingerprint)
         if kept is None or (kept.decision.done() and monotonic() - kept.since > _FRESH):
             # One thread decides for all who ask meanwhile.
             decision = asyncio.create_task(asyncio.to_thread(self._decide, project, request))
-            kept = self._kept[fingerprint] = _Kept(decision, monotonic())
-            self._kept.move_to_end(fingerprint)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            kept = _Kept(decision, monotonic(), len(asked))
+            self._kept.put(fingerprint, kept)
+            decision.add_done_callback(lambda _: self._made(fingerprint))
         return kept.decision.result() if kept.decision.done() else await asyncio.shield(kept.decision)
+
+    def _made(self, fingerprint: bytes) -> None:
+        """Weigh a decision anew, now that it is there."""
+        if kept := self._kept.get(fingerprint):
+            self._kept.put(fingerprint, kept)
 
     def _decide(self, name: str, request: RunRequest) -> _Decision:
         project, pipeline, triggers = self._documents(name, request)
@@ -93,6 +112,7 @@ class Planner:
         made = None if explanation.errors else plan(explanation, request, run="", settings=self._settings)
         if made:
             check_commands(made, self._bus.payload_limit)
+            _ = made.size  # counted here, in a thread, for all its copies
         return _Decision(explanation, made)
 
     def _documents(self, name: str, request: RunRequest) -> tuple[Project, Pipeline, Triggers]:

@@ -53,9 +53,14 @@ class Job:
     submitted: float = 0.0
     started: float | None = None
     follower: asyncio.Task[None] | None = None
+    size: int = field(init=False)
+    """Bytes of its command."""
     _gone_since: float | None = None
     _freed: bool = False
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.size = len(self.message.data)
 
     @property
     def claim(self) -> Claim:
@@ -143,6 +148,8 @@ class Jobs:
 
     def __init__(self) -> None:
         self._by_key: dict[str, Job] = {}
+        self.bytes = 0
+        """Of the commands held."""
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -157,10 +164,12 @@ class Jobs:
     def add(self, job: Job) -> None:
         """Hold a job."""
         self._by_key[job.event.key] = job
+        self.bytes += job.size
 
     def drop(self, job: Job) -> None:
         """Hold it no more."""
-        self._by_key.pop(job.event.key, None)
+        if self._by_key.pop(job.event.key, None) is not None:
+            self.bytes -= job.size
         job.message.release()
         if job.follower is not None:
             job.follower.cancel()

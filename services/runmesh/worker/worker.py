@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 SLOTS: Final = 32
 """Submissions in flight, unless the settings say otherwise. Jobs that live in their worker: one for each core."""
 MOST_HELD: Final = 20_000
+MOST_BYTES: Final = 64 * 2**20
+"""Of the commands held: in memory they take some times as much."""
 LAST_WORDS: Final = 60.0
 """Seconds beside the grace period that a draining worker takes at most."""
 _RETRY: Final = 1.0
@@ -141,7 +143,7 @@ class Worker:
 
     async def _pull(self, pump: Pump) -> None:
         async for message in pump:
-            if len(self._station.jobs) >= MOST_HELD:
+            if len(self._station.jobs) >= MOST_HELD or self._station.jobs.bytes >= MOST_BYTES:
                 pump.pause(_RETRY)
             life = self._spawn(self._live(message))
             self._lives.add(life)

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from runmesh import subjects
 from runmesh.bus import Bus
-from runmesh.claims import Stop
+from runmesh.claims import Claim, Stop
 from runmesh.events import OUTCOME, Cause
 from tests.conftest import Address
-from tests.executors.scripted import Platform, Script
+from tests.executors.scripted import LocalExecutor, Platform, Script
 from tests.integration.worker_mesh import RUN, Mesh, mesh_on
 
 
@@ -37,6 +38,20 @@ async def test_a_task_whose_outcome_is_needed_never_completes_without(mesh: Mesh
         event = await mesh.order(block, environment={OUTCOME: str(tmp_path / name)}, needs_outcome=True)
         fact = await mesh.ended(event)
         assert (fact.state, fact.cause) == ("failed", Cause.CONFIG)
+
+
+async def test_a_job_that_ended_before_its_dead_owner_could_note_it_is_told_with_what_it_left(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    left = {"exit_code": 0, "children": {"count": 2}}
+    (tmp_path / "left.json").write_text(json.dumps(left))
+    event = mesh.command("load", environment={OUTCOME: str(tmp_path / "left.json")}, needs_outcome=True)
+    now = datetime.now(UTC)
+    await mesh.write_claim(event, Claim(owner="dead", claimed_at=now).submitting(now))
+    await mesh.start(Platform(), LocalExecutor)
+    await mesh.order("load", environment=event.environment, needs_outcome=True)
+    fact = await mesh.ended(event)
+    assert (fact.state, fact.outcome) == ("completed", left)
 
 
 async def test_a_callback_runs_although_its_run_is_stopped_and_stops_when_it_is_named(mesh: Mesh) -> None:

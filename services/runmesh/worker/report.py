@@ -91,7 +91,7 @@ class Reporter:
 
     async def _terminal(self, job: Job, verdict: Verdict) -> TaskFact:
         event, left = job.event, None
-        if job.claim.handle:
+        if job.claim.may_have_job:
             tries = outcome.TRIES if event.needs_outcome else 1
             left = await outcome.read_if_possible(event.environment.get(OUTCOME), tries=tries)
         verdict = verdict.with_outcome(left, needed=event.needs_outcome)

@@ -114,6 +114,26 @@ async def test_an_end_that_the_resolver_decided_but_did_not_tell_is_told(bus: Bu
         assert fact in await task_facts(bus, "r1")
 
 
+async def test_a_task_that_its_worker_gave_back_unstarted_is_ended_without_another_worker(
+    bus: Bus, projects: Path
+) -> None:
+    claims = bus.bucket(subjects.CLAIMS)
+    async with resolving(bus, settings_for(projects, sweep_interval=0.2)):
+        await ask(bus, "run", {"pipeline": "remote", "id": "r1"})
+        command = await one_command(bus, "k8s")
+        key = subjects.claim("k8s", "default", command.key)
+        await claims.create(key, Claim(owner="worker-1", claimed_at=datetime.now(UTC)).encode())
+        await ask(bus, "cancel", {"run": "r1"})
+        await eventually(lambda: is_claimed(bus, "r1", "far"))
+        await claims.delete(key)
+        await ends(bus, "r1", "cancelled")
+
+
+async def is_claimed(bus: Bus, run: str, block: str) -> bool:
+    entry = await bus.bucket(subjects.RUNS).get(subjects.run_state(run))
+    return entry is not None and State.decode(entry.value).tasks[block].claimed
+
+
 async def test_a_run_whose_plan_came_late_goes_on_at_every_replica(bus: Bus, projects: Path) -> None:
     settings, runs = settings_for(projects), bus.bucket(subjects.RUNS)
     async with killable(bus, settings) as first:

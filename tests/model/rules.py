@@ -42,8 +42,7 @@ class Rules:
     resolver_creates: bool = True
     """The resolver ends a task by creating its claim, never by writing over one."""
     gone_claim_is_seen: bool = True
-    """A task that a worker once had, and gave back unstarted, is the resolver's to end again. Not kept by the code yet:
-    a run that was cancelled at the moment in which its last worker drained waits for another worker."""
+    """A task that a worker once had, and gave back unstarted, is the resolver's to end again."""
     sweep_republishes: bool = True
     """The sweep gives a command again whose message is gone."""
     swap_compares: bool = True

@@ -1,6 +1,7 @@
 """Blocks that use Mage's FileIO find one without Mage."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -13,7 +14,8 @@ FRAME = pd.DataFrame({"n": [1, 2], "s": ["x", "y"]})
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.json", "rows.parquet"])
 def test_a_frame_is_written_and_read_as_the_extension_says(name: str, tmp_path: Path) -> None:
-    FileIO().export(FRAME, tmp_path / name, **({"index": False} if name.endswith("csv") else {}))
+    options: dict[str, Any] = {"index": False} if name.endswith("csv") else {}
+    FileIO().export(FRAME, tmp_path / name, **options)
     assert FileIO().exists(tmp_path / name)
     pd.testing.assert_frame_equal(FileIO().load(tmp_path / name), FRAME)
 

@@ -17,9 +17,9 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ETXTBSY
 from pathlib import Path
-from time import monotonic
 from typing import Any, ClassVar, Final, Self
 
+from runmesh.clock import clock
 from runmesh.errors import Rejected, Unavailable
 from runmesh.events import Cause
 from runmesh.executor import ENDED, GONE, Handle, LogLine, Observation, Phase, Position, Site, Task
@@ -163,7 +163,7 @@ class Executor:
 
     async def beat(self, lease: float) -> None:
         """Extend the jobs' lease."""
-        self._lease = {"until": monotonic() + lease, "lease": lease}
+        self._lease = {"until": clock() + lease, "lease": lease}
         if self._link:
             self._link.send(do="beat", **self._lease)
 

@@ -16,11 +16,12 @@ from runmesh.cloudevents import headers_for
 from runmesh.errors import Conflict
 from runmesh.events import Cause, TaskFact, TaskState
 from runmesh.resolver.advance import next_queue_timeout, queue_timeout_at
-from runmesh.resolver.happened import Claimed, RunEvent
+from runmesh.resolver.happened import Claimed, RunEvent, Unclaimed
 from runmesh.resolver.owed import task_fact
 from runmesh.resolver.plan import Plan
-from runmesh.resolver.state import State
+from runmesh.resolver.state import State, TaskRecord
 from runmesh.resolver.store import SOURCE, fact_subject
+from runmesh.subjects import task_key
 
 
 class Arbiter:
@@ -38,17 +39,19 @@ class Arbiter:
         must_end = [fact for fact in facts if fact]
         return await asyncio.gather(*(self._end_unclaimed(plan, fact) for fact in must_end)) if must_end else ()
 
-    async def unknown_ends(self, plan: Plan, state: State) -> Sequence[TaskFact]:
-        """Return the terminal facts of claims that the state does not know yet."""
-        keys = [
-            _claim_key(task_fact(plan, block, record.attempt, record.resubmission, record.state, at=state.created_at))
-            for block, record in state.out().items()
-        ]
-        entries = await asyncio.gather(*(self._claims.get(key) for key in keys))
-        claims = [Claim.decode(entry.value) for entry in entries if entry]
-        ends = [claim.fact for claim in claims if claim.fact]
+    async def unknown(self, plan: Plan, state: State) -> Sequence[TaskFact | Unclaimed]:
+        """Return what the claims know and the state doesn't: ends, and workers that let go of what they had."""
+        out = state.out().items()
+        entries = await asyncio.gather(*(self._claims.get(_key_of(plan, state, *task)) for task in out))
+        claims = [Claim.decode(entry.value) if entry else None for entry in entries]
+        ends = [claim.fact for claim in claims if claim and claim.fact]
         await asyncio.gather(*(self._tell(plan, fact) for fact in ends))
-        return ends
+        gone = [
+            Unclaimed(name, task_key(plan.run, name, record.attempt, record.resubmission))
+            for (name, record), claim in zip(out, claims, strict=True)
+            if record.claimed and claim is None
+        ]
+        return [*ends, *gone]
 
     async def _end_unclaimed(self, plan: Plan, fact: TaskFact) -> RunEvent:
         claim = Claim(owner="resolver", claimed_at=fact.at).finished(fact)
@@ -73,6 +76,11 @@ class Arbiter:
         await self._bus.publish(
             fact_subject(plan.project, fact), fact.to_json(), headers=headers, message_id=fact.ce_id
         )
+
+
+def _key_of(plan: Plan, state: State, name: str, record: TaskRecord) -> str:
+    at = state.created_at
+    return _claim_key(task_fact(plan, name, record.attempt, record.resubmission, record.state, at=at))
 
 
 def _claim_key(fact: TaskFact) -> str:

@@ -22,6 +22,14 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """The worker that had it let go of it before it began anything: it waits in the queue again."""
+
+    block: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Present:
     """The executor types and pools that have a worker: what is queued for any other waits."""
 
@@ -52,4 +60,4 @@ class Tick:
     """Time has passed."""
 
 
-RunEvent = TaskFact | Cancel | Claimed | Present | Admitted | NoRoom | Broken | Tick
+RunEvent = TaskFact | Cancel | Claimed | Unclaimed | Present | Admitted | NoRoom | Broken | Tick

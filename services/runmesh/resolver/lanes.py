@@ -18,6 +18,7 @@ import structlog
 from runmesh.bus import Bus, Message
 from runmesh.dead import bury
 from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned, TooLarge
+from runmesh.events import TaskFact
 from runmesh.resolver.advance import advance, next_due
 from runmesh.resolver.arbiter import Arbiter
 from runmesh.resolver.gate import Gate
@@ -172,7 +173,8 @@ class Lanes:
         if stored.plan is None:
             return []
         events = await self._arbiter.unknown(stored.plan, stored.state)
-        await self._store.republish(stored.plan, stored.state, {event.block for event in events if isinstance(event, TaskFact)})
+        ended = {event.block for event in events if isinstance(event, TaskFact)}
+        await self._store.republish(stored.plan, stored.state, ended)
         return [*events]
 
     async def _swap(self, run: str, events: list[RunEvent]) -> _Memory | None:

@@ -8,7 +8,7 @@ from runmesh.events import REPORTED_TASK_STATES, Cause, RunState, TaskFact, Task
 from runmesh.resolver import children
 from runmesh.resolver.budgets import another_try
 from runmesh.resolver.fan import Items
-from runmesh.resolver.happened import Admitted, Broken, Cancel, Claimed, NoRoom, Present, RunEvent
+from runmesh.resolver.happened import Admitted, Broken, Cancel, Claimed, NoRoom, Present, RunEvent, Unclaimed
 from runmesh.resolver.state import Debt, TaskRecord
 from runmesh.resolver.turn import Turn, short
 
@@ -27,8 +27,8 @@ def take(turn: Turn, event: RunEvent) -> None:
             _report(turn, event)
         case Cancel(blocks, reason):
             _cancel(turn, blocks, reason)
-        case Claimed(block, key):
-            _claimed(turn, block, key)
+        case Claimed(block, key) | Unclaimed(block, key):
+            _note_claim(turn, block, key, claimed=isinstance(event, Claimed))
         case Present(pools):
             _present(turn, pools)
         case Admitted() | NoRoom():
@@ -142,10 +142,10 @@ def _names(turn: Turn, block: str) -> list[str]:
     return [block] if block in turn.tasks else []
 
 
-def _claimed(turn: Turn, name: str, key: str) -> None:
+def _note_claim(turn: Turn, name: str, key: str, *, claimed: bool) -> None:
     record = turn.tasks.get(name)
     if record and record.state is TaskState.QUEUED and key == turn.key(name, record):
-        turn.tasks[name] = record.model_copy(update={"claimed": True})
+        turn.tasks[name] = record.model_copy(update={"claimed": claimed})
 
 
 def _present(turn: Turn, pools: frozenset[tuple[str, str]]) -> None:

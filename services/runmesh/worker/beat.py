@@ -13,10 +13,11 @@ import structlog
 
 import runmesh
 from runmesh import claims, metrics, subjects
+from runmesh.clock import clock
 from runmesh.errors import BusError, NotPermitted, NotProvisioned
 from runmesh.executor import NeedsBeats, SeesChanges, StreamsLogs
 from runmesh.worker.jobs import utc
-from runmesh.worker.lease import LeaseLost, clock
+from runmesh.worker.lease import LeaseLost
 from runmesh.worker.station import Station
 from runmesh.worker.throttle import Throttle
 

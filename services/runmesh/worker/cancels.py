@@ -11,10 +11,10 @@ import structlog
 from runmesh import subjects
 from runmesh.bus import Entry
 from runmesh.claims import Stop, Stopping
+from runmesh.clock import clock
 from runmesh.errors import BusError
 from runmesh.events import Cause
 from runmesh.worker.jobs import Job, utc
-from runmesh.worker.lease import clock
 from runmesh.worker.station import Station
 
 log = structlog.get_logger(__name__)

@@ -12,11 +12,11 @@ from typing import Any
 
 from runmesh.bus import Message
 from runmesh.claims import Claim, Stopping
+from runmesh.clock import clock
 from runmesh.errors import Invalid, RunmeshError
 from runmesh.events import ExecuteTask
 from runmesh.executor import ENDED, UNKNOWN, Handle, Observation, Phase, Task
 from runmesh.worker.claims import Hold
-from runmesh.worker.lease import clock
 
 
 class HandOver(RunmeshError):

@@ -5,24 +5,17 @@ beat. The worker itself stops a quarter earlier: whoever can't know that it is s
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from random import uniform
 from typing import Final, NoReturn, TypeVar
 
+from runmesh.clock import clock
 from runmesh.errors import RunmeshError, StreamFull, Unreachable
 
 T = TypeVar("T")
 
 SHARE: Final = 0.75
 """The part of `ack_wait` for which a confirmed beat lets a worker act."""
-
-_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def clock() -> float:
-    """Return seconds that no clock setting moves, and in which a suspended machine's sleep counts."""
-    return time.clock_gettime(_CLOCK)
 
 
 class LeaseLost(RunmeshError):

@@ -12,13 +12,14 @@ from typing import Any, Final
 
 import structlog
 
+from runmesh.clock import clock
 from runmesh.dead import bury
 from runmesh.errors import Invalid, Rejected, Unavailable
 from runmesh.events import Cause, TaskState
 from runmesh.executor import Handle, Task
 from runmesh.worker.cancels import Cancels
 from runmesh.worker.jobs import HandOver, Job, begun, utc
-from runmesh.worker.lease import LeaseLost, clock
+from runmesh.worker.lease import LeaseLost
 from runmesh.worker.report import Reporter
 from runmesh.worker.station import Station
 from runmesh.worker.throttle import Throttle

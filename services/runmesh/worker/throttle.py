@@ -3,7 +3,7 @@
 from random import uniform
 from typing import Final
 
-from runmesh.worker.lease import clock
+from runmesh.clock import clock
 
 FIRST_DELAY: Final = 0.5
 LONGEST_DELAY: Final = 60.0

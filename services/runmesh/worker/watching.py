@@ -9,12 +9,13 @@ from typing import Final
 import structlog
 
 from runmesh.claims import Stopping
+from runmesh.clock import clock
 from runmesh.errors import Invalid
 from runmesh.events import OUTCOME, Cause, TaskState
 from runmesh.executor import ENDED, Phase
 from runmesh.worker import outcome
 from runmesh.worker.jobs import HandOver, Job, begun, utc
-from runmesh.worker.lease import LeaseLost, clock
+from runmesh.worker.lease import LeaseLost
 from runmesh.worker.observer import Observer
 from runmesh.worker.report import Reporter
 from runmesh.worker.station import Station

@@ -10,6 +10,7 @@ import structlog
 from runmesh import subjects
 from runmesh.bus import Bus, Message, Pump
 from runmesh.claims import Stopping
+from runmesh.clock import clock
 from runmesh.dead import bury
 from runmesh.errors import BusError, Invalid, NotPermitted, NotProvisioned
 from runmesh.events import OUTCOME, Cause
@@ -21,7 +22,7 @@ from runmesh.worker.cancels import Cancels
 from runmesh.worker.claims import Claims, OwnershipLost
 from runmesh.worker.intake import TRIES, Intake
 from runmesh.worker.jobs import HandOver, Job, utc
-from runmesh.worker.lease import Lease, LeaseLost, clock
+from runmesh.worker.lease import Lease, LeaseLost
 from runmesh.worker.logs import Logs
 from runmesh.worker.observer import Observer
 from runmesh.worker.platform import Platform

@@ -6,7 +6,7 @@ joins it to the worker; both sides write one JSON object per line::
 
     worker      {"do": "start", "key", "command", "environment", "directory", "stdout", "stderr", "grace"}
                 {"do": "stop", "key"}
-                {"do": "beat", "until", "lease"}     times are those of the monotonic clock, in seconds
+                {"do": "beat", "until", "lease"}     times are those of `runmesh.clock`, in seconds
     supervisor  {"key", "pid", "start"}              started
                 {"key", "stage", "errno", "error"}   could not be started
                 {"key", "code", "why"}               ended, with all that it had started
@@ -27,11 +27,11 @@ import os
 import select
 import signal
 import socket
-import time
 from contextlib import suppress
 from math import ceil, inf
 from typing import Any, Final
 
+from runmesh.clock import clock
 from runmesh.executors.local.child import Child
 from runmesh.executors.local.processes import (
     PR_SET_CHILD_SUBREAPER,
@@ -102,7 +102,7 @@ class Supervisor:
     def _patience(self) -> int:
         due = min((job.kill_at for job in self.jobs.values()), default=inf)
         due = due if self.lapsed else min(due, self.lease_until)
-        return ceil(min(max(0.0, due - time.monotonic()), LONGEST_WAIT) * 1000)
+        return ceil(min(max(0.0, due - clock()), LONGEST_WAIT) * 1000)
 
     def _ready(self, descriptor: int) -> None:
         if descriptor == self.children_ended:
@@ -165,7 +165,7 @@ class Supervisor:
 
     def _start(self, message: Message) -> None:
         key = message["key"]
-        if self.lapsed:
+        if self.lapsed or clock() >= self.lease_until:
             self._tell(key=key, stage="lease", errno=None, error="the worker's lease ran out")
             return
         try:
@@ -240,13 +240,13 @@ class Supervisor:
 
     def _stop(self, job: Job, why: str) -> None:
         latest = inf if why == "stop" else self.last_moment
-        job.kill_at = min(job.kill_at, time.monotonic() + job.grace, latest)
+        job.kill_at = min(job.kill_at, clock() + job.grace, latest)
         if job.why is None and job.code is None:
             job.why = why
             send_signal(os.killpg, job.pid, signal.SIGTERM)
 
     def _enforce(self) -> None:
-        now = time.monotonic()
+        now = clock()
         if now >= self.lease_until and not self.lapsed:
             self.lapsed = True
             self._stop_all("lapsed")
@@ -258,7 +258,7 @@ class Supervisor:
         send_signal(os.killpg, job.pid, signal.SIGKILL)
         for pid in self._left_by(job):
             send_signal(os.kill, pid, signal.SIGKILL)
-        job.kill_at = time.monotonic() + KILL_AGAIN
+        job.kill_at = clock() + KILL_AGAIN
 
     def _left_by(self, job: Job) -> list[int]:
         """Return the orphans of a job: children of ours, by the kernel's rule, that we did not start."""

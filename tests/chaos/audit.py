@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from runmesh import subjects
@@ -60,22 +61,15 @@ async def ended(mesh: ChaosMesh, runs: Collection[str], within: float) -> list[s
     missing = set(runs)
 
     async def all_there() -> bool:
-        for run in tuple(missing):
-            if await mesh.bus.last(subjects.FACTS, f"mesh.run.*.*.*.{run}") and run in await _final(mesh, run):
-                missing.discard(run)
+        terminal = [f"mesh.run.{state}.>" for state in FINAL_RUN_STATES]
+        missing.difference_update(
+            [message.subject.rpartition(".")[2] async for message in mesh.bus.replay(subjects.FACTS, *terminal)]
+        )
         return not missing
 
-    try:
-        await eventually(all_there, within=within, every=0.2)
-    except AssertionError:
-        return sorted(missing)
-    return []
-
-
-async def _final(mesh: ChaosMesh, run: str) -> Collection[str]:
-    last = await mesh.bus.last(subjects.FACTS, f"mesh.run.*.*.*.{run}")
-    state = last.subject.split(".")[2] if last else ""
-    return (run,) if state in FINAL_RUN_STATES else ()
+    with suppress(AssertionError):
+        await eventually(all_there, within=within, every=0.5)
+    return sorted(missing)
 
 
 async def audit(mesh: ChaosMesh, runs: Collection[str], *, within: float) -> Audit:
@@ -89,10 +83,8 @@ async def audit(mesh: ChaosMesh, runs: Collection[str], *, within: float) -> Aud
         left[:] = await leftovers(mesh)
         return not left
 
-    try:
-        await eventually(nothing_left, within=within, every=0.2)
-    except AssertionError:
-        pass
+    with suppress(AssertionError):
+        await eventually(nothing_left, within=within, every=0.5)
     started = await submissions(mesh)
     doubled = [f"{' '.join(task)}: {count} jobs" for task, count in started.items() if count > 1]
     return Audit(facts, lost, doubled, illegal, left, sum(started.values()))

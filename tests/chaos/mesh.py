@@ -36,6 +36,14 @@ ROOT: Final = Path(__file__).parents[2]
 LEASE: Final = 2.0
 MARK: Final = "CHAOS_MARK"
 _BREATH: Final = 0.1
+_RUNTIME: Final = """#!/bin/sh
+{note}
+sleep 0.1
+case $RUNMESH_BLOCK in source*) children=', "children": {{"count": 3}}' ;; esac
+mkdir -p "${{RUNMESH_OUTCOME%/*}}"
+echo '{{"exit_code": 0'"$children"'}}' > "$RUNMESH_OUTCOME.$$"
+mv "$RUNMESH_OUTCOME.$$" "$RUNMESH_OUTCOME"
+"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,16 @@ class Folder:
         return self.path / "projects"
 
     @property
+    def bin(self) -> Path:
+        """Programs that jobs find: what plays the runtime, for one."""
+        return self.path / "bin"
+
+    @property
+    def note(self) -> str:
+        """What a job's script does first: say that it began."""
+        return f'echo "$RUNMESH_RUN $RUNMESH_BLOCK $RUNMESH_ATTEMPT $RUNMESH_KEY $$" >> {shlex.quote(str(self.journal))}'
+
+    @property
     def journal(self) -> Path:
         """One line for each job that began: run, block, attempt, key, pid."""
         return self.path / "journal"
@@ -60,8 +78,15 @@ class Folder:
 
     def script(self, script: str) -> list[str]:
         """Return a command that notes that it began, and then runs a script with sh."""
-        note = f'echo "$RUNMESH_RUN $RUNMESH_BLOCK $RUNMESH_ATTEMPT $RUNMESH_KEY $$" >> {shlex.quote(str(self.journal))}'
-        return ["sh", "-c", f"{note}; {script}"]
+        return ["sh", "-c", f"{self.note}; {script}"]
+
+    def write_runtime(self) -> Path:
+        """Make the program that plays the runtime, as `runmesh-run` on the platform and as `python` here."""
+        self.bin.mkdir(exist_ok=True)
+        program = self.bin / "runmesh-run"
+        program.write_text(_RUNTIME.format(note=self.note))
+        program.chmod(0o755)
+        return program
 
     def write_pipeline(self, name: str, blocks: Sequence[Mapping[str, Any]]) -> None:
         """Add a pipeline to the project."""
@@ -217,11 +242,11 @@ async def running_mesh(
     write_project(folder.projects / "shop", k8s_executor_config={"shared": True})
     urls = [server.url for server in servers]
     async with (
-        running_platform(folder.socket),
+        running_platform(folder.socket, **{MARK: folder.mark, "PATH": f"{folder.bin}:/usr/bin:/bin"}),
         connect(urls, name="chaos", token=servers[0].token) as bus,
         nursery(directory, environment_of(folder, servers, settings)) as services,
     ):
-        await provision(bus, ack_wait=LEASE, pools={kind: pools for kind in ("local_python", REMOTE)})
+        await provision(bus, ack_wait=LEASE, pools=dict.fromkeys(("local_python", REMOTE), pools))
         mesh = ChaosMesh(folder, servers, bus, services)
         for server in servers:
             mesh.keep_server(server)

@@ -27,7 +27,12 @@ from typing import Any, Final
 
 _TAIL: Final = 20
 _GRACE: Final = 1.0
-_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+ENVIRONMENT: Final = "PLATFORM_ENVIRONMENT"
+"""The variable that holds, as JSON, what every job finds in its environment beside its own."""
+_INHERITED: Final[dict[str, str]] = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    **json.loads(os.environ.get(ENVIRONMENT, "{}")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +161,7 @@ class Platform:
         with output.open("wb") as file:
             process = await asyncio.create_subprocess_exec(
                 *call["command"],
-                env={"PATH": _PATH} | call["environment"],
+                env=_INHERITED | call["environment"],
                 cwd=self.directory,
                 stdin=DEVNULL,
                 stdout=file,

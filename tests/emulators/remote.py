@@ -41,8 +41,13 @@ class Executor:
         """Start the job of a key, or return the one that is there."""
         labels = {name: getattr(task, name) for name in ("run", "block", "attempt", "resubmission")}
         labels["pool"] = self._pool
-        own = {"RUNMESH_KEY": task.key, "RUNMESH_BLOCK": task.block, "RUNMESH_ATTEMPT": str(task.attempt)}
-        environment = {**task.environment, **own}
+        environment = {
+            **task.environment,
+            "RUNMESH_RUN": task.run,
+            "RUNMESH_BLOCK": task.block,
+            "RUNMESH_KEY": task.key,
+            "RUNMESH_ATTEMPT": str(task.attempt),
+        }
         answer = await self._call(
             do="submit", name=task.key, labels=labels, command=task.command, environment=environment
         )

@@ -1,0 +1,198 @@
+"""The proof: many runs of random pipelines under random kills, and then a look at everything.
+
+    python -m tests.chaos.proof [control]
+
+================  =======  ==================================================================
+variable          default  meaning
+================  =======  ==================================================================
+CHAOS_RUNS        1000     runs that are requested
+CHAOS_SECONDS     150      for how long, while services die
+CHAOS_SEED        random   what is drawn: pipelines, kills, cancels; the order of things is the machine's
+CHAOS_DIR         (temp)   where the mesh keeps everything; kept, to be looked at
+================  =======  ==================================================================
+
+One request in seven is sent twice, one in fifteen cancelled. The platform throttles, fails and loses answers. With
+`control`, every submission gets a random name, as if tasks had no keys: then jobs must be found doubled, or the
+proof would not see anything.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from time import monotonic
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from runmesh import subjects
+from runmesh.events import RunFact, RunState, TaskFact
+from tests.chaos.audit import Audit, audit, ended
+from tests.chaos.mesh import LEASE, REMOTE, ChaosMesh, chaos_mesh, working
+from tests.chaos.pipelines import Shape, shapes
+from tests.emulators.platform import Faults, misbehave
+from tests.shop import ask
+
+RUNS: Final = int(os.environ.get("CHAOS_RUNS", "1000"))
+SECONDS: Final = float(os.environ.get("CHAOS_SECONDS", "150"))
+SEED: Final = int(os.environ.get("CHAOS_SEED") or int.from_bytes(os.urandom(3)))
+PIPELINES: Final = 60
+FAULTS: Final = Faults(throttle=0.02, internal=0.02, lost=0.02, slow_delete=0.3, seed=SEED)
+QUIET: Final = 180.0
+"""Seconds after the last kill until all must have ended."""
+_KILLS: Final = {"resolver": 4, "worker": 6, "nats": 2, "stopped worker": 2, "drained worker": 2}
+_EVERY: Final = 0.8
+
+
+@dataclass
+class Story:
+    """What was asked, and what was done to the mesh."""
+
+    wanted: dict[str, RunState] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
+    kills: Counter[str] = field(default_factory=Counter)
+
+
+async def request(mesh: ChaosMesh, pipelines: list[Shape], random: Random, story: Story) -> None:
+    """Send all requests, spread over the time."""
+    async with asyncio.TaskGroup() as group:
+        began = monotonic()
+        for number in range(RUNS):
+            await asyncio.sleep(max(0.0, began + SECONDS * number / RUNS - monotonic()))
+            shape, run = random.choice(pipelines), f"run-{number:05}"
+            story.wanted[run] = shape.end
+            group.create_task(_request(mesh, run, shape, random.random() < 1 / 7))
+            if random.random() < 1 / 15:
+                story.cancelled.add(run)
+                group.create_task(_cancel(mesh, run, random.uniform(0, 3)))
+
+
+async def _request(mesh: ChaosMesh, run: str, shape: Shape, twice: bool) -> None:  # noqa: FBT001 - it is a task's
+    for _ in range(1 + twice):
+        await ask(mesh.bus, "run", {"id": run, "pipeline": shape.name})
+
+
+async def _cancel(mesh: ChaosMesh, run: str, delay: float) -> None:
+    await asyncio.sleep(delay)
+    await ask(mesh.bus, "cancel", {"run": run})
+
+
+async def torment(mesh: ChaosMesh, random: Random, story: Story) -> None:
+    """Kill, stop and drain, until told to end."""
+    async with asyncio.TaskGroup() as group:
+        while True:
+            await asyncio.sleep(random.expovariate(1 / _EVERY))
+            (what,) = random.choices(list(_KILLS), list(_KILLS.values()))
+            kind = what.rpartition(" ")[2]
+            if not (there := mesh.pids(kind)):
+                continue
+            victim = random.choice(there)
+            story.kills[what] += 1
+            if what == "stopped worker":
+                group.create_task(_stop(victim, LEASE * random.uniform(1.0, 2.5)))
+            else:
+                _signal(victim, signal.SIGTERM if what == "drained worker" else signal.SIGKILL)
+
+
+async def _stop(pid: int, seconds: float) -> None:
+    """Let a process stand still, and go on when others have taken over."""
+    _signal(pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        _signal(pid, signal.SIGCONT)
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+async def live(mesh: ChaosMesh, *, control: bool) -> tuple[Story, Audit, list[str]]:
+    """Let it all happen; return what was asked, what was found, and the runs that ended otherwise than they must."""
+    random, story = Random(SEED), Story()  # noqa: S311 - a seeded game, no secret
+    pipelines = shapes(mesh.folder, random, PIPELINES)
+    for shape in pipelines:
+        mesh.folder.write_pipeline(shape.name, shape.blocks)
+    how = ("random-keys",) if control else ()
+    for kind, count in (("local_python", 2), (REMOTE, 3)):
+        for _ in range(count):
+            mesh.keep("worker", kind, *how, RUNMESH_SLOTS="16")
+    for _ in range(2):
+        mesh.keep("resolver")
+    await working(mesh, 3)
+    await misbehave(mesh.folder.socket, FAULTS)
+    killing = asyncio.create_task(torment(mesh, Random(SEED + 1), story))  # noqa: S311 - as above
+    await request(mesh, pipelines, random, story)
+    killing.cancel()
+    await asyncio.wait([killing])
+    await ended(mesh, story.wanted, within=QUIET)
+    await misbehave(mesh.folder.socket, Faults())
+    found = await audit(mesh, story.wanted, within=30)
+    return story, found, [run for run in story.wanted if not _as_wanted(run, story, found)]
+
+
+def _as_wanted(run: str, story: Story, found: Audit) -> bool:
+    end = [fact.state for fact in found.facts.get(run, ()) if isinstance(fact, RunFact)][-1:]
+    return end == [story.wanted[run]] or (run in story.cancelled and end == [RunState.CANCELLED])
+
+
+def table(story: Story, found: Audit, wrong: list[str], took: float) -> Table:
+    """Show the figures."""
+    tasks = {fact.key for facts in found.facts.values() for fact in facts if isinstance(fact, TaskFact) and fact.attempt}
+    taken_over = {
+        fact.key for facts in found.facts.values() for fact in facts if isinstance(fact, TaskFact) and fact.epoch
+    }
+    shown = Table("figure", "", title=f"seed {SEED}, {took:.0f} s, {os.cpu_count()} cores")
+    for what, count in [
+        *((f"killed: {what}" if " " not in what else what, count) for what, count in sorted(story.kills.items())),
+        ("runs", len(story.wanted)),
+        ("of them cancelled", len(story.cancelled)),
+        ("submissions of tasks", len(tasks)),
+        ("of them taken over", len(taken_over)),
+        ("jobs", found.jobs),
+        ("lost", len(found.lost)),
+        ("doubled", len(found.doubled)),
+        ("orphans, and whatever else is left", len(found.left)),
+        ("runs with an illegal history", len(found.illegal)),
+        ("runs that ended otherwise than they must", len(wrong)),
+    ]:
+        shown.add_row(what, f"{count:,}")
+    return shown
+
+
+async def main(directory: Path, *, control: bool) -> int:
+    """Run it, print the table, and return the exit code."""
+    console, began = Console(), monotonic()
+    console.print(f"{RUNS} runs in {SECONDS:.0f} s, seed {SEED}, in {directory}{' (control)' if control else ''}")
+    async with chaos_mesh(directory) as mesh:
+        story, found, wrong = await live(mesh, control=control)
+        dead = [json.loads(message.data) async for message in mesh.bus.replay(subjects.DEAD)]
+    console.print(table(story, found, wrong, monotonic() - began))
+    for line in [*found.findings, *(f"ended otherwise: {run}" for run in wrong)][:50]:
+        console.print(line, markup=False, highlight=False)
+    for letter in dead[:10]:
+        console.print(f"dead letter: {letter['reason']}: {letter['error'][:200]}", markup=False)
+    if control:
+        console.print("the control sees doubled jobs" if found.doubled else "THE CONTROL SAW NOTHING")
+        return 0 if found.doubled else 1
+    return 1 if found.findings or wrong or dead else 0
+
+
+def _directory() -> Path:
+    if given := os.environ.get("CHAOS_DIR"):
+        Path(given).mkdir(parents=True)
+        return Path(given)
+    return Path(tempfile.mkdtemp(prefix="runmesh-chaos-"))
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(_directory(), control="control" in sys.argv)))

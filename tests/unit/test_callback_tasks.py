@@ -6,7 +6,7 @@ from runmesh.claims import Stop
 from runmesh.events import Cause, RunState, TaskState
 from runmesh.projects import RetryPolicy
 from runmesh.resolver.advance import advance
-from runmesh.resolver.happened import Cancel
+from runmesh.resolver.happened import Broken, Cancel
 from runmesh.resolver.owed import command
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import State
@@ -74,6 +74,13 @@ def test_a_failure_that_is_tried_again_calls_nobody_back() -> None:
     state = begun(plan)
     state = advance(plan, state, [fact_of(plan, state, "load", FAILED, Cause.TIMEOUT)], NOW)
     assert "_callback:load" not in state.tasks
+
+
+def test_failure_callbacks_run_for_a_job_that_expected_another_try_which_its_ending_run_denies() -> None:
+    plan = with_callbacks(plan_of({"load": [], "beside": []}, retries=RetryPolicy(retries=1, delay=0)), "failure")
+    state = advance(plan, begun(plan), [Broken("x")], NOW)
+    state = advance(plan, state, [fact_of(plan, state, "load", FAILED, Cause.USER, exit_code=1)], NOW)
+    assert "_callback:load" in state.out()
 
 
 def test_the_run_ends_when_its_callbacks_have_and_as_if_there_were_none() -> None:

@@ -12,8 +12,9 @@ from runmesh.resolver.happened import Admitted, Broken, Cancel, Claimed, NoRoom,
 from runmesh.resolver.state import Debt, TaskRecord
 from runmesh.resolver.turn import Turn, short
 
-_ENDED_BY_ITSELF: Final = (1, 2)
-"""Exit codes with which our runtime, and Mage's, have run the failure callbacks themselves."""
+_USER_EXIT: Final = 1
+_USAGE_EXIT: Final = 2
+"""Exit codes with which our runtime, and Mage's, end by themselves."""
 
 _NO_ITEMS: Final = "it completed, but its outcome doesn't say in a way that makes sense how many items it returned"
 
@@ -112,9 +113,15 @@ def _call_back(turn: Turn, fact: TaskFact, record: TaskRecord) -> None:
         return
     status = statuses[fact.state]
     done = (fact.outcome or {}).get("callbacks")
-    ran = status in done if isinstance(done, list) else status == "failure" and fact.exit_code in _ENDED_BY_ITSELF
+    ran = status in done if isinstance(done, list) else status == "failure" and _failed_for_good(turn, fact)
     if not ran:
         turn.call_back(fact.block, record, status, fact.reason or str(fact.cause or fact.state))
+
+
+def _failed_for_good(turn: Turn, fact: TaskFact) -> bool:
+    """Say whether the job itself saw that no other try follows: then it has run the failure callbacks."""
+    was_last = fact.attempt > turn.plan.task(fact.block).retries.retries
+    return fact.exit_code == _USAGE_EXIT or (fact.exit_code == _USER_EXIT and was_last)
 
 
 def _cancel(turn: Turn, blocks: tuple[str, ...] | None, reason: str | None) -> None:

@@ -147,14 +147,23 @@ async def test_a_run_survives_the_death_of_the_server_in_its_middle(tmp_path: Pa
         assert following.returncode == 0, err.decode()
         told = "".join(seen) + out.decode()
         assert told.count("completed        run ") == 1
-        shown = json.loads((await runmesh(tmp_path, "show", "r1", "--json"))[1])
+        code, told, err = await runmesh(tmp_path, "show", "r1", "--json")
+        assert code == 0, err
+        shown = json.loads(told)
     assert (shown["state"], shown["counts"]) == ("completed", {"completed": 30})
 
 
 def server_below(pid: int) -> int:
-    names = {child: Path(f"/proc/{child}/comm").read_text().strip() for child in descendants(pid)}
-    (server,) = [child for child, name in names.items() if name == "nats-server"]
+    (server,) = [child for child in descendants(pid) if name_of(child) == "nats-server"]
     return server
+
+
+def name_of(pid: int) -> str | None:
+    """Return a process's name, None if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
 
 
 async def ended(bus: Bus, run: str, within: float) -> None:

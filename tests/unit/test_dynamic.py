@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runmesh.events import Cause, RunState, TaskFact, TaskState
+from runmesh.events import Cause, RunState, TaskState
 from runmesh.projects import RetryPolicy, topological_order
 from runmesh.projects.fanout import Kind, item_of, kinds, positions, width
 from runmesh.projects.model import Block, Pipeline
@@ -17,8 +17,7 @@ from runmesh.resolver.happened import Cancel
 from runmesh.resolver.owed import command
 from runmesh.resolver.plan import Plan, carry
 from runmesh.resolver.state import State
-from runmesh.subjects import task_key
-from tests.unit.plans import NOW, begun, plan_of
+from tests.unit.plans import NOW, begun, fact_of, plan_of
 
 DONE, FAILED = TaskState.COMPLETED, TaskState.FAILED
 V1 = {"dynamic": True}
@@ -50,25 +49,7 @@ def dynamic_plan(graph: Graph, **changes: Any) -> Plan:
 
 
 def end(plan: Plan, state: State, name: str, how: TaskState = DONE, cause: Cause | None = None, **more: Any) -> State:
-    return advance(plan, state, [_fact(plan, state, name, how, cause, **more)], NOW)
-
-
-def _fact(plan: Plan, state: State, name: str, how: TaskState, cause: Cause | None, **more: Any) -> TaskFact:
-    record = state.tasks[name]
-    return TaskFact(
-        run=plan.run,
-        block=name,
-        attempt=record.attempt,
-        resubmission=record.resubmission,
-        key=task_key(plan.run, name, record.attempt, record.resubmission),
-        state=how,
-        n=3,
-        executor_type="local_python",
-        pool="default",
-        cause=cause,
-        at=NOW,
-        **more,
-    )
+    return advance(plan, state, [fact_of(plan, state, name, how, cause, **more)], NOW)
 
 
 def items(count: int, *names: str) -> dict[str, Any]:
@@ -285,7 +266,7 @@ def test_ten_thousand_children_run_to_the_end_in_a_small_state() -> None:
     state = end(plan, begun(plan), "source", **items(10_000))
     largest = 0
     while not state.final:
-        facts = [_fact(plan, state, name, DONE, None) for name in state.out()]
+        facts = [fact_of(plan, state, name, DONE, None) for name in state.out()]
         state = advance(plan, state.model_copy(update={"outbox": ()}), facts, NOW)
         largest = max(largest, len(state.encode()))
     assert state.state is RunState.COMPLETED

@@ -15,13 +15,13 @@ The map of this package, from the outside in:
 ``dead.py``             dead letters: what could not be handled, kept whole
 ``projects/``           reading a Mage project: YAML, templates, files of blocks
 ``runtime/``            what runs inside a job
-``events.py``           every event on the wire; ``cloudevents.py`` their envelope
+``events/``             every event on the wire; ``cloudevents.py`` their envelope
 ``claims.py``           the records that services share in buckets
 ``subjects.py``         every name on the wire
 ``view.py``             a run as its facts tell it (``folding.py`` folds them, ``story.py`` those of
                         tasks); ``workers.py`` a worker as its beats do
 ``schemas/``            the published schemas, generated from all of these
-``errors.py``           every error that is raised on purpose
+``errors.py``           every error that is raised on purpose; ``clock.py`` the clock of leases
 ``settings.py``         the environment, read once
 ``embedded.py``         a nats-server of one's own; ``local.py`` says where it listens
 ======================

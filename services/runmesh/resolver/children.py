@@ -18,7 +18,7 @@ from runmesh.resolver.state import State, TaskRecord
 from runmesh.resolver.turn import Turn
 from runmesh.subjects import CALLBACK
 
-_MOST_NAMES: Final = 1_000_000
+_MOST_NAMES: Final = 800_000
 """Bytes of what items and children are called: names compress badly, and a state must fit into a message."""
 
 

@@ -74,21 +74,26 @@ def _stop_everything(turn: Turn) -> None:
     if turn.stopping != "all" and any(turn.out(name) and not record.callback for name, record in turn.tasks.items()):
         turn.stopping = "all"
         turn.outbox.append(Debt(kind="stop", at=turn.now, reason=turn.reason))
-    for name in _due(turn):
+    for name in _due(turn)[: _room(turn)]:
         turn.send(name)
 
 
 def _dispatch(turn: Turn) -> None:
     if not turn.admitted:
         return
-    free = turn.plan.max_in_flight - sum(record.state is TaskState.QUEUED for record in turn.tasks.values())
-    for name in _ready(turn)[: max(free, 0)]:
+    free = _room(turn)
+    for name in _ready(turn)[:free]:
         free -= 1
         turn.send(name)
     for block, index in tuple(children.ready(turn, free)) if turn.fans else ():
         fan = turn.fans[block]
         turn.fans[block] = fan.begin(1 << index)
         turn.send(fan.name(block, index, turn.items), index)
+
+
+def _room(turn: Turn) -> int:
+    """Return how many more tasks may be out."""
+    return max(0, turn.plan.max_in_flight - sum(record.state is TaskState.QUEUED for record in turn.tasks.values()))
 
 
 def _ready(turn: Turn) -> Sequence[str]:

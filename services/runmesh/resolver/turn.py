@@ -132,14 +132,13 @@ class Turn:
         del self.tasks[name]
 
     def call_back(self, name: str, record: TaskRecord, status: Literal["failure", "cancelled"], reason: str) -> None:
-        """Dispatch the block's callbacks as a task of their own, where it has such."""
+        """Have the block's callbacks run as a task of their own, where it has such, as soon as there is room for it."""
         if status not in self.plan.task(name).callbacks or record.callback:
             return
-        callback = f"{CALLBACK}{name}"
-        self.tasks[callback] = TaskRecord(
-            state=TaskState.QUEUED, index=record.index, callback=status, reason=short(reason)
+        waiting = {"state": TaskState.RETRYING, "due_at": self.now}
+        self.tasks[f"{CALLBACK}{name}"] = TaskRecord(
+            **waiting, index=record.index, callback=status, reason=short(reason)
         )
-        self.send(callback)
 
     def owe_task(self, name: str, record: TaskRecord, state: TaskState, **details: Any) -> None:
         """Owe a fact about a task; `details` are more fields of the debt."""

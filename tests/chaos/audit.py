@@ -11,7 +11,8 @@ from runmesh.claims import Claim, ClaimPhase
 from runmesh.cloudevents import decode
 from runmesh.events import FINAL_RUN_STATES, RunFact, TaskFact
 from tests.chaos.legal import Fact, problems
-from tests.chaos.mesh import REMOTE, ChaosMesh
+from tests.chaos.mesh import ChaosMesh
+from tests.chaos.service import REMOTE
 from tests.eventually import eventually
 
 KINDS = ("local_python", REMOTE)
@@ -123,4 +124,4 @@ async def leftovers(mesh: ChaosMesh) -> list[str]:
 
 def _fact(message: Message) -> Fact:
     kind = RunFact if message.subject.startswith("mesh.run.") else TaskFact
-    return decode(kind, message.headers, message.data)  # type: ignore[type-var,return-value]
+    return decode(kind, message.headers, message.data)  # type: ignore[return-value]

@@ -12,12 +12,18 @@ from runmesh.events import FINAL_RUN_STATES, FINAL_TASK_STATES, RunFact, RunStat
 
 Fact = RunFact | TaskFact
 
-_RUN_ORDER: Final = {RunState.ACCEPTED: 0, RunState.RUNNING: 1, RunState.FAILING: 2, RunState.CANCELLING: 2} | dict.fromkeys(
-    FINAL_RUN_STATES, 3
-)
-_TASK_ORDER: Final = {TaskState.QUEUED: 0, TaskState.SUBMITTED: 1, TaskState.RUNNING: 2, TaskState.RETRYING: 4} | dict.fromkeys(
-    FINAL_TASK_STATES, 3
-)
+_RUN_ORDER: Final = {
+    RunState.ACCEPTED: 0,
+    RunState.RUNNING: 1,
+    RunState.FAILING: 2,
+    RunState.CANCELLING: 2,
+} | dict.fromkeys(FINAL_RUN_STATES, 3)
+_TASK_ORDER: Final = {
+    TaskState.QUEUED: 0,
+    TaskState.SUBMITTED: 1,
+    TaskState.RUNNING: 2,
+    TaskState.RETRYING: 4,
+} | dict.fromkeys(FINAL_TASK_STATES, 3)
 _ALONE: Final = frozenset({RunState.REJECTED, RunState.CANCELLED})
 """How a run may end that never was accepted."""
 

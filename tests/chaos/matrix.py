@@ -98,10 +98,7 @@ class CrashMatrix:
     @pytest.mark.parametrize("act", [Act.KILL_RESOLVER, Act.KILL_WORKER, Act.KILL_NATS])
     async def test_a_kill_at_any_point_loses_and_doubles_nothing(self, tmp_path: Path, act: Act) -> None:
         cases = [
-            Case(point, act, before)
-            for before in MOMENTS
-            for point in Point
-            if not (before and point in _NEVER_BEFORE)
+            Case(point, act, before) for before in MOMENTS for point in Point if not (before and point in _NEVER_BEFORE)
         ]
         pools = [case.pool for case in cases] if act is Act.KILL_WORKER else _SHARED
         async with self.mesh(tmp_path, pools) as mesh:
@@ -151,7 +148,9 @@ class CrashMatrix:
         runs = [case.run for case in cases]
         found = await audit(mesh, runs, within=20)
         facts = found.facts
-        assert not found.findings, "\n".join([*found.findings, *(_life(facts[run]) for run in found.illegal), mesh.said()])
+        assert not found.findings, "\n".join(
+            [*found.findings, *(_life(facts[run]) for run in found.illegal), mesh.said()]
+        )
         assert {case.run: _last(facts[case.run]) for case in cases} == {case.run: case.end for case in cases}
 
 
@@ -168,5 +167,3 @@ def _told(fact: Fact) -> str:
         return f"RUN {fact.run} {fact.state} {fact.reason or ''}"
     about = f"{fact.block} {fact.attempt}.{fact.resubmission} n{fact.n} e{fact.epoch} {fact.state}"
     return about if fact.state is TaskState.COMPLETED else f"{about} {fact.cause or ''} {(fact.reason or '')[:80]}"
-
-

@@ -65,7 +65,9 @@ class Folder:
     @property
     def note(self) -> str:
         """What a job's script does first: say that it began."""
-        return f'echo "$RUNMESH_RUN $RUNMESH_BLOCK $RUNMESH_ATTEMPT $RUNMESH_KEY $$" >> {shlex.quote(str(self.journal))}'
+        return (
+            f'echo "$RUNMESH_RUN $RUNMESH_BLOCK $RUNMESH_ATTEMPT $RUNMESH_KEY $$" >> {shlex.quote(str(self.journal))}'
+        )
 
     @property
     def journal(self) -> Path:
@@ -204,6 +206,10 @@ class ChaosMesh:
                 (self.folder.path / "pids" / f"{kind}.{pid}").unlink(missing_ok=True)
             self.deaths[kind] += 1
             await asyncio.sleep(_BREATH)
+
+    def kill_server(self, server: Server) -> None:
+        """SIGKILL one server."""
+        kill([int(found.stem.rpartition("_")[2]) for found in server.store.glob("*_*.ports")])
 
     def keep_server(self, server: Server) -> None:
         """Start a server again whenever it dies."""

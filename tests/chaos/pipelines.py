@@ -6,7 +6,8 @@ from random import Random
 from typing import Any, Final
 
 from runmesh.events import RunState
-from tests.chaos.mesh import MARK, REMOTE, Folder
+from tests.chaos.mesh import MARK, Folder
+from tests.chaos.service import REMOTE
 
 _TYPES: Final = ("local_python", REMOTE)
 _FAILING: Final = 0.06
@@ -61,7 +62,11 @@ def _dynamic(name: str, folder: Folder, python: str, random: Random) -> Shape:
             "executor_config": local if kind == "local_python" else {"shared": True},
         }
 
-    blocks = [block("source", [], dynamic=True), block("each", ["source"], reduce_output=True), block("total", ["each"])]
+    blocks = [
+        block("source", [], dynamic=True),
+        block("each", ["source"], reduce_output=True),
+        block("total", ["each"]),
+    ]
     return Shape(name, blocks, RunState.COMPLETED)
 
 

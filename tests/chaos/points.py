@@ -118,7 +118,7 @@ class Rules:
 
     def there(self) -> list[Rule]:
         """Read all that have not come true."""
-        names = set(os.listdir(self._rules)) - set(os.listdir(self.hits))
+        names = {path.name for path in self._rules.iterdir()} - {path.name for path in self.hits.iterdir()}
         found = [json.loads((self._rules / name).read_text()) for name in names]
         return [Rule(**rule | {"point": Point(rule["point"]), "act": Act(rule["act"])}) for rule in found]
 

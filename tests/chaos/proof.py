@@ -36,8 +36,9 @@ from rich.table import Table
 from runmesh import subjects
 from runmesh.events import RunFact, RunState, TaskFact
 from tests.chaos.audit import Audit, audit, ended
-from tests.chaos.mesh import LEASE, REMOTE, ChaosMesh, chaos_mesh, working
+from tests.chaos.mesh import LEASE, ChaosMesh, chaos_mesh, working
 from tests.chaos.pipelines import Shape, shapes
+from tests.chaos.service import REMOTE
 from tests.emulators.platform import Faults, misbehave
 from tests.shop import ask
 
@@ -147,7 +148,9 @@ def _as_wanted(run: str, story: Story, found: Audit) -> bool:
 
 def table(story: Story, found: Audit, wrong: list[str], took: float) -> Table:
     """Show the figures."""
-    tasks = {fact.key for facts in found.facts.values() for fact in facts if isinstance(fact, TaskFact) and fact.attempt}
+    tasks = {
+        fact.key for facts in found.facts.values() for fact in facts if isinstance(fact, TaskFact) and fact.attempt
+    }
     taken_over = {
         fact.key for facts in found.facts.values() for fact in facts if isinstance(fact, TaskFact) and fact.epoch
     }

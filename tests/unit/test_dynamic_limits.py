@@ -158,6 +158,11 @@ def test_callbacks_are_told_no_more_of_a_reason_than_an_argument_can_hold() -> N
     assert command(plan, state, "_callback:a", 1, 0).command[-1] == "out of time"
 
 
+def test_a_block_that_is_called_like_a_placeholder_is_a_block() -> None:
+    plan = dynamic_plan({"{block}": ([], {})})
+    assert "{block}" in command(plan, begun(plan), "{block}", 1, 0).command
+
+
 # --- much at once -------------------------------------------------------------------------------------
 
 

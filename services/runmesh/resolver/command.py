@@ -42,8 +42,7 @@ def fill(argv: Sequence[str], *, run: str, key: str, attempt: int, **others: str
     known = {"run": run, "key": key, "attempt": str(attempt), **others}
     before = ("", *argv)
     return tuple(
-        known[_PLACES[flag, argument]] if (flag, argument) in _PLACES else argument
-        for flag, argument in zip(before, argv, strict=False)
+        known.get(_PLACES.get((flag, argument), ""), argument) for flag, argument in zip(before, argv, strict=False)
     )
 
 

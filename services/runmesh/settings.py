@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     cancel_timeout: float = Field(600, gt=0, description="How long a stopped job may take to be gone.")
     grace: float = Field(30, ge=0, description="How long a draining worker lets local jobs end by themselves.")
 
+    log_burst: int = Field(
+        10_000_000, ge=0, description="Bytes of a task's output that are stored however fast they come."
+    )
+    log_rate: int = Field(100_000, ge=1, description="Bytes a second of it that are stored beyond that.")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the services tell.")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON.")
     health_port: int | None = Field(None, ge=0, le=65535, description="Serves /healthz, /readyz and /metrics.")

@@ -95,3 +95,41 @@ def test_output_that_was_removed_may_be_removed_again(output: Output) -> None:
     output.remove()
     assert not output.stdout.exists()
     assert output.tail() == ()
+
+
+async def test_what_is_written_faster_than_it_is_read_is_left_out_but_for_its_end(tmp_path: Path) -> None:
+    content = b"".join(b"line %07d\n" % number for number in range(1, 1_000_001))
+    lines = await read(written(tmp_path, stdout=content))
+    mark, *rest = [line.text for line in lines]
+    assert [rest[0], rest[-1]] == [f"line {1_000_001 - len(rest):07}", "line 1000000"]
+    assert mark == f"… {len(content) - 13 * len(rest):,} bytes left out: written faster than they are read"
+    assert lines[-1].position.stdout == (len(content), len(lines))
+
+
+async def test_the_disk_holds_little_of_what_was_read(tmp_path: Path) -> None:
+    output, ended = written(tmp_path), asyncio.Future[None]()
+    most, seen = 0, 0
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(read_until(output, ended))
+        with output.stdout.open("ab", 0) as file:
+            for _ in range(40):
+                file.write(b"x" * 1023 * 1024 + b"\n" * 1024)
+                await asyncio.sleep(0.02)
+                most = max(most, output.stdout.stat().st_blocks * 512)
+        file_size = output.stdout.stat().st_size
+        ended.set_result(None)
+    seen = reading.result()
+    assert file_size == seen == 40 * 2**20
+    assert most < 20 * 2**20
+    assert output.stdout.stat().st_blocks * 512 < 3 * 2**20
+
+
+async def read_until(output: Output, ended: "asyncio.Future[None]") -> int:
+    """Follow the output to its end; return how many bytes there were."""
+    return [line.position.stdout[0] async for line in output.follow(Position(), ended)][-1]
+
+
+async def test_a_flood_on_one_stream_does_not_hide_the_other(tmp_path: Path) -> None:
+    output = written(tmp_path, stdout=b"flood\n" * 150_000, stderr=b"the error\n")
+    streams = [line.stream for line in await read(output)]
+    assert streams.index("stderr") < 60_000

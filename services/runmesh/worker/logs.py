@@ -3,6 +3,8 @@
 Lines wait up to 100 ms for company. Batches are sent without waiting for each confirmation, but only so
 many may be unconfirmed. Each message carries, in a header, the position behind it, so that the worker
 that adopts a job goes on where the last stored batch ends.
+
+A job that writes more than its allowance has some of it left out (`allowance.py`), with a line that says how much.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from runmesh.bus import Stored
 from runmesh.errors import BusError
 from runmesh.events import LogLines
 from runmesh.executor import LogLine, Position, StreamsLogs
+from runmesh.worker.allowance import FRAME, Allowance, Gap
 from runmesh.worker.jobs import Job, utc
 from runmesh.worker.station import Station
 
@@ -30,6 +33,7 @@ MOST_LINES: Final = 500
 MOST_UNCONFIRMED: Final = 64
 END: Final = 2.0
 """Seconds that a terminal fact waits for the last lines."""
+_TASK_ENDED: Final = "the task has ended"
 
 Stream = Literal["stdout", "stderr"]
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -55,7 +59,7 @@ class Logs:
             return
         _, late = await asyncio.wait([job.follower], timeout=END)
         for follower in late:
-            follower.cancel()
+            follower.cancel(_TASK_ENDED)
             log.warning("log cut short", key=job.event.key)
 
     async def _carry(self, job: Job, source: StreamsLogs) -> None:
@@ -64,8 +68,12 @@ class Logs:
             try:
                 async for line in source.logs(job.handle, since=batches.posted):
                     await batches.take(line)
+            except asyncio.CancelledError as cancelled:
+                if _TASK_ENDED in cancelled.args:
+                    batches.cut()
+                raise
             finally:
-                batches.flush()
+                batches.finish()
             await batches.confirmed()
         except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the task goes on
             log.warning("log not carried", key=job.event.key, error=repr(error))
@@ -88,6 +96,8 @@ class Batches:
         self._station = station
         self._job = job
         self.posted = posted
+        self._allowance = Allowance(station.settings.log_burst, station.settings.log_rate)
+        self._gaps: dict[Stream, Gap] = {"stdout": Gap(), "stderr": Gap()}
         self._lines: dict[Stream, list[LogLine]] = {"stdout": [], "stderr": []}
         self._size = 0
         self._count = 0
@@ -95,16 +105,41 @@ class Batches:
         self._timer: asyncio.TimerHandle | None = None
 
     async def take(self, line: LogLine) -> None:
-        """Add a line; send when there is enough."""
-        self._lines[line.stream].append(line)
-        self._size += len(line.text)
-        self._count += 1
+        """Add a line, or leave it out; send when there is enough."""
+        gap = self._gaps[line.stream]
+        if not self._allowance.take(len(line.text) + FRAME):
+            gap.add(line)
+            return
+        for each in (*gap.close(), line):
+            self._add(each)
         if self._size >= MOST_BYTES or self._count >= MOST_LINES:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(COMPANY, self.flush)
         while len(self._unconfirmed) > MOST_UNCONFIRMED:
             await asyncio.wait([self._unconfirmed.popleft()])
+
+    def finish(self) -> None:
+        """Send all that is left, and the end of what was left out."""
+        for gap in self._gaps.values():
+            for line in gap.close(at_end=True):
+                self._add(line)
+        self.flush()
+
+    def cut(self) -> None:
+        """Say that the rest of the output was not read in time."""
+        self.finish()
+        number = self.posted.stdout[1] + 1
+        self._add(LogLine("stdout", number, f"… the rest left out: {_TASK_ENDED}", self.posted))
+
+    def _add(self, line: LogLine) -> None:
+        lines = self._lines[line.stream]
+        if lines and lines[-1].number + 1 != line.number:
+            self._post(line.stream, lines)
+            lines.clear()
+        lines.append(line)
+        self._size += len(line.text)
+        self._count += 1
 
     def flush(self) -> None:
         """Send what has gathered."""

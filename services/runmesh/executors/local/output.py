@@ -1,8 +1,11 @@
 """A job's output: two files that the job appends to, so that it never waits for a reader.
 
 They are followed by reading on from where the last read ended, every 50 ms while the job runs and to the end once
-it has ended. A line longer than 64 KB comes in parts. Bytes that are no UTF-8 become U+FFFD. The disk holds all
-the output until the task is removed: nothing is ever cut from it.
+it has ended. A line longer than 64 KB comes in parts. Bytes that are no UTF-8 become U+FFFD.
+
+However much a job writes, little of it is on the disk: what was read is given back to the file system (a hole in the
+file, which Linux can make), and of what is written faster than it is read only the end is read, with a line before it
+that says how much is missing.
 """
 
 import asyncio
@@ -14,9 +17,14 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from runmesh.executor import LogLine, Position
+from runmesh.executors.local.files import punch
 
 LONGEST_LINE: Final = 64 * 1024
 _CHUNK: Final = 256 * 1024
+MOST_UNREAD: Final = 8 * 2**20
+"""Bytes by which the reader may be behind before it leaves some out."""
+_GIVEN_BACK: Final = 2**20
+"""Bytes that were read, and are given back together."""
 _PAUSE: Final = 0.05
 _TAIL_LINES: Final = 20
 _TAIL_COLUMNS: Final = 2000
@@ -43,18 +51,18 @@ class Output:
 
     async def follow(self, since: Position, ended: asyncio.Future[None]) -> AsyncIterator[LogLine]:
         """Yield the lines behind a position until the job has ended and all is read."""
-        with self.stdout.open("rb", 0) as stdout, self.stderr.open("rb", 0) as stderr:
+        # Writable, since only then parts can be given back.
+        with self.stdout.open("rb+", 0) as stdout, self.stderr.open("rb+", 0) as stderr:
             streams = Stream("stdout", stdout, *since.stdout), Stream("stderr", stderr, *since.stderr)
             while True:
-                last = ended.done()
+                last, idle = ended.done(), True
                 for stream in streams:
-                    while pieces := stream.read(last=last):
-                        for line in _numbered(pieces, stream, streams):
-                            yield line
-                        await asyncio.sleep(0)
-                if last:
+                    for text in stream.read(last=last):
+                        idle = False
+                        yield LogLine(stream.name, stream.number, text, Position(*(each.reached for each in streams)))
+                if last and idle:
                     return
-                await asyncio.wait([ended], timeout=_PAUSE)
+                await (asyncio.wait([ended], timeout=_PAUSE) if idle else asyncio.sleep(0))
 
 
 class Stream:
@@ -64,10 +72,26 @@ class Stream:
         self.name, self.offset, self.number = name, offset, number
         self._file = file
         self._unread = b""
+        self._given_back = 0
         file.seek(offset)
 
-    def read(self, *, last: bool) -> list[bytes]:
-        """Return the next lines with their ends; nothing if there are none yet. `last`: no more will be written."""
+    @property
+    def reached(self) -> tuple[int, int]:
+        """How far it was read, in bytes and in lines."""
+        return self.offset, self.number
+
+    def read(self, *, last: bool) -> Iterator[str]:
+        """Yield the next lines; nothing if there are none yet. `last`: no more will be written."""
+        if left_out := self._skip():
+            self.number += 1
+            yield f"… {left_out:,} bytes left out: written faster than they are read"
+        for piece in self._pieces(last=last):
+            self.offset += len(piece)
+            self.number += 1
+            yield piece.removesuffix(b"\n").decode(errors="replace")
+        self._give_back()
+
+    def _pieces(self, *, last: bool) -> list[bytes]:
         chunk = self._file.read(_CHUNK)
         *lines, rest = (self._unread + chunk).split(b"\n")
         pieces = [piece for line in lines for piece in _parts(line, b"\n")]
@@ -76,6 +100,24 @@ class Stream:
             parts.append(self._unread)
             self._unread = b""
         return pieces + parts
+
+    def _skip(self) -> int:
+        """Go on near the end if too much is unread; return how many bytes are left out."""
+        size = os.fstat(self._file.fileno()).st_size
+        if size - self.offset <= MOST_UNREAD:
+            return 0
+        before, self.offset, self._unread = self.offset, size - _TAIL_BYTES, b""
+        self._file.seek(self.offset)
+        self.offset += self._file.read(_TAIL_BYTES).find(b"\n") + 1  # the next whole line, if there is one
+        self._file.seek(self.offset)
+        return self.offset - before
+
+    def _give_back(self) -> None:
+        """Free the disk of what was read, but for the tail that a failure quotes."""
+        unneeded = self.offset - _TAIL_BYTES
+        if unneeded - self._given_back >= _GIVEN_BACK:
+            punch(self._file.fileno(), self._given_back, unneeded - self._given_back)
+            self._given_back = unneeded
 
 
 def _parts(line: bytes, end: bytes = b"") -> list[bytes]:
@@ -86,16 +128,6 @@ def _parts(line: bytes, end: bytes = b"") -> list[bytes]:
         parts.append(line[:cut])
         line = line[cut:]
     return [*parts, line + end]
-
-
-def _numbered(pieces: list[bytes], stream: Stream, streams: tuple[Stream, Stream]) -> Iterator[LogLine]:
-    stdout, stderr = streams
-    for piece in pieces:
-        stream.offset += len(piece)
-        stream.number += 1
-        text = piece.removesuffix(b"\n").decode(errors="replace")
-        position = Position((stdout.offset, stdout.number), (stderr.offset, stderr.number))
-        yield LogLine(stream.name, stream.number, text, position)
 
 
 def _last_lines(path: Path, count: int) -> tuple[str, ...]:

@@ -209,7 +209,7 @@ class ChaosMesh:
 
     def kill_server(self, server: Server) -> None:
         """SIGKILL one server."""
-        kill([int(found.stem.rpartition("_")[2]) for found in server.store.glob("*_*.ports")])
+        kill([pid for pid in self.pids("nats") if list(server.store.glob(f"*_{pid}.ports"))])
 
     def keep_server(self, server: Server) -> None:
         """Start a server again whenever it dies."""

@@ -177,7 +177,15 @@ class Points:
 
 def pids(directory: Path, kind: str) -> list[int]:
     """Return the processes of a kind that run in a mesh: resolver, worker or nats."""
-    return [int(path.suffix[1:]) for path in (directory / "pids").glob(f"{kind}.*")]
+    noted = [int(path.suffix[1:]) for path in (directory / "pids").glob(f"{kind}.*")]
+    return [pid for pid in noted if _is_of(directory, pid)]
+
+
+def _is_of(directory: Path, pid: int) -> bool:
+    """Say whether a process is one of the mesh: its number may have been given to another since it was noted."""
+    with suppress(OSError):
+        return str(directory).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def kill(processes: Collection[int]) -> None:

@@ -81,8 +81,8 @@ class Job:
         return {"phase": phase, "code": code if code >= 0 else 128 - code, "cancelled": self.cancelled, "tail": tail}
 
     def signal(self, number: int) -> None:
-        """Signal all its processes."""
-        with suppress(ProcessLookupError):
+        """Signal all its processes, while the number of their group is surely theirs."""
+        if self.running:
             os.killpg(self.process.pid, number)
 
 

@@ -114,3 +114,11 @@ def test_a_callback_whose_worker_was_lost_is_tried_again_even_while_the_run_ends
     due = state.tasks["_callback:load"].due_at
     assert due is not None
     assert states(advance(plan, state, [], due))["_callback:load"] == "queued"
+
+
+def test_a_callback_that_nobody_is_there_to_run_is_given_up() -> None:
+    plan = with_callbacks(plan_of({"load": []}), "failure")
+    state = begun(plan)
+    state = advance(plan, state, [fact_of(plan, state, "load", FAILED, Cause.TIMEOUT)], NOW)
+    state = advance(plan, state, [fact_of(plan, state, "_callback:load", FAILED, Cause.CAPACITY)], NOW)
+    assert state.state is RunState.FAILED

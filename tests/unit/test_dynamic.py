@@ -14,9 +14,9 @@ from runmesh.projects.model import Block, Pipeline
 from runmesh.resolver.advance import advance
 from runmesh.resolver.fan import Fan, members, spread
 from runmesh.resolver.happened import Cancel
-from runmesh.resolver.owed import command
+from runmesh.resolver.owed import command, run_fact
 from runmesh.resolver.plan import Plan, carry
-from runmesh.resolver.state import State
+from runmesh.resolver.state import Debt, State
 from tests.unit.plans import NOW, begun, fact_of, plan_of
 
 DONE, FAILED = TaskState.COMPLETED, TaskState.FAILED
@@ -348,6 +348,19 @@ def test_every_run_with_children_ends_once_and_forgets_nobody(graph: Graph, data
     assert all(record.final for record in state.tasks.values())
     assert all(fan.over for fan in state.fans.values())
     assert set(graph) <= set(state.tasks)
+
+
+def test_a_block_whose_children_run_is_running() -> None:
+    plan = dynamic_plan(FLAT, request={"allow_blocks_to_fail": True})
+    state = end(plan, begun(plan), "source", **items(2))
+    fact = run_fact(plan, state, Debt(kind="run", run_state=RunState.RUNNING, at=NOW))
+    assert fact.blocks
+    assert {name: str(block.state) for name, block in fact.blocks.items()} == {
+        "source": "completed",
+        "each": "running",
+        "after": "pending",
+        "join": "pending",
+    }
 
 
 def test_a_fan_counts_what_has_not_ended() -> None:

@@ -25,6 +25,8 @@ def another_try(plan: Plan, record: TaskRecord, fact: TaskFact) -> tuple[float, 
     if cause in (Cause.USER, Cause.TIMEOUT) and record.attempt <= task.retries.retries:
         return task.retries.wait(record.attempt), record.model_copy(update={"attempt": record.attempt + 1})
     rerun = cause in INFRASTRUCTURE or (cause is Cause.UNVERIFIED and task.rerun_when_unverified)
+    if record.callback and cause is Cause.CAPACITY:
+        return None  # nobody is there to run it, and the run's end waits for it
     if rerun and record.spent < plan.infrastructure_retries:
         delay = min(_FIRST_DELAY * 2**record.spent, _LONGEST_DELAY) * _jitter(fact.key)
         return delay, record.model_copy(update={"resubmission": record.resubmission + 1, "spent": record.spent + 1})

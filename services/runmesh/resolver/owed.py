@@ -152,7 +152,7 @@ def run_fact(plan: Plan | None, state: State, debt: Debt) -> RunFact:
 def _blocks(plan: Plan, state: State, *, with_graph: bool) -> dict[str, BlockStatus]:
     return {
         block: BlockStatus(
-            state=record.state if (record := state.tasks.get(block)) else "pending",
+            state=record.state if (record := state.tasks.get(block)) else _before_its_end(state, block),
             attempts=record.attempt if record else 0,
             executor_type=task.executor_type if with_graph else None,
             upstream=task.upstream if with_graph else None,
@@ -160,6 +160,10 @@ def _blocks(plan: Plan, state: State, *, with_graph: bool) -> dict[str, BlockSta
         )
         for block, task in plan.tasks.items()
     }
+
+
+def _before_its_end(state: State, block: str) -> TaskState | Literal["pending"]:
+    return TaskState.RUNNING if block in state.fans and state.fans[block].begun else "pending"
 
 
 def _graph_size(plan: Plan) -> int:

@@ -1,4 +1,4 @@
-"""All benches, one after another: `python -m tests.bench`, or `make bench`. Takes about four minutes on two cores.
+"""All benches, one after another: `python -m tests.bench`, or `make bench`. Takes some ten minutes on two cores.
 
 Each runs alone as well (`python -m tests.bench.bench_resolver`), and takes its sizes from the environment:
 
@@ -11,6 +11,10 @@ bench_resolver    BENCH_SINGLES (1000)    requests whose latency is measured, on
 bench_runs        BENCH_RUN_BLOCKS (5000) blocks of all runs of one measurement together
 bench_local       BENCH_LOCAL_RUNS (40)   runs of three local blocks each
 bench_start       BENCH_STARTS (40)       starts of the runtime
+bench_flood       BENCH_FLOOD (100000)    requests of a flood
+..                BENCH_FLOOD_LIMITED     requests of a flood of a pipeline that limits its runs (5000)
+bench_open        BENCH_OPEN (10000)      runs that run, and as many that wait
+bench_logs        BENCH_LOG_MB (100)      megabytes that one block prints, BENCH_LOG_RUNS (5) times
 ================  ======================  =======================================================
 """
 
@@ -20,7 +24,16 @@ from importlib import import_module
 
 from rich.console import Console
 
-BENCHES = ("bench_bus", "bench_resolver", "bench_runs", "bench_local", "bench_start")
+BENCHES = (
+    "bench_bus",
+    "bench_resolver",
+    "bench_runs",
+    "bench_local",
+    "bench_start",
+    "bench_logs",
+    "bench_flood",
+    "bench_open",
+)
 
 
 def main() -> None:

@@ -203,6 +203,23 @@ async def test_a_request_that_is_wrong_is_rejected_with_all_that_is_wrong(
         await ends(bus, "good", "completed")
 
 
+async def test_a_retry_of_a_run_that_runs_or_completed_is_rejected_and_disturbs_nothing(
+    bus: Bus, projects: Path
+) -> None:
+    async with resolving(bus, settings_for(projects)):
+        await ask(bus, "run", {"id": "r1", "pipeline": "one"})
+        await ends(bus, "r1", "running")
+        await ask(bus, "retry", {"run": "r1", "id": "early"})
+        await ends(bus, "early", "rejected")
+        async with answering(bus) as taken:
+            await ends(bus, "r1", "completed")
+            await ask(bus, "retry", {"run": "r1", "id": "late"})
+            await ends(bus, "late", "rejected")
+            await ask(bus, "retry", {"run": "r1", "id": "again", "blocks": ["only"]})
+            await ends(bus, "again", "completed")
+        assert [command.run for command in taken] == ["r1", "again"]
+
+
 @pytest.mark.parametrize("body", [b"nonsense", b"[1]", b"\xff\x00", b"", b'{"pipeline":', b"[" * 100_000])
 async def test_what_is_no_request_is_a_dead_letter(bus: Bus, projects: Path, body: bytes) -> None:
     async with resolving(bus, settings_for(projects)), answering(bus):

@@ -238,6 +238,9 @@ class Intake:
             raise Invalid(Problem("run", f"run {request.run!r} has not ended", "cancel it, or wait"))
         if known.plan is None:
             raise Invalid(Problem("run", f"run {request.run!r} never began", "submit a new run"))
+        if known.state.state is RunState.COMPLETED and not request.blocks:
+            message = f"run {request.run!r} completed: nothing in it is to be run again"
+            raise Invalid(Problem("run", message, "name the blocks to run again, or submit a new run"))
         unknown = [block for block in request.blocks or () if block not in known.plan.tasks]
         if unknown:
             raise Invalid(*(Problem("blocks", f"run {request.run!r} has no block {block!r}") for block in unknown))

@@ -165,6 +165,7 @@ class ChaosMesh:
         """How often a process of a kind ended, in whichever way."""
         self._nursery = services
         self._keepers: list[asyncio.Task[None]] = []
+        self._drained: set[int] = set()
 
     def keep(self, kind: str, *arguments: str, **environment: str) -> None:
         """Run a service, again and again."""
@@ -179,8 +180,9 @@ class ChaosMesh:
         kill(self.pids(kind))
 
     def drain(self, kind: str) -> None:
-        """SIGTERM all services of a kind."""
-        for pid in self.pids(kind):
+        """SIGTERM all services of a kind, each once: a second one means that it shall not take its time."""
+        for pid in set(self.pids(kind)) - self._drained:
+            self._drained.add(pid)
             os.kill(pid, signal.SIGTERM)
 
     async def platform(self, do: str, **request: Any) -> dict[str, Any]:

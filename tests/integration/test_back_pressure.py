@@ -13,11 +13,13 @@ from ulid import ULID
 from runmesh import subjects
 from runmesh.bus import Bus, provision
 from runmesh.client import Mesh
-from runmesh.errors import StreamFull
+from runmesh.errors import Invalid, StreamFull
 from runmesh.service import Answers
+from runmesh.worker.jobs import Job, Jobs
 from tests.conftest import ACK_WAIT, Address
 from tests.eventually import eventually
 from tests.integration.test_cli_runs import Command, runmesh
+from tests.integration.worker_mesh import mesh_on
 from tests.shop import answering, ask, resolving, settings_for, states, write_pipeline, write_project
 
 __all__ = ["runmesh"]
@@ -142,3 +144,17 @@ async def test_a_flood_of_a_limited_pipeline_is_no_queue_for_others(bus: Bus, pr
 
         await eventually(dispatched)
         assert (await bus.stream_info(subjects.execute_stream("local_python"))).messages == 2
+
+
+async def test_a_worker_counts_the_bytes_that_it_holds(bus: Bus, nats_address: Address) -> None:
+    jobs = Jobs()
+    async with bus.consume(subjects.execute_stream("k8s"), subjects.execute_consumer("default"), slots=2) as pump:
+        async with mesh_on(bus, nats_address) as workers:
+            events = [await workers.order(block, config={"image": "x" * 1000}) for block in ("load", "report")]
+        held = [Job(await anext(pump), event, Invalid()) for event in events]
+        for job in held:
+            jobs.add(job)
+        assert jobs.bytes == sum(len(event.to_json()) for event in events)
+        for job in (*held, *held):
+            jobs.drop(job)
+        assert jobs.bytes == 0

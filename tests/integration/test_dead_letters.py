@@ -23,7 +23,7 @@ from runmesh.resolver.presence import Presence
 from runmesh.resolver.timers import Timers
 from tests.conftest import Address
 from tests.eventually import eventually
-from tests.executors.scripted import Config, Platform
+from tests.executors.scripted import Config, Platform, ScriptedExecutor
 from tests.facts import publish, whole_run
 from tests.integration.test_cli_runs import Command, runmesh
 from tests.integration.worker_mesh import RUN, TYPE, Mesh, mesh_on
@@ -116,6 +116,34 @@ async def test_letters_are_told_apart_for_a_day(bus: Bus) -> None:
     assert config["duplicate_window"] == 86_400 * 10**9
 
 
+class Faulty(ScriptedExecutor):
+    """Breaks the worker itself, at the moment when a task has its job."""
+
+    broken = False
+
+    @property
+    def adoptable(self) -> bool:  # type: ignore[override]
+        """Whether jobs outlive their worker, where that is known."""
+        if self.broken:
+            raise ZeroDivisionError
+        return True
+
+
+async def test_a_command_that_breaks_its_worker_is_kept_and_tried_on_since_it_may_run(workers: Mesh) -> None:
+    platform = Platform()
+    process = await workers.start(platform, Faulty)
+    assert isinstance(process.executor, Faulty)
+    process.executor.broken = True
+    event = await workers.order("load")
+    (letter,) = await eventually(workers.dead)
+    assert (letter["reason"], letter["error"], letter["deliveries"]) == ("poison", "ZeroDivisionError()", 5)
+    assert await workers.states(event) == ["submitted"]
+    process.executor.broken = False
+    assert (await workers.ended(event)).state == "completed"
+    assert platform.started[event.key] == 1
+    assert len(await workers.dead()) == 1
+
+
 class ThirdParty(Config):
     """Somebody else's configuration, with a fault in it."""
 
@@ -190,14 +218,10 @@ async def taking(bus: Bus, planner: Planner) -> AsyncIterator[None]:
         task.cancel()
 
 
-@pytest.mark.parametrize("structured", [False, True])
-async def test_a_poisoned_request_runs_once_its_cause_is_gone(
-    bus: Bus, projects: Path, runmesh: Command, *, structured: bool
-) -> None:
+async def test_a_poisoned_request_runs_once_its_cause_is_gone(bus: Bus, projects: Path, runmesh: Command) -> None:
     health = Health()
-    event = {"specversion": "1.0", "id": "e", "source": "/x", "type": "orders.placed", "data": REQUEST}
     async with taking(bus, Ailing(bus, projects, health)):
-        await ask(bus, "run", event if structured else REQUEST)
+        await ask(bus, "run", REQUEST)
         await ask(bus, "run", {"pipeline": "one", "id": "good"})
         await ends(bus, "good", "running")
         await ends(bus, "r1", "rejected")

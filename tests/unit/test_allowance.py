@@ -1,10 +1,15 @@
 """What of a job's output is stored, and what stands for the rest."""
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runmesh.bus import Stored
+from runmesh.errors import Unreachable
 from runmesh.executor import LogLine, Position
 from runmesh.worker.allowance import FRAME, Allowance, Gap
+from runmesh.worker.logs import Unconfirmed
 from tests.eventually import eventually
 
 SIZE = 9
@@ -72,3 +77,16 @@ def test_stored_lines_and_marks_are_numbered_one_after_another_or_say_what_is_mi
     assert not taken or numbers[-1] == len(taken)
     missing = sum(int(each.text.split("at least ")[1].split()[0]) - 1 for each in stored if "left out" in each.text)
     assert missing == len(taken) - len(stored)
+
+
+async def test_all_jobs_together_leave_only_so_much_unconfirmed() -> None:
+    unconfirmed, first, second = Unconfirmed(100), asyncio.Future[Stored](), asyncio.Future[Stored]()
+    unconfirmed.add(first, 80)
+    await unconfirmed.room()
+    unconfirmed.add(second, 80)
+    waiting = asyncio.create_task(unconfirmed.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    first.set_exception(Unreachable("refused, or away: both make room"))
+    await waiting
+    assert first.exception()

@@ -6,7 +6,8 @@ its id, for ever. So it gets another id, which is the same one however often the
 
 import zlib
 from base64 import b64decode
-from typing import Annotated, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from pydantic_core import from_json, to_json
@@ -28,7 +29,7 @@ app.add_typer(commands, name="dead")
 
 _PRIVATE_HEADERS: Final = "nats-"
 """The server's own headers: an expectation or an id of the first publish must not decide about another one."""
-_LONGEST_ID: Final = 40
+_LONGEST_ID: Final = 36
 """Characters of a run's id that are kept in the next one's."""
 
 Number = Annotated[int, typer.Argument(help="Its number, as `runmesh dead list` shows it.", show_default=False)]
@@ -138,13 +139,21 @@ def again_of(letter: DeadLetter, number: int) -> Again:
     """Return what a letter's replay publishes."""
     body, headers = body_of(letter), letter.headers
     if letter.reason == "poison" and letter.subject.startswith(("mesh.request.run.", "mesh.request.retry.")):
-        document = from_json(cloudevents.open_envelope(Headers(headers), body).body)
+        document = _document(Headers(headers), body)
         if isinstance(document.get("id"), str):
             run = f"{document['id'][:_LONGEST_ID]}-replay-{number}"
             return Again(to_json({**document, "id": run}), cloudevents.trace_of(Headers(headers)), run)
     return Again(
         body, {name: value for name, value in headers.items() if not name.lower().startswith(_PRIVATE_HEADERS)}
     )
+
+
+def _document(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    try:
+        document = from_json(cloudevents.open_envelope(headers, body).body)
+    except (ValueError, Undecodable):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 async def _check(connected: Mesh, number: int, letter: DeadLetter) -> None:

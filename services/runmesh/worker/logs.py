@@ -1,8 +1,8 @@
 """What jobs print, carried to LOGS in batches, in order, and never at a task's expense.
 
-Lines wait up to 100 ms for company. Batches are sent without waiting for each confirmation, but only so
-many may be unconfirmed. Each message carries, in a header, the position behind it, so that the worker
-that adopts a job goes on where the last stored batch ends.
+Lines wait up to 100 ms for company. Batches are sent without waiting for each confirmation, but only so many may be
+unconfirmed, and of all jobs together only so many bytes. Each message carries, in a header, the position behind it, so
+that the worker that adopts a job goes on where the last stored batch ends.
 
 A job that writes more than its allowance has some of it left out (`allowance.py`), with a line that says how much.
 """
@@ -31,6 +31,8 @@ COMPANY: Final = 0.1
 MOST_BYTES: Final = 64 * 1024
 MOST_LINES: Final = 500
 MOST_UNCONFIRMED: Final = 64
+MOST_UNCONFIRMED_BYTES: Final = 32 * 2**20
+"""Of all jobs of a worker."""
 END: Final = 2.0
 """Seconds that a terminal fact waits for the last lines."""
 _TASK_ENDED: Final = "the task has ended"
@@ -47,6 +49,7 @@ class Logs:
         self._spawn = spawn
         executor = station.platform.executor
         self._source = executor if isinstance(executor, StreamsLogs) else None
+        self._unconfirmed = Unconfirmed(MOST_UNCONFIRMED_BYTES)
 
     def follow(self, job: Job) -> None:
         """Carry a job's lines from now on."""
@@ -64,7 +67,7 @@ class Logs:
 
     async def _carry(self, job: Job, source: StreamsLogs) -> None:
         try:
-            batches = Batches(self._station, job, await self._reached(job))
+            batches = Batches(self._station, job, await self._reached(job), self._unconfirmed)
             try:
                 async for line in source.logs(job.handle, since=batches.posted):
                     await batches.take(line)
@@ -89,10 +92,33 @@ class Logs:
         return Position(tuple(stdout), tuple(stderr))
 
 
+class Unconfirmed:
+    """The bytes that are sent and not confirmed yet."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._bytes = most, 0
+        self._fewer = asyncio.Event()
+
+    def add(self, sent: asyncio.Future[Stored], size: int) -> None:
+        """Count bytes until they are confirmed, or refused."""
+        self._bytes += size
+        sent.add_done_callback(lambda _: self._done(size))
+
+    async def room(self) -> None:
+        """Wait until there is room for more."""
+        while self._bytes > self._most:
+            self._fewer.clear()
+            await self._fewer.wait()
+
+    def _done(self, size: int) -> None:
+        self._bytes -= size
+        self._fewer.set()
+
+
 class Batches:
     """Gathers one job's lines, per stream, and sends them."""
 
-    def __init__(self, station: Station, job: Job, posted: Position) -> None:
+    def __init__(self, station: Station, job: Job, posted: Position, all_unconfirmed: Unconfirmed) -> None:
         self._station = station
         self._job = job
         self.posted = posted
@@ -102,6 +128,7 @@ class Batches:
         self._size = 0
         self._count = 0
         self._unconfirmed: deque[asyncio.Future[Stored]] = deque()
+        self._all_unconfirmed = all_unconfirmed
         self._timer: asyncio.TimerHandle | None = None
 
     async def take(self, line: LogLine) -> None:
@@ -118,6 +145,7 @@ class Batches:
             self._timer = asyncio.get_running_loop().call_later(COMPANY, self.flush)
         while len(self._unconfirmed) > MOST_UNCONFIRMED:
             await asyncio.wait([self._unconfirmed.popleft()])
+        await self._all_unconfirmed.room()
 
     def finish(self) -> None:
         """Send all that is left, and the end of what was left out."""
@@ -172,15 +200,17 @@ class Batches:
         reached: tuple[int, int] = getattr(lines[-1].position, stream)
         self.posted = self.posted._replace(**{stream: reached})
         headers = self._headers(batch)
+        data = batch.to_json()
         sent = self._station.bus.post(
             _subject(self._station, self._job),
-            batch.to_json(),
+            data,
             headers=headers,
             message_id=headers["ce-id"],
             timeout=30.0,
         )
         sent.add_done_callback(_noted)
         self._unconfirmed.append(sent)
+        self._all_unconfirmed.add(sent, len(data))
 
     def _headers(self, batch: LogLines) -> dict[str, str]:
         key = self._job.event.key

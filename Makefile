@@ -48,6 +48,11 @@ bench: $(READY) ## Measure
 model: $(READY) ## Check the claim protocol in larger worlds than the tests do
 	@$(BIN)/python -m tests.model
 
+chaos: $(READY) ## Kill everything at every point, and show that nothing is lost (CHAOS_RUNS, CHAOS_SECONDS, CHAOS_SEED)
+	RUNMESH_CHAOS=long $(BIN)/pytest -n 2 tests/chaos $(ARGS)
+	@$(BIN)/python -m tests.chaos.proof
+	@CHAOS_RUNS=200 CHAOS_SECONDS=40 $(BIN)/python -m tests.chaos.proof control
+
 clean: ## Remove .venv, .mage-venv and every cache
 	rm -rf $(VENV) $(MAGE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find services tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

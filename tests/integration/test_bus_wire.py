@@ -1,6 +1,7 @@
 """The client underneath the bus, where nats-py's own would fall silent."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
@@ -40,6 +41,27 @@ async def echoes(client: Client) -> bool:
         return bool((await subscription.next_msg(timeout=1)).data == b"here")
     except errors.TimeoutError:
         return False
+
+
+@pytest.mark.parametrize("flush", [Client.relieve, Client.flush])
+async def test_whoever_is_cancelled_while_it_flushes_ends(
+    nats_address: Address, flush: Callable[[Client], Awaitable[None]]
+) -> None:
+    client = Client()
+    await connect(client, nats_address)
+
+    async def flushes() -> None:
+        await flush(client)
+        await asyncio.Event().wait()
+
+    for pauses in range(20):  # until it flushes, and until it has
+        task = asyncio.create_task(flushes())
+        for _ in range(pauses):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert task.cancelled()
+    await client.close()
 
 
 async def test_a_flush_that_was_cancelled_does_not_end_the_reading(nats_address: Address) -> None:

@@ -8,8 +8,8 @@ one message would stop everything that reads the stream. Here it is read as far 
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 from nats import errors
 from nats.aio import client
@@ -20,6 +20,8 @@ from nats.protocol import parser
 # Any white space ends a subject for nats-py; for the server, which wrote the line, only a space does.
 parser.MSG_RE = re.compile(rb"\AMSG ([^ \r\n]+) ([^ \r\n]+) (([^ \r\n]+) )?(\d+)\r\n")
 parser.HMSG_RE = re.compile(rb"\AHMSG ([^ \r\n]+) ([^ \r\n]+) (([^ \r\n]+) )?(\d+) (\d+)\r\n")
+
+T = TypeVar("T")
 
 _MOST_PENDING: Final = 1_000_000
 """Bytes not yet handed to the socket."""
@@ -83,6 +85,13 @@ class Client(client.Client):
         self._listeners.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
 
+    async def flush(self, timeout: int = 10) -> None:  # noqa: ASYNC109 - nats-py's signature
+        """Send what is buffered, and wait until the server has it."""
+        await _heeding(super().flush(timeout))
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:  # noqa: FBT001, FBT002 - likewise
+        return await _heeding(super()._flush_pending(force_flush))
+
     async def _read_loop(self) -> None:
         await super()._read_loop()
         if self.is_connected:  # it gave up over an error that it only logged
@@ -107,6 +116,16 @@ class Client(client.Client):
             reply = reply.decode(errors="replace").encode()
         message: Msg = super()._build_message(sid, subject, reply, data, headers)
         return message
+
+
+async def _heeding(flushing: Coroutine[Any, Any, T]) -> T:
+    """Flush, and raise a cancellation that came meanwhile: nats-py swallows it, and its task would never end."""
+    task = asyncio.current_task()
+    asked = task.cancelling() if task else 0
+    result = await flushing
+    if task and task.cancelling() > asked:
+        raise asyncio.CancelledError
+    return result
 
 
 def _header_block(headers: Mapping[str, str]) -> bytes:

@@ -110,7 +110,11 @@ class CrashMatrix:
         runs: list[Case] = []
         for again in range(_TRIES):
             runs.append(replace(case, again=again))
-            await self.live(mesh, runs[-1])
+            try:
+                await self.live(mesh, runs[-1])
+            except AssertionError as error:
+                told = _life((await facts_of(mesh))[runs[-1].run])
+                raise AssertionError(f"{runs[-1].run}: {error}\n{told}\n{mesh.said()}") from error
             if mesh.rules.hit(runs[-1].run) is not None:
                 return runs
         raise AssertionError(f"{case.name}: the point was never reached")
@@ -128,9 +132,7 @@ class CrashMatrix:
         if case.point is Point.DURING_DRAIN:
             # Whoever drains may die before it comes to this run: then the next one is asked to.
             await eventually(lambda: self.drained(mesh, case), within=WITHIN, every=2.0)
-        if await ended(mesh, [case.run], within=WITHIN):
-            facts = (await facts_of(mesh))[case.run]
-            raise AssertionError(f"{case.run} has not ended: {_life(facts)}\n{mesh.said()}")
+        assert not await ended(mesh, [case.run], within=WITHIN), "it has not ended"
 
     async def submitted(self, mesh: ChaosMesh, run: str) -> None:
         """Wait until a run's task has a job."""

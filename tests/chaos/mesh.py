@@ -276,7 +276,7 @@ def environment_of(folder: Folder, servers: Sequence[Server], settings: Mapping[
         "RUNMESH_ACK_WAIT": str(LEASE),
         "RUNMESH_SWEEP_INTERVAL": "0.5",
         "RUNMESH_INFRASTRUCTURE_RETRIES": "100",
-        "RUNMESH_LOG_LEVEL": "warning",
+        "RUNMESH_LOG_LEVEL": "info",
         "RUNMESH_GRACE": "0.5",
         SOCKET: str(folder.socket),
         **{f"RUNMESH_{name.upper()}": str(value) for name, value in settings.items()},

@@ -147,9 +147,9 @@ async def test_a_run_survives_the_death_of_the_server_in_its_middle(tmp_path: Pa
         assert following.returncode == 0, err.decode()
         told = "".join(seen) + out.decode()
         assert told.count("completed        run ") == 1
-        code, told, err = await runmesh(tmp_path, "show", "r1", "--json")
-        assert code == 0, err
-        shown = json.loads(told)
+        code, answer, error = await runmesh(tmp_path, "show", "r1", "--json")
+        assert code == 0, error
+        shown = json.loads(answer)
     assert (shown["state"], shown["counts"]) == ("completed", {"completed": 30})
 
 

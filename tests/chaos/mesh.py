@@ -183,7 +183,8 @@ class ChaosMesh:
         """SIGTERM all services of a kind, each once: a second one means that it shall not take its time."""
         for pid in set(self.pids(kind)) - self._drained:
             self._drained.add(pid)
-            os.kill(pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     async def platform(self, do: str, **request: Any) -> dict[str, Any]:
         """Ask the platform."""

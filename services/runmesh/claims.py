@@ -55,7 +55,7 @@ class Stopping(Record):
 
 
 class Claim(Record):
-    """The record. `n` is the number of the last fact told, `fact` the terminal one, whole."""
+    """The record. `n` is the number of the last fact that may have been told, `fact` the terminal one, whole."""
 
     owner: str
     epoch: int = 0
@@ -75,12 +75,16 @@ class Claim(Record):
         return self.handle is not None or self.submitting_at is not None
 
     def taken_over(self, owner: str) -> Self:
-        """Give the task to another owner, as far as it is."""
+        """Give the task to another owner, as far as it is.
+
+        A number is left out: a fact goes out together with the swap it follows from, so the owner before may have told
+        one whose swap was lost.
+        """
         if self.handle is not None:
             phase = ClaimPhase.SUBMITTED
         else:
             phase = ClaimPhase.SUBMITTING if self.submitting_at else ClaimPhase.CLAIMED
-        return self._with(owner=owner, epoch=self.epoch + 1, phase=phase)
+        return self._with(owner=owner, epoch=self.epoch + 1, phase=phase, n=self.n + 1)
 
     def submitting(self, now: datetime) -> Self:
         """Say that from now on there may be a job."""

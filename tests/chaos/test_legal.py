@@ -78,6 +78,13 @@ def test_what_breaks_a_life_is_named(facts: list[Fact], problem: str) -> None:
     assert any(found.startswith(problem) for found in problems(facts)), problems(facts)
 
 
+def test_the_next_owner_may_tell_again_how_far_a_task_is() -> None:
+    whole = whole_run()
+    again = task_fact("report", "running", 1.7, n=3, epoch=1)
+    end = task_fact("report", "completed", 2.0, n=4, epoch=1)
+    assert problems([*whole[:-2], again, end, whole[-1]]) == []
+
+
 def test_an_older_owner_that_speaks_is_seen() -> None:
     whole = [
         fact.model_copy(update={"epoch": 1}) if isinstance(fact, TaskFact) and fact.state == "running" else fact

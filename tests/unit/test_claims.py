@@ -58,6 +58,12 @@ def test_a_take_over_goes_on_in_the_phase_that_was_reached() -> None:
             assert taken.handle == claim.handle
 
 
+def test_the_next_owner_numbers_no_fact_as_one_whose_swap_was_lost() -> None:
+    claim = FRESH.submitting(NOW).submitted(Handle("h"), NOW)
+    told = claim.running(NOW)
+    assert claim.taken_over("b").running(NOW).n > told.n
+
+
 def test_the_first_cause_of_a_stop_stays() -> None:
     stopped = FRESH.stop(Stopping(cause=Cause.TIMEOUT, at=NOW)).stop(Stopping(cause=Cause.CANCELLED, at=NOW))
     assert stopped.stopping
@@ -75,7 +81,7 @@ def test_facts_are_counted_up_and_nothing_of_a_job_is_forgotten(steps: list[str]
     claim = FRESH
     for step in steps:
         before, claim = claim, STEPS[step](claim)
-        assert claim.n == before.n + (step in ("submitted", "running"))
+        assert claim.n == before.n + (step in ("submitted", "running", "taken_over"))
         assert claim.epoch == before.epoch + (step == "taken_over")
         assert claim.handle or not before.handle
         assert claim.stopping or not before.stopping

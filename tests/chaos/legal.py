@@ -24,15 +24,35 @@ _TASK_ORDER: Final = {
     TaskState.RUNNING: 2,
     TaskState.RETRYING: 4,
 } | dict.fromkeys(FINAL_TASK_STATES, 3)
+_ON_THE_WAY: Final = frozenset({TaskState.SUBMITTED, TaskState.RUNNING})
 _ALONE: Final = frozenset({RunState.REJECTED, RunState.CANCELLED})
 """How a run may end that never was accepted."""
 
 
 def problems(facts: Sequence[Fact]) -> list[str]:
     """Return what is wrong with a run's facts; nothing, if the run has ended and all was as it should be."""
-    of_run = [fact for fact in facts if isinstance(fact, RunFact)]
-    of_tasks = [fact for fact in facts if isinstance(fact, TaskFact) and not fact.late and not _remarks(fact)]
-    return [*_run(of_run), *_tasks(of_tasks), *_after_the_end(facts)]
+    stale = set(map(id, stale_words(facts)))
+    told = [fact for fact in facts if id(fact) not in stale]
+    of_run = [fact for fact in told if isinstance(fact, RunFact)]
+    of_tasks = [fact for fact in told if isinstance(fact, TaskFact) and not fact.late and not _remarks(fact)]
+    return [*_run(of_run), *_tasks(of_tasks), *_after_the_end(told)]
+
+
+def stale_words(facts: Sequence[Fact]) -> list[TaskFact]:
+    """Return the facts on the way, one for each owner at most, that an owner tells after the next one has spoken.
+
+    Whoever was stopped with a fact half sent sends it when it wakes. Only its state says that it is none of the end:
+    a terminal fact is never stale, since its claim is certain before it is told.
+    """
+    latest: dict[str, int] = {}
+    found: dict[tuple[str, int], TaskFact] = {}
+    for fact in facts:
+        if not isinstance(fact, TaskFact) or fact.late:
+            continue
+        if fact.epoch < latest.get(fact.key, 0) and fact.state in _ON_THE_WAY:
+            found.setdefault((fact.key, fact.epoch), fact)
+        latest[fact.key] = max(fact.epoch, latest.get(fact.key, 0))
+    return list(found.values())
 
 
 def _run(facts: Sequence[RunFact]) -> Iterator[str]:

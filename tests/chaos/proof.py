@@ -36,6 +36,7 @@ from rich.table import Table
 from runmesh import subjects
 from runmesh.events import RunFact, RunState, TaskFact
 from tests.chaos.audit import Audit, audit, ended
+from tests.chaos.legal import stale_words
 from tests.chaos.mesh import LEASE, ChaosMesh, chaos_mesh, working
 from tests.chaos.pipelines import Shape, shapes
 from tests.chaos.service import REMOTE
@@ -162,6 +163,7 @@ def table(story: Story, found: Audit, wrong: list[str], took: float) -> Table:
         ("submissions of tasks", len(tasks)),
         ("of them taken over", len(taken_over)),
         ("jobs", found.jobs),
+        ("words of zombies", sum(len(stale_words(facts)) for facts in found.facts.values())),
         ("lost", len(found.lost)),
         ("doubled", len(found.doubled)),
         ("orphans, and whatever else is left", len(found.left)),

@@ -3,7 +3,7 @@
 import pytest
 
 from runmesh.events import RunFact, TaskFact
-from tests.chaos.legal import Fact, problems
+from tests.chaos.legal import Fact, problems, stale_words
 from tests.facts import run_fact, task_fact, whole_run
 
 
@@ -85,12 +85,14 @@ def test_the_next_owner_may_tell_again_how_far_a_task_is() -> None:
     assert problems([*whole[:-2], again, end, whole[-1]]) == []
 
 
-def test_an_older_owner_that_speaks_is_seen() -> None:
-    whole = [
-        fact.model_copy(update={"epoch": 1}) if isinstance(fact, TaskFact) and fact.state == "running" else fact
-        for fact in whole_run()
-    ]
-    assert "load 1.0: owner 0 speaks after owner 1" in problems(whole)
+def test_an_older_owner_may_finish_one_word_but_no_second_and_no_end() -> None:
+    end = task_fact("report", "completed", 2.0, n=4, epoch=1)
+    whole: list[RunFact | TaskFact] = [*whole_run()[:-2], end, whole_run()[-1]]
+    word, second = task_fact("report", "running", 9, n=2), task_fact("report", "submitted", 9, n=1)
+    assert problems([*whole, word]) == []
+    assert stale_words([*whole, word]) == [word]
+    assert "report 1.0: owner 0 speaks after owner 1" in problems([*whole, word, second])
+    assert "report 1.0: owner 0 speaks after owner 1" in problems([*whole, task_fact("report", "failed", 9, n=9)])
 
 
 def test_an_older_attempt_that_speaks_is_seen() -> None:

@@ -63,6 +63,11 @@ def _short_hash(identity: str) -> str:
     return b32encode(sha256(identity.encode(errors="surrogatepass")).digest()[:15])[:20].decode().lower()
 
 
+def block_of(name: str) -> str:
+    """Return the block that a child is of (`C` of `C:3`, in Mage's way); a name without a child is the block's own."""
+    return name.partition(":")[0]
+
+
 # --- commands ----------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from runmesh.client import Mesh
 from runmesh.errors import Invalid, Problem, nearest
 from runmesh.events import LogLines
 from runmesh.folding import apart
+from runmesh.subjects import block_of
 
 app = typer.Typer()
 
@@ -64,7 +65,7 @@ async def _has_children(connected: Mesh, run: str, block: str | None) -> bool:
     """Say whether what a block wrote is what its children wrote. Raises `Invalid` if the run has no such block."""
     if block is None:
         return False
-    parent = apart(block)[1].partition(":")[0]
+    parent = block_of(apart(block)[1])
     blocks = (await connected.show(run, {block, parent})).blocks
     found = blocks.get(block) or blocks.get(parent)
     if found is None and blocks:

@@ -19,7 +19,7 @@ from runmesh.resolver.advance import next_queue_timeout, queue_timeout_at
 from runmesh.resolver.happened import Claimed, RunEvent, Unclaimed
 from runmesh.resolver.owed import task_fact
 from runmesh.resolver.plan import Plan
-from runmesh.resolver.state import State, TaskRecord
+from runmesh.resolver.state import State
 from runmesh.resolver.store import SOURCE, fact_subject
 from runmesh.subjects import task_key
 
@@ -42,7 +42,9 @@ class Arbiter:
     async def unknown(self, plan: Plan, state: State) -> Sequence[TaskFact | Unclaimed]:
         """Return what the claims know and the state doesn't: ends, and workers that let go of what they had."""
         out = state.out().items()
-        entries = await asyncio.gather(*(self._claims.get(_key_of(plan, state, *task)) for task in out))
+        entries = await asyncio.gather(
+            *(self._claims.get(plan.claim(name, record.attempt, record.resubmission)) for name, record in out)
+        )
         claims = [Claim.decode(entry.value) if entry else None for entry in entries]
         ends = [claim.fact for claim in claims if claim and claim.fact]
         await asyncio.gather(*(self._tell(plan, fact) for fact in ends))
@@ -76,11 +78,6 @@ class Arbiter:
         await self._bus.publish(
             fact_subject(plan.project, fact), fact.to_json(), headers=headers, message_id=fact.ce_id
         )
-
-
-def _key_of(plan: Plan, state: State, name: str, record: TaskRecord) -> str:
-    at = state.created_at
-    return _claim_key(task_fact(plan, name, record.attempt, record.resubmission, record.state, at=at))
 
 
 def _claim_key(fact: TaskFact) -> str:

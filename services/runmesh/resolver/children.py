@@ -16,7 +16,7 @@ from runmesh.resolver.fan import Fan, Items, members, nested_names, spread
 from runmesh.resolver.plan import Plan, TaskPlan
 from runmesh.resolver.state import State, TaskRecord
 from runmesh.resolver.turn import Turn
-from runmesh.subjects import CALLBACK
+from runmesh.subjects import CALLBACK, block_of
 
 _MOST_NAMES: Final = 800_000
 """Bytes of what items and children are called: names compress badly, and a state must fit into a message."""
@@ -30,7 +30,7 @@ def records(turn: Turn, block: str) -> list[str]:
 
 
 def _is_child(name: str, record: TaskRecord, block: str) -> bool:
-    return record.index is not None and not record.callback and name.partition(":")[0] == block
+    return record.index is not None and not record.callback and block_of(name) == block
 
 
 def fan_out(turn: Turn) -> None:
@@ -193,7 +193,7 @@ def part_of(plan: Plan, state: State, name: str, index: int | None) -> str:
     inputs = tuple(task.inputs.items())
     if index is None:
         return "-:" + ",".join(f"*{state.fans[above].width}" if kind is Kind.ALL else "-" for above, kind in inputs)
-    fan = state.fans[name.removeprefix(CALLBACK).partition(":")[0]]
+    fan = state.fans[block_of(name.removeprefix(CALLBACK))]
     places = positions(index, fan.factors)
     return f"{index}:" + ",".join(_part(state, *each, place) for each, place in zip(inputs, places, strict=True))
 

@@ -19,7 +19,7 @@ from runmesh.resolver.fan import Fan, Items
 from runmesh.resolver.limits import Limits
 from runmesh.resolver.state import Debt, State, TaskRecord
 from runmesh.settings import Settings
-from runmesh.subjects import CALLBACK, WHOLE_PIPELINE
+from runmesh.subjects import CALLBACK, WHOLE_PIPELINE, block_of, claim, task_key
 
 
 class TaskPlan(Document):
@@ -101,8 +101,13 @@ class Plan(Document):
             return found
         if name.startswith(CALLBACK):
             name = name.removeprefix(CALLBACK)
-            return self.callbacks[name] if name in self.callbacks else self.callbacks[name.partition(":")[0]]
-        return self.tasks[name.partition(":")[0]]
+            return self.callbacks[name] if name in self.callbacks else self.callbacks[block_of(name)]
+        return self.tasks[block_of(name)]
+
+    def claim(self, name: str, attempt: int, resubmission: int) -> str:
+        """Return the key of a submission's claim."""
+        task = self.task(name)
+        return claim(task.executor_type, task.pool, task_key(self.run, name, attempt, resubmission))
 
     @cached_property
     def fanning(self) -> Mapping[str, None]:
@@ -229,7 +234,7 @@ def carry(plan: Plan, before: Plan, state: State, again: Iterable[str]) -> Plan:
     for block in (block for block in state.fans if block in plan.fanning and block not in redone):
         if block in carried or _keeps_its_place(plan.tasks[block], carried, fans):
             fans[block] = state.fans[block].again()
-    kept = {name: items for name, items in state.items.items() if name in carried or _child_of(name) in fans}
+    kept = {name: items for name, items in state.items.items() if name in carried or block_of(name) in fans}
     ordered = tuple(block for block in state.tasks if block in carried)
     return plan.model_copy(update={"carried": ordered, "fans": fans, "items": kept})
 
@@ -244,7 +249,3 @@ def _keeps_its_place(task: TaskPlan, carried: Iterable[str], fans: Iterable[str]
     return all(
         block in carried or (kind is Kind.EACH and block in fans) for block, kind in task.inputs.items()
     ) and all(block in carried or block in task.inputs for block in task.upstream)
-
-
-def _child_of(name: str) -> str:
-    return name.partition(":")[0]

@@ -69,11 +69,7 @@ def _claim_keys(plan: Plan | None, state: State) -> list[str]:
     if plan is None:
         return []
     return [
-        subjects.claim(
-            plan.task(name).executor_type,
-            plan.task(name).pool,
-            subjects.task_key(state.run, name, attempt, resubmission),
-        )
+        plan.claim(name, attempt, resubmission)
         for name, (attempts, resubmissions) in submitted(state)
         for attempt in range(1, attempts + 1)
         for resubmission in range(resubmissions + 1)

@@ -26,7 +26,7 @@ _RESERVED: Final = (CALLBACK, CONDITION)
 
 def is_conditional(pipeline: Pipeline, block: Block) -> bool:
     """Say whether a block has conditions."""
-    return next(conditions_of(pipeline, block), None) is not None
+    return any(conditions_of(pipeline, block))
 
 
 def statuses_of(project: Project, pipeline: Pipeline, block: Block) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from runmesh.events import Cause, RunState, TaskState
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State, TaskRecord
-from runmesh.subjects import CALLBACK, task_key
+from runmesh.subjects import CALLBACK, block_of, task_key
 
 _LONGEST_REASON: Final = 1000
 """Characters: a state has room for the reasons of many tasks, and the facts hold them whole."""
@@ -126,7 +126,7 @@ class Turn:
             ended = {"state": state, "cause": cause, "due_at": None, "since": None, "claimed": False, "reason": None}
             self.tasks[name] = record.model_copy(update=ended)
             return
-        block = name.partition(":")[0]
+        block = block_of(name)
         fan = self.fans[block].end(state, 1 << record.index, cause if state is TaskState.FAILED else None)
         self.fans[block] = fan.tried(record.index, record.attempt, record.resubmission)
         del self.tasks[name]

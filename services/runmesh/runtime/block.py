@@ -7,6 +7,7 @@ the block has failed for good: by a mistake that no other attempt cures, or on i
 from typing import Any
 
 from runmesh.errors import Invalid
+from runmesh.projects.addons import callbacks_of, conditions_of
 from runmesh.runtime.checks import problems
 from runmesh.runtime.failed import Failed, in_short, tell
 from runmesh.runtime.inputs import gather
@@ -37,7 +38,7 @@ def _run(job: Job, step: Step, outcome: Outcome) -> None:
         found := [*problems(job.pipeline, [block])]
     ):  # else the pipeline is checked as a whole
         raise Invalid(*found)
-    if job.has_conditions(block):
+    if any(conditions_of(job.pipeline, block)):
         from runmesh.runtime.conditions import check_conditions  # noqa: PLC0415 - most blocks have none
 
         if not check_conditions(job, step, outcome):
@@ -78,7 +79,7 @@ def _keep(job: Job, step: Step, results: list[Any], outcome: Outcome) -> None:
 
 
 def _call_back(job: Job, step: Step, status: str, outcome: Outcome, error: BaseException | None = None) -> None:
-    if job.has_callbacks(step.block):
+    if any(callbacks_of(job.pipeline, step.block)):
         from runmesh.runtime.callbacks import call_back  # noqa: PLC0415 - most blocks have none
 
         call_back(job, step, status, outcome, error)

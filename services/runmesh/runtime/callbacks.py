@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from runmesh.errors import Invalid
 from runmesh.projects import Block
+from runmesh.projects.addons import callbacks_of
 from runmesh.runtime.addons import addon_keywords
 from runmesh.runtime.code import call, takes_positionals
 from runmesh.runtime.decorators import BARE, Function, with_status
@@ -25,7 +26,7 @@ _LEGACY: Final = {"success": "on_success", "failure": "on_failure"}
 def call_back(job: Job, step: Step, status: str, outcome: Outcome, error: BaseException | None = None) -> None:
     """Run a block's callbacks for one status; raises nothing."""
     outcome.callbacks.append(status)
-    for callback in job.callbacks(step.block):
+    for callback in callbacks_of(job.pipeline, step.block):
         try:
             if job.sources.is_missing(callback):
                 _warn(outcome, f"callback {callback.uuid!r} of block {step.name!r} has no file: it doesn't run")

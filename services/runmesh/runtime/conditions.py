@@ -13,6 +13,7 @@ from typing import Any
 
 from runmesh.errors import Invalid, Problem
 from runmesh.projects import Block
+from runmesh.projects.addons import conditions_of
 from runmesh.runtime.addons import addon_keywords
 from runmesh.runtime.code import call
 from runmesh.runtime.failed import Failed, in_short, say, tell
@@ -44,7 +45,7 @@ def check_conditions(job: Job, step: Step, outcome: Outcome) -> bool:
 
 def _evaluate(job: Job, step: Step, outcome: Outcome) -> None:
     inputs, merged = gather(step, job.pipeline.blocks, job.outputs)
-    for conditional in job.conditions(step.block):
+    for conditional in conditions_of(job.pipeline, step.block):
         given = addon_keywords(job, step, conditional) | merged
         reason = _reason(job, conditional, inputs, given)
         if reason is not None:

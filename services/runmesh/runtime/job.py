@@ -1,12 +1,11 @@
 """What one command is about: its project, pipeline and block, found and read, and what its blocks share."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runmesh.errors import Invalid, Problem, nearest
 from runmesh.projects import (
-    Block,
     Pipeline,
     Project,
     check_graph,
@@ -50,27 +49,6 @@ class Job(NamedTuple):
         """A single block's tests always run, those of a whole pipeline in a run of the mesh, or if asked for."""
         asked = self.arguments.test
         return self.step is not None or (bool(self.arguments.run) if asked is None else asked)
-
-    def has_conditions(self, block: Block) -> bool:
-        """Say whether any conditional block is attached to this one."""
-        return any(True for _ in self.conditions(block))
-
-    def has_callbacks(self, block: Block) -> bool:
-        """Say whether any callback block is attached to this one."""
-        return any(True for _ in self.callbacks(block))
-
-    def conditions(self, block: Block) -> Iterator[Block]:
-        """Yield the conditional blocks that name this one."""
-        return (addon for addon in self.pipeline.conditionals.values() if block.uuid in addon.upstream_blocks)
-
-    def callbacks(self, block: Block) -> Iterator[Block]:
-        """Yield the callback blocks of this one: its own (`has_callback`), then those that name it."""
-        own = f"{block.uuid}_callback"
-        if block.has_callback:
-            yield Block(own, "callback")
-        for addon in self.pipeline.callbacks.values():
-            if block.uuid in addon.upstream_blocks and not (block.has_callback and addon.uuid == own):
-                yield addon
 
 
 def prepare(arguments: Arguments, environment: Mapping[str, str]) -> Job:

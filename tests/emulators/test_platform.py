@@ -13,6 +13,7 @@ from tests.emulators import platform
 from tests.emulators.platform import Faults, misbehave, serving
 from tests.emulators.remote import SOCKET, Config, Executor
 from tests.executors.conformance import ExecutorConformance
+from tests.executors.tasks import task_of
 
 
 class TestConformance(ExecutorConformance):
@@ -28,18 +29,7 @@ class TestConformance(ExecutorConformance):
         return Executor(Site("mesh", "default", "worker-1", {SOCKET: str(self.socket)}, self.socket.parent))
 
     def task(self, key: str, *command: str, **environment: str) -> Task[Config]:
-        return Task(
-            key=key,
-            run="run-1",
-            block="load",
-            attempt=1,
-            resubmission=0,
-            project="shop",
-            pipeline="daily",
-            command=command,
-            environment={"PATH": os.environ["PATH"], **environment},
-            config=Config(),
-        )
+        return task_of(Config(), *command, key=key, environment={"PATH": os.environ["PATH"], **environment})
 
     async def is_alive(self, handle: Handle) -> bool:
         seen = (await platform.call(self.socket, do="observe", handles=[handle]))["seen"]

@@ -20,6 +20,7 @@ from runmesh.executors.local_python import Config, Executor
 from tests.eventually import eventually
 from tests.executors.conformance import ExecutorConformance, Platform
 from tests.executors.processes import alive, children_of, parent_of, pid_of, pids_in
+from tests.executors.tasks import task_of
 
 FAMILY = """
 echo $$ > $PIDS/a.pid
@@ -48,18 +49,7 @@ class LocalPython(Platform):
         return Executor(Site("mesh", "default", "worker-1", dict(os.environ), self.directory))
 
     def task(self, key: str, *command: str, **environment: str) -> Task[Config]:
-        return Task(
-            key=key,
-            run="run-1",
-            block="load",
-            attempt=1,
-            resubmission=0,
-            project="shop",
-            pipeline="daily",
-            command=command,
-            environment=environment,
-            config=Config(kill_grace=0.5),
-        )
+        return task_of(Config(kill_grace=0.5), *command, key=key, environment=environment)
 
 
 class TestConformance(LocalPython, ExecutorConformance):
@@ -343,12 +333,12 @@ class TestKilledWorker:
 
     @pytest.fixture
     async def worker(self, tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[tuple[Process, list[int]]]]]:
-        program = Path(__file__).with_name("worker_to_kill.py")
         processes: list[Process] = []
 
         async def start(lease: float, grace: float) -> tuple[Process, list[int]]:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, str(program), str(tmp_path), str(lease), str(grace), FAMILY)
+                *(sys.executable, "-m", "tests.executors.worker_to_kill"),
+                *(str(tmp_path), str(lease), str(grace), FAMILY),
             )
             processes.append(process)
             return process, await eventually(lambda: pids_in(tmp_path, 3))

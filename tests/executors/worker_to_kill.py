@@ -1,6 +1,6 @@
 """A worker of a few lines, run as a program so that tests may kill it.
 
-    python worker_to_kill.py DIRECTORY LEASE GRACE SCRIPT
+    python -m tests.executors.worker_to_kill DIRECTORY LEASE GRACE SCRIPT
 
 It runs SCRIPT with sh as one local job, and then beats for ever, unless LEASE is 0.
 """
@@ -10,23 +10,13 @@ import os
 import sys
 from pathlib import Path
 
-from runmesh.executor import Site, Task
+from runmesh.executor import Site
 from runmesh.executors.local_python import Config, Executor
+from tests.executors.tasks import task_of
 
 
 async def main(directory: Path, lease: float, grace: float, script: str) -> None:
-    task = Task(
-        key="doomed",
-        run="run-1",
-        block="load",
-        attempt=1,
-        resubmission=0,
-        project="shop",
-        pipeline="daily",
-        command=("sh", "-c", script),
-        environment={"PIDS": str(directory)},
-        config=Config(kill_grace=grace),
-    )
+    task = task_of(Config(kill_grace=grace), "sh", "-c", script, environment={"PIDS": str(directory)})
     async with Executor(Site("mesh", "default", "worker-1", dict(os.environ), directory / "site")) as executor:
         if lease:
             await executor.beat(lease)

@@ -9,21 +9,11 @@ from pydantic import ValidationError
 
 from runmesh.executor import Task
 from runmesh.executors.local.launch import Config, command, directory, environment, runs_runtime
+from tests.executors.tasks import task_of
 
 
 def task(*words: str, variables: dict[str, str] | None = None, **config: Any) -> Task[Config]:
-    return Task(
-        key="key",
-        run="run-1",
-        block="load",
-        attempt=2,
-        resubmission=0,
-        project="shop",
-        pipeline="daily",
-        command=words,
-        environment=variables or {},
-        config=Config(**config),
-    )
+    return task_of(Config(**config), *words, attempt=2, environment=variables or {})
 
 
 def test_the_runtime_is_run_by_the_workers_interpreter(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""Names, labels and annotations of our Jobs: legal on every cluster, and unique by the task's key.
+
+Kubernetes allows 63 characters of lower-case letters, digits and ``-`` in a name, and 63 of letters, digits, ``-_.`` in
+a label's value. What doesn't fit is cut, and tells itself apart by a digest; annotations hold the unabridged values.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from runmesh.executor import Task
+from runmesh.executors.kubernetes.config import Config
+from runmesh.subjects import WHOLE_PIPELINE
+
+MESH: Final = "runmesh.dev/mesh"
+POOL: Final = "runmesh.dev/pool"
+KEY: Final = "runmesh.dev/key"
+RUN: Final = "runmesh.dev/run"
+PIPELINE: Final = "runmesh.dev/pipeline"
+BLOCK: Final = "runmesh.dev/block"
+PROJECT: Final = "runmesh.dev/project"
+_LONGEST: Final = 63
+_DIGEST: Final = 8
+_DEFAULT_PREFIX: Final = "data-prep"
+"""Mage's."""
+
+
+def job_name(task: Task[Config], mesh: str) -> str:
+    """Return the Job's name, ``{mesh}-{prefix}-block-{key}``, of which the readable part is cut where it is too long."""
+    kind = "pipeline" if task.block == WHOLE_PIPELINE else "block"
+    key = task.key if _is_name(task.key) and len(task.key) <= _LONGEST // 2 else _digest(task.key, 20)
+    prefix = _name_part(task.config.job_name_prefix or _DEFAULT_PREFIX)
+    end = f"-{kind}-{key}"
+    return f"{_name_part(mesh)}-{prefix}"[: _LONGEST - len(end)].strip("-") + end
+
+
+def labels(task: Task[Config], *, mesh: str, pool: str) -> dict[str, str]:
+    """Return the labels by which a task's Job and its pods are known."""
+    found = {
+        MESH: mesh,
+        POOL: pool,
+        KEY: task.key,
+        RUN: task.run,
+        PROJECT: task.project,
+        PIPELINE: task.pipeline,
+        BLOCK: task.block,
+    }
+    return {name: label_value(value) for name, value in found.items()}
+
+
+def annotations(task: Task[Config]) -> dict[str, str]:
+    """Return what the labels say, unabridged, and the labels of the run's request."""
+    found = {KEY: task.key, RUN: task.run, PROJECT: task.project, PIPELINE: task.pipeline, BLOCK: task.block}
+    own = {f"labels.runmesh.dev/{label_value(name)}": value for name, value in task.labels.items()}
+    return own | found
+
+
+def selector(mesh: str, pool: str) -> str:
+    """Return the label selector of all our Jobs and pods in one pool of one mesh."""
+    return f"{MESH}={label_value(mesh)},{POOL}={label_value(pool)}"
+
+
+def key_of(thing: Mapping[str, Any]) -> str | None:
+    """Return the task's key of a Job or a pod, from its annotation; None if it is not ours."""
+    metadata = thing.get("metadata") or {}
+    found = (metadata.get("annotations") or {}).get(KEY) or (metadata.get("labels") or {}).get(KEY)
+    return found if isinstance(found, str) else None
+
+
+def label_value(text: str) -> str:
+    """Return a legal value of a label that differs where the text differs."""
+    legal = re.sub(r"[^A-Za-z0-9_.-]", "-", text).strip("-_.")
+    if legal == text and len(text) <= _LONGEST:
+        return text
+    return f"{legal[: _LONGEST - _DIGEST - 1].strip('-_.')}-{_digest(text, _DIGEST)}".lstrip("-")
+
+
+def _name_part(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", text) is not None
+
+
+def _digest(text: str, length: int) -> str:
+    return base64.b32encode(hashlib.sha256(text.encode(errors="surrogatepass")).digest()).decode().lower()[:length]

@@ -2,6 +2,8 @@
 
 The order in `_judge` is the rule: an end that was seen is the result, unless a stop was written before it;
 a job is lost only after the platform said GONE over its window, `find` said no, and no outcome was left.
+News wakes once, however much it is: nobody may sleep on before all of it was judged, or a stop that came together
+with something else would never be heeded.
 """
 
 from typing import Final
@@ -51,11 +53,11 @@ class Watcher:
         if job.seen.phase in ENDED:
             return Verdict.observed(job.seen)
         if job.gone:
-            return await self._missing(job)
+            return await self._missing(job) or await self._judge(job)
         if job.seen.phase is Phase.RUNNING and job.started is None:
             job.started = clock()
             await self._reporter.progress(job, job.claim.running(utc()), TaskState.RUNNING)
-            return None
+            return await self._judge(job)
         if stopping := job.stop or self._overdue(job) or self._drained(job):
             return await self._stop(job, stopping)
         return None

@@ -69,6 +69,16 @@ class ExecutorConfig(BaseModel):
         "native", description="What runs inside the job: ours, or `mage run`, for images that hold Mage."
     )
 
+    @classmethod
+    def canonical(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return one level's configuration in the one spelling in which levels are merged; here: as it is."""
+        return config
+
+    @classmethod
+    def keys(cls) -> Collection[str]:
+        """Name all that may be written at the top of a configuration."""
+        return cls.model_fields
+
 
 ConfigT = TypeVar("ConfigT", bound=ExecutorConfig)
 

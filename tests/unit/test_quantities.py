@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runmesh.resolver.quantities import quantity
+from runmesh.executors.kubernetes.quantities import quantity
 
 WHOLE = st.integers(min_value=0, max_value=10**12)
 DECIMAL = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"]

@@ -31,7 +31,7 @@ from runmesh.projects import yaml_text
 from runmesh.resolver import mage
 from runmesh.resolver.choice import Skipped, installed_types
 from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, tree
-from runmesh.resolver.quantities import quantity
+from runmesh.executors.kubernetes.quantities import quantity
 from runmesh.resolver.validation import TIME_LIMITS, Fault, checked, config_of, validate
 
 FILE: Final = "RUNMESH_POLICY"

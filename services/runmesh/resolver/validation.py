@@ -125,16 +125,21 @@ def _fault(model: type[BaseModel], detail: ErrorDetails) -> Fault:
     match detail["type"]:
         case "extra_forbidden":
             return Fault(path, f"unknown key {detail['loc'][-1]!r}", nearest(detail["loc"][-1], _keys(model, detail)))
+        case "unknown_key":
+            return Fault(path, detail["msg"], detail["ctx"]["hint"])
         case "missing":
             return Fault(path, "is required")
         case "model_type":
             return Fault(path, f"should be a mapping, not {repr(detail['input'])[:_LONGEST_SHOWN]}")
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return Fault(path, f"{message}, not {repr(detail['input'])[:_LONGEST_SHOWN]}")
+    hint = detail.get("ctx", {}).get("hint")
+    return Fault(path, f"{message}, not {repr(detail['input'])[:_LONGEST_SHOWN]}", hint)
 
 
 def _keys(model: type[BaseModel], detail: ErrorDetails) -> Collection[str]:
     """Name the fields of the (nested) model in which the last part of the location stands."""
+    if len(detail["loc"]) == 1 and issubclass(model, ExecutorConfig):
+        return model.keys()
     for part in detail["loc"][:-1]:
         field = model.model_fields.get(str(part))
         nested = next(_models_in(field.annotation), None) if field else None

@@ -1,27 +1,127 @@
-"""What a Kubernetes Job can be configured with."""
+"""What a Kubernetes Job can be configured with: Mage's keys, and what its users ask for.
 
-from typing import Any
+Each thing has one place here (see `spelling`); inside `container`, `pod`, `job`, `metadata` and `sidecars` every field
+of the Kubernetes API is known (see `fields`), in snake_case or camelCase.
+"""
 
-from pydantic import Field
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from runmesh.executor import ExecutorConfig
+from runmesh.executors.kubernetes import spelling
+from runmesh.executors.kubernetes.shapes import UNKNOWN, Flaw, Path, read
+
+_OURS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Container": ("command", "args"),
+    "PodSpec": ("containers",),
+    "JobSpec": ("template", "selector", "manualSelector"),
+}
+"""Fields that the mesh sets itself."""
+_INSTEAD: Final = {"containers": "use `container` for the job's own, `sidecars` for others", "template": "use `pod`"}
+
+
+class _Checked:
+    """Reads a value as the API has it, wherever that is: `within` are the fields around it."""
+
+    def __init__(self, kind: str, *within: str) -> None:
+        self._kind, self._within = kind, within
+
+    def __call__(self, value: Any) -> Any:
+        for name in self._within:
+            value = {name: value}
+        found, flaws = read(self._kind, value)
+        details = [_detail(flaw, flaw.path[len(self._within) :]) for flaw in (*flaws, *self._ours(found))]
+        if details:
+            raise ValidationError.from_exception_data(self._kind, details)
+        for name in self._within:
+            found = found[name]
+        return found
+
+    def _ours(self, found: Any) -> Iterator[Flaw]:
+        """Yield what only the mesh may set."""
+        if self._within or not isinstance(found, Mapping):
+            return
+        for name in _OURS.get(self._kind, ()):
+            if found.get(name) is not None:
+                yield Flaw((name,), f"{UNKNOWN}: the mesh sets it itself", _INSTEAD.get(name), found[name])
+
+
+def _detail(flaw: Flaw, path: Path) -> InitErrorDetails:
+    code = "unknown_key" if flaw.message.startswith(UNKNOWN) else "shape"
+    context = {"message": flaw.message, "hint": flaw.hint}
+    error = PydanticCustomError(code, "{message}", context)
+    return InitErrorDetails(type=error, loc=path, input=flaw.value)
+
+
+_OBJECT: Final = WithJsonSchema({"type": "object"})
+_Container = Annotated[dict[str, Any], BeforeValidator(_Checked("Container")), _OBJECT]
+_Pod = Annotated[dict[str, Any], BeforeValidator(_Checked("PodSpec")), _OBJECT]
+_Job = Annotated[dict[str, Any], BeforeValidator(_Checked("JobSpec")), _OBJECT]
+_Metadata = Annotated[dict[str, Any], BeforeValidator(_Checked("ObjectMeta")), _OBJECT]
+_Quantities = Annotated[dict[str, Any], BeforeValidator(_Checked("ResourceRequirements", "limits"))]
+_Texts = Annotated[dict[str, str], BeforeValidator(_Checked("ObjectMeta", "labels"))]
+_Containers = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_Checked("PodSpec", "initContainers"))]
 
 
 class Config(ExecutorConfig):
     """A Job on Kubernetes."""
 
-    job_name_prefix: str | None = Field(None, description="Begins the Job's name, behind the mesh's; Mage's data-prep.")
-    namespace: str | None = Field(None, description="The worker's own namespace, if absent.")
-    image: str | None = None
-    resource_limits: dict[str, Any] | None = None
-    resource_requests: dict[str, Any] | None = None
-    service_account_name: str | None = None
-    container_config: dict[str, Any] | None = None
-    container: dict[str, Any] = Field(default_factory=dict)
-    pod: dict[str, Any] = Field(default_factory=dict)
-    job: dict[str, Any] = Field(default_factory=dict)
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    environment: dict[str, str] = Field(default_factory=dict)
-    ttl_seconds_after_finished: int | None = None
-    grace_period: int = Field(30, ge=0, description="Seconds between TERM and KILL when the Job is stopped.")
-    url: str | None = None
+    job_name_prefix: str = Field(
+        "data-prep", description="Begins the Job's name, behind the mesh's id; {trigger_name} is the trigger's."
+    )
+    namespace: str | None = Field(
+        None, description="Where the Job is made; the worker's own namespace if absent. Rendered as a template."
+    )
+    service_account_name: str = Field("default", description="Who the job is on the cluster.")
+    resource_limits: _Quantities = Field(
+        default_factory=dict, description="What the job may use at most: {cpu: 2, memory: 4Gi, nvidia.com/gpu: 1}."
+    )
+    resource_requests: _Quantities = Field(
+        default_factory=dict, description="What its node must have for it. Both win over container.resources."
+    )
+    environment: _Texts = Field(default_factory=dict, description="More variables, by name; win over `container.env`.")
+    container: _Container = Field(
+        default_factory=dict,
+        description="The job's container: any field but its command. Mage's container_config, too.",
+    )
+    pod: _Pod = Field(default_factory=dict, description="The job's pod: any field but its containers.")
+    job: _Job = Field(default_factory=dict, description="The Job: any field but its template.")
+    metadata: _Metadata = Field(
+        default_factory=dict, description="Labels and annotations of the Job and its pods. Its name is the mesh's."
+    )
+    sidecars: _Containers = Field(
+        (), description="Containers that run beside the job's and end with it (init containers that restart always)."
+    )
+    queue_name: str | None = Field(
+        None, description="The Kueue queue that admits the Job, which is made suspended then."
+    )
+    config_file: str | None = Field(
+        None, description="A file of the project that holds these keys; what is written beside it wins."
+    )
+    grace_period: int = Field(30, ge=0, description="Seconds between TERM and KILL when the job is stopped.")
+    patch: dict[str, Any] | list[Any] | None = Field(
+        None,
+        description="Changes to the finished manifest: a strategic merge patch (a mapping), or a JSON patch (a list).",
+    )
+    url: str | None = Field(
+        None,
+        description="Where a person can look at the job, with {namespace}, {name}, {project}, {run}, {block} in it.",
+    )
+
+    @classmethod
+    def canonical(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return one level's configuration in the one spelling in which levels are merged (see `spelling`)."""
+        return spelling.canonical(config, cls.model_fields)
+
+    @classmethod
+    def keys(cls) -> Collection[str]:
+        """Name all that may be written at the top."""
+        return (*cls.model_fields, "container_config", *spelling.SHORTHANDS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_place(cls, config: Any) -> Any:
+        return cls.canonical(config) if isinstance(config, Mapping) else config

@@ -28,7 +28,7 @@ _DEFAULT_PREFIX: Final = "data-prep"
 
 
 def job_name(task: Task[Config], mesh: str) -> str:
-    """Return the Job's name, ``{mesh}-{prefix}-block-{key}``, of which the readable part is cut where it is too long."""
+    """Return the Job's name, ``{mesh}-{prefix}-block-{key}``, its readable part cut where it is too long."""
     kind = "pipeline" if task.block == WHOLE_PIPELINE else "block"
     key = task.key if _is_name(task.key) and len(task.key) <= _LONGEST // 2 else _digest(task.key, 20)
     prefix = _name_part(task.config.job_name_prefix or _DEFAULT_PREFIX)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from runmesh.events import TaskState
 from runmesh.resolver.happened import RunEvent
 from runmesh.resolver.plan import Plan
+from runmesh.resolver.reach import within_reach
 from runmesh.resolver.settling import settle
 from runmesh.resolver.state import State, TaskRecord
 from runmesh.resolver.taking import take
@@ -19,7 +20,7 @@ from runmesh.resolver.turn import ENDING, Turn
 
 def advance(plan: Plan, state: State, events: Iterable[RunEvent], now: datetime) -> State:
     """Return the state after these events; the very same object if they change nothing."""
-    turn = Turn(plan, state, now)
+    turn = Turn(plan, within_reach(plan, state, now), now)
     for event in events:
         take(turn, event)
     settle(turn)

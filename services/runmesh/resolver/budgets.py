@@ -28,9 +28,19 @@ def another_try(plan: Plan, record: TaskRecord, fact: TaskFact) -> tuple[float, 
     if record.callback and cause is Cause.CAPACITY:
         return None  # nobody is there to run it, and the run's end waits for it
     if rerun and record.spent < plan.infrastructure_retries:
-        delay = min(_FIRST_DELAY * 2**record.spent, _LONGEST_DELAY) * _jitter(fact.key)
-        return delay, record.model_copy(update={"resubmission": record.resubmission + 1, "spent": record.spent + 1})
+        following = record.model_copy(update={"resubmission": record.resubmission + 1, "spent": record.spent + 1})
+        return _delay(record.spent) * _jitter(fact.key), following
     return None
+
+
+def longest_wait(plan: Plan, name: str, record: TaskRecord) -> float:
+    """Return the most seconds for which a task in `retrying` can be waiting."""
+    of_user = plan.task(name).retries.wait(record.attempt - 1) if record.attempt > 1 else 0.0
+    return max(of_user, _delay(record.spent - 1)) if record.spent else of_user
+
+
+def _delay(spent: int) -> float:
+    return min(_FIRST_DELAY * 2**spent, _LONGEST_DELAY)
 
 
 def _jitter(key: str) -> float:

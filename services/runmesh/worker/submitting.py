@@ -64,8 +64,9 @@ class Submitter:
 
     async def _submit(self, job: Job, task: Task[Any]) -> Verdict | None:
         ambiguous: list[Exception] = []
+        overdue = begun(job.claim.claimed_at) + job.event.start_timeout
         while job.claim.handle is None:
-            if verdict := await self._turn(job) or _hopeless(ambiguous) or await self._begin(job):
+            if verdict := await self._turn(job, overdue) or _hopeless(ambiguous) or await self._begin(job):
                 return verdict
             match await self._attempt(task):
                 case str() as handle:
@@ -98,9 +99,8 @@ class Submitter:
         except Exception as error:  # noqa: BLE001 - foreign code; what it means is decided by the caller
             return error
 
-    async def _turn(self, job: Job) -> Verdict | None:
+    async def _turn(self, job: Job, overdue: float) -> Verdict | None:
         """Wait until a submit may be tried, or return why it never will be. Raises `HandOver`."""
-        overdue = begun(job.claim.claimed_at) + job.event.start_timeout
         while True:
             if job.stop is not None:
                 return Verdict.stopped(job.stop)

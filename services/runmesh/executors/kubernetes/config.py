@@ -4,14 +4,16 @@ Each thing has one place here (see `spelling`); inside `container`, `pod`, `job`
 of the Kubernetes API is known (see `fields`), in snake_case or camelCase.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from runmesh.executor import ExecutorConfig
 from runmesh.executors.kubernetes import spelling
+from runmesh.executors.kubernetes.patching import wrong
 from runmesh.executors.kubernetes.shapes import UNKNOWN, Flaw, Path, read
 
 _OURS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -20,6 +22,8 @@ _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "JobSpec": ("template", "selector", "manualSelector"),
 }
 """Fields that the mesh sets itself."""
+PLACEHOLDERS: Final = ("namespace", "name", "project", "pipeline", "run", "block", "key")
+"""What `url` may hold in braces."""
 _INSTEAD: Final = {"containers": "use `container` for the job's own, `sidecars` for others", "template": "use `pod`"}
 
 
@@ -102,13 +106,14 @@ class Config(ExecutorConfig):
         None, description="A file of the project that holds these keys; what is written beside it wins."
     )
     grace_period: int = Field(30, ge=0, description="Seconds between TERM and KILL when the job is stopped.")
-    patch: dict[str, Any] | list[Any] | None = Field(
-        None,
-        description="Changes to the finished manifest: a strategic merge patch (a mapping), or a JSON patch (a list).",
+    patch: tuple[dict[str, Any], ...] = Field(
+        (),
+        description="Changes to the finished manifest: a strategic merge patch, operations of a JSON patch (RFC 6902), "
+        "or a list of both.",
     )
     url: str | None = Field(
         None,
-        description="Where a person can look at the job, with {namespace}, {name}, {project}, {run}, {block} in it.",
+        description="Where a person can look at the job, with {namespace}, {name}, {project}, {run}, {block} … in it.",
     )
 
     @classmethod
@@ -120,6 +125,21 @@ class Config(ExecutorConfig):
     def keys(cls) -> Collection[str]:
         """Name all that may be written at the top."""
         return (*cls.model_fields, "container_config", *spelling.SHORTHANDS)
+
+    @field_validator("patch")
+    @classmethod
+    def _is_patch(cls, parts: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        if reason := next(filter(None, map(wrong, parts)), None):
+            raise ValueError(reason)
+        return parts
+
+    @field_validator("url")
+    @classmethod
+    def _has_known_placeholders(cls, template: str | None) -> str | None:
+        for name in re.findall(r"\{(\w*)\}", template or ""):
+            if name not in PLACEHOLDERS:
+                raise ValueError(f"unknown placeholder {{{name}}}, known: {', '.join(PLACEHOLDERS)}")
+        return template
 
     @model_validator(mode="before")
     @classmethod

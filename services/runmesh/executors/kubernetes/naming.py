@@ -9,9 +9,10 @@ import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from runmesh.executor import Task
-from runmesh.executors.kubernetes.config import Config
+from runmesh.executors.kubernetes.config import PLACEHOLDERS, Config
 from runmesh.subjects import WHOLE_PIPELINE
 
 MESH: Final = "runmesh.dev/mesh"
@@ -23,15 +24,15 @@ BLOCK: Final = "runmesh.dev/block"
 PROJECT: Final = "runmesh.dev/project"
 _LONGEST: Final = 63
 _DIGEST: Final = 8
-_DEFAULT_PREFIX: Final = "data-prep"
-"""Mage's."""
+URL: Final = "runmesh.dev/url"
+"""The annotation that says where a person can look at a Job."""
 
 
 def job_name(task: Task[Config], mesh: str) -> str:
     """Return the Job's name, ``{mesh}-{prefix}-block-{key}``, its readable part cut where it is too long."""
     kind = "pipeline" if task.block == WHOLE_PIPELINE else "block"
     key = task.key if _is_name(task.key) and len(task.key) <= _LONGEST // 2 else _digest(task.key, 20)
-    prefix = _name_part(task.config.job_name_prefix or _DEFAULT_PREFIX)
+    prefix = _name_part(task.config.job_name_prefix)
     end = f"-{kind}-{key}"
     return f"{_name_part(mesh)}-{prefix}"[: _LONGEST - len(end)].strip("-") + end
 
@@ -53,8 +54,14 @@ def labels(task: Task[Config], *, mesh: str, pool: str) -> dict[str, str]:
 def annotations(task: Task[Config]) -> dict[str, str]:
     """Return what the labels say, unabridged, and the labels of the run's request."""
     found = {KEY: task.key, RUN: task.run, PROJECT: task.project, PIPELINE: task.pipeline, BLOCK: task.block}
-    own = {f"labels.runmesh.dev/{label_value(name)}": value for name, value in task.labels.items()}
+    own = {f"labels.runmesh.dev/{label_value(name)}": value for name, value in task.labels.items() if name}
     return own | found
+
+
+def url(task: Task[Config], name: str, namespace: str) -> str | None:
+    """Return where a person can look at a Job, if the configuration says."""
+    known = {each: getattr(task, each) for each in PLACEHOLDERS[2:]} | {"namespace": namespace, "name": name}
+    return task.config.url and re.sub(r"\{(\w+)\}", lambda found: quote(known[found[1]], safe=""), task.config.url)
 
 
 def selector(mesh: str, pool: str) -> str:

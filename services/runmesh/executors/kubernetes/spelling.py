@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from runmesh.executors.kubernetes.fields import TYPES, plain
+from runmesh.executors.kubernetes.patching import is_operation
 from runmesh.executors.kubernetes.shapes import read
 
 Config = Mapping[str, Any]
@@ -65,7 +66,17 @@ def canonical(config: Config, keys: Iterable[str]) -> dict[str, Any]:
         found |= _filled(place, found, shorthands)
     _fold_container_config(found)
     _raise_to_top(found)
+    if found.get("patch") is not None:
+        found["patch"] = _parts(found["patch"])
     return found
+
+
+def _parts(patch: Any) -> Any:
+    """Return a patch as a list, since its nulls are its own; strategic merge patches are spelled as the API does."""
+    parts = [patch] if isinstance(patch, Mapping) else patch
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, Mapping) for part in parts):
+        return patch
+    return [dict(part) if is_operation(part) else read("Job", part)[0] for part in parts]
 
 
 def _secure(short: dict[str, dict[str, Any]], context: Config) -> None:

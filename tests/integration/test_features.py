@@ -35,6 +35,8 @@ AT_ONCE: Final[Mapping[str, Mapping[str, Any]]] = {
     "dynamic_several": {},
     "dynamic_v2": {},
     "one_process": {},
+    "process_killed": {},
+    "process_stopped": {"timeout": 6},
     "retries": {},
     "retries_of_project": {},
     "block_timeout": {},
@@ -239,6 +241,34 @@ async def test_branches_of_a_pipeline_in_one_process_run_at_the_same_time(featur
     assert ended.inputs("join") == [[{"stock": 3}, ["each", "each"]]]
     assert [(note["of"], note["data"]) for note in ended.noted("success")] == [("join", "joined")]
     assert not list((ended.data / "features" / "pipelines").glob("one_process/**/output_0")), "all stayed in memory"
+
+
+async def test_what_a_process_was_running_when_it_was_killed_is_called_back_once(features: Features) -> None:
+    ended = await features.ended("process_killed")
+    assert (ended.state, ended.blocks["_pipeline"].attempt) == (RunState.FAILED, 2)
+    assert Counter(note["of"] for note in ended.noted("success")) == {"done": 2}
+    assert Counter(note["of"] for note in ended.noted("failure")) == {"slow": 1, "kills": 1}
+    assert ended.noted("cancelled") == []
+
+
+async def test_what_a_process_was_running_when_its_run_was_cancelled_is_called_back(features: Features) -> None:
+    run = await features.submit("process_stopped")
+    await eventually(lambda: any(note["block"] == "slow" for note in features.notes(run)), within=30)
+    await features.mesh.cancel(run, reason="changed my mind")
+    ended = await features.ended("process_stopped", run)
+    assert ended.state is RunState.CANCELLED
+    assert [(note["what"], note["of"]) for note in ended.notes if "of" in note] == [
+        ("success", "done"),
+        ("cancelled", "slow"),
+    ]
+
+
+async def test_what_a_process_was_running_when_its_run_took_too_long_is_called_back(features: Features) -> None:
+    ended = await features.ended("process_stopped")
+    assert (ended.state, ended.states) == (RunState.FAILED, {"_pipeline": "cancelled"})
+    began, over = ({note["block"] for note in ended.noted(what)} for what in ("began", "ended"))
+    assert {note["of"] for note in ended.noted("cancelled")} == began - over
+    assert began <= {"done", "slow"}
 
 
 # --- trying again, and giving up ---------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Conditions that were not met, and callbacks that a job could not run itself: the pure half."""
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from runmesh.claims import Stop
@@ -17,10 +19,11 @@ CALLBACK = ("runmesh-run", "/p", "pipe", "--block-uuid", "load", "--callbacks", 
 
 
 def with_callbacks(plan: Plan, *statuses: str) -> Plan:
-    """Let `load` have callbacks for these statuses."""
-    load = plan.tasks["load"].model_copy(update={"callbacks": statuses})
-    own = load.model_copy(update={"callbacks": (), "command": CALLBACK, "retries": RetryPolicy()})
-    return plan.model_copy(update={"tasks": plan.tasks | {"load": load}, "callbacks": {"load": own}})
+    """Let the first task have callbacks for these statuses."""
+    name = next(iter(plan.tasks))
+    task = plan.tasks[name].model_copy(update={"callbacks": statuses})
+    own = task.model_copy(update={"callbacks": (), "command": CALLBACK, "retries": RetryPolicy()})
+    return plan.model_copy(update={"tasks": plan.tasks | {name: task}, "callbacks": {name: own}})
 
 
 def states(state: State) -> dict[str, str]:
@@ -122,3 +125,47 @@ def test_a_callback_that_nobody_is_there_to_run_is_given_up() -> None:
     state = advance(plan, state, [fact_of(plan, state, "load", FAILED, Cause.TIMEOUT)], NOW)
     state = advance(plan, state, [fact_of(plan, state, "_callback:load", FAILED, Cause.CAPACITY)], NOW)
     assert state.state is RunState.FAILED
+
+
+# --- a whole pipeline in one process -----------------------------------------------------------------
+
+WHOLE: Mapping[str, Sequence[str]] = {"_pipeline": []}
+
+
+@pytest.mark.parametrize(
+    ("end", "cause", "more", "runs"),
+    [
+        (FAILED, Cause.TIMEOUT, {}, "failure"),
+        (FAILED, Cause.USER, {"exit_code": 137}, "failure"),
+        (FAILED, Cause.USER, {"exit_code": 1, "outcome": {"callbacks": ["failure"]}}, None),
+        (FAILED, Cause.USER, {"exit_code": 1, "outcome": {"callbacks": []}}, "failure"),
+        (FAILED, Cause.USER, {"exit_code": 1}, None),
+        (TaskState.CANCELLED, Cause.CANCELLED, {}, "cancelled"),
+    ],
+)
+def test_one_task_calls_back_for_all_blocks_of_a_process_that_could_not(
+    end: TaskState, cause: Cause, more: dict[str, object], runs: str | None
+) -> None:
+    plan = with_callbacks(plan_of(WHOLE), "failure", "cancelled")
+    state = begun(plan)
+    state = advance(plan, state, [fact_of(plan, state, "_pipeline", end, cause, **more)], NOW)
+    called = state.tasks.get("_callback:_pipeline")
+    assert (called and called.callback) == runs
+    assert ("_callback:_pipeline" in state.out()) is bool(runs)
+
+
+def test_a_process_that_is_tried_again_calls_nobody_back_until_its_last_attempt() -> None:
+    plan = with_callbacks(plan_of(WHOLE, retries=RetryPolicy(retries=1, delay=0)), "failure")
+    state = begun(plan)
+    state = advance(plan, state, [fact_of(plan, state, "_pipeline", FAILED, Cause.TIMEOUT)], NOW)
+    assert states(state) == {"_pipeline": "queued"}
+    state = advance(plan, state, [fact_of(plan, state, "_pipeline", FAILED, Cause.TIMEOUT)], NOW)
+    assert states(state) == {"_pipeline": "failed", "_callback:_pipeline": "queued"}
+
+
+def test_a_cancel_between_two_attempts_of_a_process_calls_back() -> None:
+    plan = with_callbacks(plan_of(WHOLE, retries=RetryPolicy(retries=1, delay=60)), "cancelled")
+    state = begun(plan)
+    state = advance(plan, state, [fact_of(plan, state, "_pipeline", FAILED, Cause.TIMEOUT)], NOW)
+    state = advance(plan, state, [Cancel(None, "enough")], NOW)
+    assert states(state) == {"_pipeline": "cancelled", "_callback:_pipeline": "queued"}

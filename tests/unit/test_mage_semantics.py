@@ -105,12 +105,13 @@ def test_cancelled_callbacks_run_for_what_the_failure_of_another_block_stopped()
     assert (state.state, set(state.out())) == (RunState.FAILING, {"_callback:beside"})
 
 
-def test_nobody_is_called_back_for_the_blocks_of_a_process_that_was_stopped(shop: Shop) -> None:
+def test_a_task_calls_back_for_the_blocks_of_a_process_that_was_stopped(shop: Shop) -> None:
     tell = {"uuid": "tell", "type": "callback", "upstream_blocks": ["load"]}
     source = "@callback('cancelled')\ndef f(**kwargs): pass\n"
     alone = shop.load(callbacks=[tell | {"content": source}])
-    whole = shop.ask(callbacks=[tell | {"content": source}], run_pipeline_in_one_process=True).pipeline
-    assert (alone.callbacks, whole.callbacks) == (("cancelled",), ())
+    whole = shop.ask(callbacks=[tell | {"content": source}], run_pipeline_in_one_process=True)
+    assert alone.callbacks == whole.pipeline.callbacks == ("cancelled",)
+    assert set(whole.steps) == {"_callback:_pipeline"}
 
 
 # --- 6.7 triggers, queues --------------------------------------------------------------------------------

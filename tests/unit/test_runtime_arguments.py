@@ -72,8 +72,8 @@ def test_an_empty_value_and_one_that_looks_like_a_flag_are_values() -> None:
         (["/shop", "p", "--retries", "9" * 10], "--retries"),
         (["/shop", "p", "--event", "5"], "--event: not a JSON object"),
         (["/shop", "p", "--callbacks", "won"], "--callbacks: 'won' is none of failure, cancelled"),
-        (["/shop", "p", "--callbacks", "failure"], "need --block-uuid"),
-        (["/shop", "p", "--conditions-only"], "need --block-uuid"),
+        (["/shop", "p", "--callbacks", "failure"], "--callbacks needs --block-uuid, or the --run"),
+        (["/shop", "p", "--conditions-only"], "--conditions-only needs --block-uuid"),
     ],
 )
 def test_a_wrong_flag_is_one_clear_problem(argv: list[str], message: str) -> None:

@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 
+from runmesh.events import RunRequest
 from runmesh.resolver import explain
 from runmesh.resolver.explanation import Explanation
+from runmesh.resolver.plan import plan
+from runmesh.settings import Settings
 from tests.shop import write_project
 
 CALLBACK = "@callback('failure')\ndef told(*args, **kwargs):\n    pass\n"
 GATE = {"uuid": "gate", "type": "conditional", "upstream_blocks": ["load"]}
+IN_ONE_PROCESS = {"run_pipeline_in_one_process": True}
 BELL = {"uuid": "bell", "type": "callback", "upstream_blocks": ["load"]}
 
 
@@ -69,6 +73,40 @@ def test_only_callbacks_that_name_the_status_are_run_as_a_task(project: Path) ->
 
 def test_a_block_without_callbacks_has_no_such_task(project: Path) -> None:
     assert not asked(project, {"uuid": "load"}).steps
+    assert not asked(project, {"uuid": "load"}, request=IN_ONE_PROCESS).steps
+
+
+def test_the_callbacks_of_one_process_are_one_task_for_all_blocks(project: Path) -> None:
+    found = asked(project, {"uuid": "load"}, {"uuid": "other"}, callbacks=[BELL], request=IN_ONE_PROCESS)
+    assert (found.pipeline.callbacks, set(found.steps)) == (("failure",), {"_callback:_pipeline"})
+    step = found.steps["_callback:_pipeline"]
+    assert (step.executor_type, step.timeout) == ("local_python", 600)
+    assert step.command[-4:] == ("--callbacks", "{callback}", "--error", "{error}")
+    assert "--block-uuid" not in step.command
+    asking = RunRequest(pipeline="pipe", run_pipeline_in_one_process=True)
+    made = plan(found, asking, run="run-1", settings=Settings())
+    assert (set(made.tasks), set(made.callbacks)) == ({"_pipeline"}, {"_pipeline"})
+
+
+@pytest.mark.parametrize(
+    ("runtime", "place", "shared", "reason"),
+    [
+        ("native", "s3://bucket/variables", False, None),
+        ("native", "/disk", True, None),
+        ("native", "/disk", False, "it runs on k8s, and which blocks have begun is noted locally"),
+        ("mage", "s3://bucket/variables", False, "Mage doesn't note which blocks have begun"),
+    ],
+)
+def test_where_nobody_knows_which_blocks_of_a_process_had_begun_it_is_said(
+    project: Path, runtime: str, place: str, reason: str | None, *, shared: bool
+) -> None:
+    write_project(project, **{"remote_variables_dir" if "://" in place else "variables_dir": place})
+    here = {"executor_type": "k8s", "executor_config": {"shared": shared, "runtime": runtime}}
+    whole = {"callbacks": [BELL], "run_pipeline_in_one_process": True}
+    found = asked_on_disk(project, {"uuid": "load"}, **here, **whole)
+    said = [warning.message for warning in found.warnings if "nobody calls back" in warning.message]
+    assert [message.partition(": ")[2] for message in said] == ([reason] if reason else [])
+    assert bool(found.steps) is bool(found.pipeline.callbacks) is (reason is None)
 
 
 @pytest.mark.parametrize("uuid", ["_pipeline", "_condition:load", "_callback:load"])

@@ -20,7 +20,7 @@ from runmesh.projects.fanout import PARTED, Kind
 from runmesh.resolver import explain as explain_project
 from runmesh.resolver.explanation import BlockExplanation, Explanation, plain
 from runmesh.settings import environment
-from runmesh.subjects import CALLBACK, CONDITION
+from runmesh.subjects import CALLBACK, CONDITION, WHOLE_PIPELINE
 
 app = typer.Typer()
 
@@ -86,9 +86,11 @@ def _print(console: Console, explanation: Explanation, blocks: Mapping[str, Bloc
     pipeline = explanation.pipeline
     how = "one task" if pipeline.whole else "a task for each block"
     console.print(Text.assemble((pipeline.name, "bold"), (f"  {explanation.project}", "dim"), f"  {how}\n"))
-    shown = {pipeline.name: pipeline} if pipeline.whole else blocks
+    shown = {WHOLE_PIPELINE: pipeline} if pipeline.whole else blocks
     for name, found in shown.items():
-        console.print(_block(name, found, {label(step): explanation.steps[step] for step in _steps(explanation, name)}))
+        called = pipeline.name if pipeline.whole else name
+        steps = {label(step): explanation.steps[step] for step in _steps(explanation, name)}
+        console.print(_block(called, found, steps))
     for line in (*_problems("warning", "yellow", explanation.warnings), *_problems("error", "red", explanation.errors)):
         console.print(line)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from runmesh.errors import Invalid, Problem
 from runmesh.events import RunRequest
 from runmesh.projects import Block, Pipeline, Project, RetryPolicy, check_graph, topological_order, variables_of
+from runmesh.projects.addons import statuses_of
 from runmesh.projects.commands import COMMAND
 from runmesh.projects.fanout import Kind, is_child, kinds, role
 from runmesh.projects.triggers import Triggers
@@ -18,13 +19,12 @@ from runmesh.resolver.explanation import BlockExplanation, Explanation, Pipeline
 from runmesh.resolver.limits import concurrency
 from runmesh.resolver.refusals import Rules
 from runmesh.resolver.retrying import Retries
-from runmesh.resolver.selection import select, unknown_blocks
+from runmesh.resolver.selection import runs_whole, select, unknown_blocks
 from runmesh.resolver.triggered import trigger_of
 from runmesh.resolver.validation import smallest
-from runmesh.subjects import CALLBACK, CONDITION
+from runmesh.subjects import CALLBACK, CONDITION, WHOLE_PIPELINE
 
-_ALWAYS_WHOLE: Final = "streaming"
-_YES: Final = frozenset({"1", "true", "yes", "on"})
+_CALLS_BACK: Final = ("--callbacks", "{callback}", "--error", "{error}")
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Explainer:
         # A document that came in a request is a stranger's: rendering it would read our environment to him.
         templates = None if isinstance(request.pipeline, dict) else project.templates
         self.file = "pipeline" if self.document is not None else f"pipelines/{pipeline.uuid}/metadata.yaml"
-        self.whole = self._runs_whole()
+        self.whole = runs_whole(pipeline, request, environment)
         self.selected = dict.fromkeys(select(pipeline, request))
         self.chooser = Chooser(
             project, pipeline, self.file, request.executor_type, environment, templates, self.rules.known_types
@@ -67,9 +67,9 @@ class Explainer:
 
     def explanation(self) -> Explanation:
         """Put everything together."""
-        whole = self._pipeline()
         blocks = {uuid: self._block(self.pipeline.blocks[uuid]) for uuid in self.selected}
-        extra = {} if self.whole else dict(self._steps(blocks))
+        whole = self._pipeline(blocks)
+        extra = dict(self._step_of_all(whole) if self.whole else self._steps(blocks))
         tasks = (whole, *blocks.values(), *extra.values())
         used = {task.executor_type for task in tasks}
         documents = (self.project.warnings, self.pipeline.warnings, self._of_triggers(named=False))
@@ -92,23 +92,15 @@ class Explainer:
             errors=distinct(self._errors(), *(task.errors for task in tasks)),
         )
 
-    def _runs_whole(self) -> bool:
-        if self.pipeline.type == _ALWAYS_WHOLE:
-            return True
-        if self.request.run_pipeline_in_one_process is not None:
-            return self.request.run_pipeline_in_one_process
-        if self.pipeline.run_pipeline_in_one_process is not None:
-            return self.pipeline.run_pipeline_in_one_process
-        return self.environment.get("RUN_PIPELINE_IN_ONE_PROCESS", "").lower() in _YES
-
-    def _pipeline(self) -> PipelineExplanation:
+    def _pipeline(self, blocks: Mapping[str, BlockExplanation]) -> PipelineExplanation:
         choice = self.of_pipeline
         configuration = self.configurations.settle(choice, choice, None)
         unfit = self._unfit(configuration, self.selected) if self.whole else ()
         retries = self.retries.common
         flags = ("--retries", str(retries.retries)) if retries.retries else ()
         shared = self._explained(None, choice, configuration, unfit, flags)
-        return PipelineExplanation(name=self.pipeline.uuid, whole=self.whole, retries=retries, **shared)
+        found = PipelineExplanation(name=self.pipeline.uuid, whole=self.whole, retries=retries, **shared)
+        return steps.with_callbacks(found, blocks, configuration, self.variables) if self.whole else found
 
     def _block(self, block: Block) -> BlockExplanation:
         source, errors = self._source(block)
@@ -131,7 +123,7 @@ class Explainer:
             retries=retries if native or is_command else RetryPolicy(),
             upstream=tuple(uuid for uuid in block.upstream_blocks if uuid in self.selected),
             inputs=steps.inputs_of(block, self.parts),
-            callbacks=() if is_command else steps.statuses_of(self.project, self.pipeline, block),
+            callbacks=() if is_command else statuses_of(self.project, self.pipeline, block),
             **does,
             **self._explained(block, choice, configuration, errors, self._flags(block, retries)),
         )
@@ -149,22 +141,27 @@ class Explainer:
                 step = self._step(block, ("--conditions-only",))
                 yield f"{CONDITION}{uuid}", replace(step, upstream=explained.upstream, conditional=True)
             if explained.callbacks:
-                told = ("--callbacks", "{callback}", "--error", "{error}")
                 part = ("--dynamic-index", "{index}") if explained.inputs else ()
-                yield f"{CALLBACK}{uuid}", replace(self._step(block, (*told, *part)), inputs=explained.inputs)
+                yield f"{CALLBACK}{uuid}", replace(self._step(block, (*_CALLS_BACK, *part)), inputs=explained.inputs)
 
-    def _step(self, block: Block, flags: tuple[str, ...]) -> BlockExplanation:
-        """Explain such a task: on local_python, as the pipeline is configured there."""
+    def _step_of_all(self, whole: BlockExplanation) -> Iterator[tuple[str, BlockExplanation]]:
+        """Yield the task that calls back for what one process can't any more."""
+        if whole.callbacks:
+            yield f"{CALLBACK}{WHOLE_PIPELINE}", self._step(None, _CALLS_BACK)
+
+    def _step(self, block: Block | None, flags: tuple[str, ...]) -> BlockExplanation:
+        """Explain such a task, of a block or (None) of the whole pipeline: on local_python, as configured there."""
         configuration = self.configurations.settle(steps.LOCAL, self.of_pipeline, None)
         shared = self._explained(None, steps.LOCAL, configuration, (), ())
         argv = self.commands.build(
             steps.LOCAL.executor_type,
             runtime="native",
             project_path=configuration.common.project_path,
-            block=self._name(block),
+            block=self._name(block) if block else None,
             flags=flags,
         )
-        return BlockExplanation(**shared | {"command": argv, "differs": {}, "timeout": block.timeout or steps.TIMEOUT})
+        timeout = (block.timeout if block else None) or steps.TIMEOUT
+        return BlockExplanation(**shared | {"command": argv, "differs": {}, "timeout": timeout})
 
     def _name(self, block: Block) -> str:
         """Return what a task's command calls its block: a child's own name is known only at dispatch."""

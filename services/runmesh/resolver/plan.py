@@ -68,7 +68,7 @@ class Plan(Document):
     configs: tuple[dict[str, object], ...]
     """Each configuration once, however many tasks share it."""
     callbacks: dict[str, TaskPlan] = Field(default_factory=dict)
-    """By block: the task that runs its callbacks where its own job could not."""
+    """By block, or for the pipeline in one process: the task that runs the callbacks which its own job could not."""
     carried: tuple[str, ...] = ()
     """Blocks that completed in the run that this one retries; `fans` and `items` are what is kept of children there."""
     fans: dict[str, Fan] = Field(default_factory=dict)
@@ -174,8 +174,6 @@ def _parts(explanation: Explanation) -> Mapping[str, BlockExplanation]:
 
 
 def _callbacks(explanation: Explanation) -> Mapping[str, BlockExplanation]:
-    if explanation.pipeline.whole:
-        return {}
     return {name: step for name, step in explanation.steps.items() if name.startswith(CALLBACK)}
 
 

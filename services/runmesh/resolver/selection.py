@@ -1,4 +1,4 @@
-"""Which blocks of a pipeline a request runs."""
+"""Which blocks of a pipeline a request runs, and whether in one process."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -9,6 +9,19 @@ from runmesh.projects import Pipeline
 
 NEVER_EXECUTED: Final = frozenset({"chart", "markdown", "scratchpad"})
 """Block types that Mage keeps in a pipeline and never runs."""
+_ALWAYS_WHOLE: Final = "streaming"
+_YES: Final = frozenset({"1", "true", "yes", "on"})
+
+
+def runs_whole(pipeline: Pipeline, request: RunRequest, environment: Mapping[str, str]) -> bool:
+    """Say whether all blocks run in one process, as one task."""
+    if pipeline.type == _ALWAYS_WHOLE:
+        return True
+    if request.run_pipeline_in_one_process is not None:
+        return request.run_pipeline_in_one_process
+    if pipeline.run_pipeline_in_one_process is not None:
+        return pipeline.run_pipeline_in_one_process
+    return environment.get("RUN_PIPELINE_IN_ONE_PROCESS", "").lower() in _YES
 
 
 def select(pipeline: Pipeline, request: RunRequest) -> tuple[str, ...]:

@@ -2,22 +2,23 @@
 
 Conditions and callbacks run in the job of their block (DESIGN §7). Before a block that Mage runs, the conditions are a
 task of their own, since Mage does not say whether they were met. After a job that never started, or was killed, its
-failure or cancelled callbacks are one. Both run on `local_python`, in the native runtime.
+failure or cancelled callbacks are one; after a whole pipeline in one process it is for all blocks that had begun (see
+`runtime.notes`). Both run on `local_python`, in the native runtime.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from runmesh.errors import Invalid, Problem
-from runmesh.projects import Block, Pipeline, Project
-from runmesh.projects.addons import callbacks_of, conditions_of
+from runmesh.errors import Problem
+from runmesh.projects import Block, Pipeline
+from runmesh.projects.addons import STATUSES, conditions_of
 from runmesh.projects.fanout import Kind, is_child, role
 from runmesh.resolver.choice import ExecutorChoice, Level
 from runmesh.resolver.config import Configuration
+from runmesh.resolver.explanation import BlockExplanation, PipelineExplanation
 from runmesh.subjects import CALLBACK, CONDITION, WHOLE_PIPELINE
 
-STATUSES: Final = ("failure", "cancelled")
-"""Those of Mage's callbacks that a job which is gone can't run itself."""
 LOCAL: Final = ExecutorChoice("local_python", Level.DEFAULT, None)
 TIMEOUT: Final = 600.0
 """Seconds that such a task may take, where its block has no timeout: the run's end waits for it."""
@@ -29,17 +30,27 @@ def is_conditional(pipeline: Pipeline, block: Block) -> bool:
     return any(conditions_of(pipeline, block))
 
 
-def statuses_of(project: Project, pipeline: Pipeline, block: Block) -> tuple[str, ...]:
-    """Return for which of `STATUSES` a block may have callbacks: their sources name the status, wherever."""
-    sources = [_source(project, callback) for callback in callbacks_of(pipeline, block)]
-    return tuple(status for status in STATUSES if any(status in source for source in sources))
+def with_callbacks(
+    whole: PipelineExplanation, blocks: Mapping[str, BlockExplanation], configuration: Configuration, variables: str
+) -> PipelineExplanation:
+    """Return a pipeline in one process with what its blocks call back for; without, where nobody can know for which."""
+    found = {status for block in blocks.values() for status in block.callbacks}
+    reason = _unnoted(configuration, variables)
+    if not found or not reason:
+        return replace(whole, callbacks=tuple(status for status in STATUSES if status in found))
+    message = f"if the one process is stopped or killed, nobody calls back for its blocks: {reason}"
+    hint = "set remote_variables_dir, or `shared: true` in its executor_config"
+    warning = Problem("pipeline: callbacks", message, None if configuration.common.runtime == "mage" else hint)
+    return replace(whole, warnings=(*whole.warnings, warning))
 
 
-def _source(project: Project, callback: Block) -> str:
-    try:
-        return project.block_source(callback) or ""
-    except Invalid:  # told where the callback itself is read
-        return ""
+def _unnoted(configuration: Configuration, variables: str) -> str | None:
+    """Say why nobody can know which blocks had begun."""
+    if configuration.common.runtime == "mage":
+        return "Mage doesn't note which blocks have begun"
+    if _out_of_reach(configuration, variables):
+        return f"it runs on {configuration.executor_type}, and which blocks have begun is noted locally"
+    return None
 
 
 def inputs_of(block: Block, parts: Mapping[str, Sequence[Kind]]) -> dict[str, Kind]:
@@ -52,13 +63,17 @@ def inputs_of(block: Block, parts: Mapping[str, Sequence[Kind]]) -> dict[str, Ki
 
 def needs_outcome(block: Block, configuration: Configuration, variables: str) -> Iterator[Problem]:
     """Yield why nobody could read the outcome of this block: it is left on another machine's disk (DESIGN §7)."""
-    local = configuration.executor_type == LOCAL.executor_type
-    if not local and "://" not in variables and not configuration.common.shared:
+    if _out_of_reach(configuration, variables):
         message = (
             f"it is dynamic or has conditions, and runs on {configuration.executor_type}: its outcome is stored locally"
         )
         hint = "set remote_variables_dir, or `shared: true` in its executor_config"
         yield Problem(f"block {block.uuid}", message, hint)
+
+
+def _out_of_reach(configuration: Configuration, variables: str) -> bool:
+    local = configuration.executor_type == LOCAL.executor_type
+    return not local and "://" not in variables and not configuration.common.shared
 
 
 def refused(pipeline: Pipeline, selected: Collection[str], parts: Mapping[str, Sequence[Kind]]) -> Iterator[Problem]:

@@ -14,7 +14,8 @@ ours:
 ``--event E``                      what the run was started by, as `--runtime-vars`: `event`, and variables not set else
 ``--dynamic-index I:POS,…``        which child of dynamic blocks this is, and what it gets: see `steps`
 ``--conditions-only``              evaluate the block's conditions, and nothing else
-``--callbacks S --error TEXT``     run the block's callbacks for `failure` or `cancelled`, and nothing else
+``--callbacks S --error TEXT``     run the block's callbacks for `failure` or `cancelled`, and nothing else; without a
+                                   block those of all that a whole pipeline's process had begun when it was killed
 ``--concurrency N``                blocks that run at once in a whole pipeline (default: the processors, at least 2)
 ``--trigger-name T``               what started the run
 ``--execution-date D``             ISO 8601, UTC unless it says otherwise (default: now)
@@ -36,13 +37,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from runmesh.errors import Invalid, Problem, nearest
+from runmesh.projects.addons import STATUSES
 from runmesh.runtime.failed import Failed
 
 LARGEST_DOCUMENT: Final = 16_000_000
 """Bytes of run variables, or of a pipeline's document."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-STATUSES_ALONE: Final = ("failure", "cancelled")
-"""The callbacks that a job of their own may run: those of success run in the block's."""
 _TIMEOUT: Final = 30.0
 """Seconds that a URL may take to answer."""
 
@@ -97,8 +97,10 @@ def parse(argv: Sequence[str]) -> Arguments:
         )
     if bool(flags.get("run")) != bool(flags.get("key")):
         raise _wrong("--run and --key belong together")
-    if (flags.get("callbacks") or flags.get("conditions_only")) and not flags.get("block_uuid"):
-        raise _wrong("--conditions-only and --callbacks need --block-uuid")
+    if flags.get("conditions_only") and not flags.get("block_uuid"):
+        raise _wrong("--conditions-only needs --block-uuid")
+    if flags.get("callbacks") and not (flags.get("block_uuid") or flags.get("run")):
+        raise _wrong("--callbacks needs --block-uuid, or the --run of a whole pipeline")
     return Arguments(positional[0], positional[1], **flags)
 
 
@@ -143,8 +145,8 @@ def _some(text: str) -> int:
 
 
 def _status(text: str) -> str:
-    if text not in STATUSES_ALONE:
-        raise ValueError(f"{text[:80]!r} is none of {', '.join(STATUSES_ALONE)}")
+    if text not in STATUSES:
+        raise ValueError(f"{text[:80]!r} is none of {', '.join(STATUSES)}")
     return text
 
 

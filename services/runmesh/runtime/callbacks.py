@@ -16,6 +16,7 @@ from runmesh.runtime.code import call, takes_positionals
 from runmesh.runtime.decorators import BARE, Function, with_status
 from runmesh.runtime.failed import Failed, say, tell
 from runmesh.runtime.job import Job
+from runmesh.runtime.notes import notes_of
 from runmesh.runtime.outcome import Outcome
 from runmesh.runtime.outputs import single
 from runmesh.runtime.steps import Step
@@ -25,6 +26,8 @@ _LEGACY: Final = {"success": "on_success", "failure": "on_failure"}
 
 def call_back(job: Job, step: Step, status: str, outcome: Outcome, error: BaseException | None = None) -> None:
     """Run a block's callbacks for one status; raises nothing."""
+    if job.notes:
+        job.notes.end(step)
     outcome.callbacks.append(status)
     for callback in callbacks_of(job.pipeline, step.block):
         try:
@@ -35,6 +38,19 @@ def call_back(job: Job, step: Step, status: str, outcome: Outcome, error: BaseEx
         except (Failed, Invalid) as problem:
             tell(problem)
             _warn(outcome, f"the {status} callback {callback.uuid!r} of block {step.name!r} failed")
+
+
+def call_back_for_all(job: Job, status: str, error: BaseException | None) -> None:
+    """Call back for each block that a whole pipeline's process had begun; raises `Failed` if nobody can know which."""
+    notes = notes_of(job)
+    if notes:
+        notes.read()
+    begun = [(job.pipeline.blocks.get(uuid), child) for uuid, child in (notes.begun if notes else ())]
+    for block, child in begun:
+        if block:
+            call_back(job._replace(notes=notes), Step(block, child), status, job.outcome, error)
+    if not begun:
+        say("no block with callbacks was running: nobody is called back")
 
 
 def _run(job: Job, step: Step, callback: Block, status: str, error: BaseException | None) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import TextIOWrapper
 
 from runmesh.errors import Invalid
@@ -38,27 +38,39 @@ def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def _work(job: Job) -> Failed | Invalid | None:
     """Do what the flags ask for and return what went wrong, already told."""
-    step, flags, outcome = job.step, job.arguments, job.outcome
+    step, flags = job.step, job.arguments
+    if flags.callbacks:
+        return _told(job, _call_back)
     if step is None:
         from runmesh.runtime.whole import run_pipeline  # noqa: PLC0415 - as all below: a block alone needs none of it
 
         return run_pipeline(job)
-    if flags.callbacks:
-        from runmesh.runtime.callbacks import call_back  # noqa: PLC0415
-
-        failed = flags.callbacks == "failure"
-        error = Failed(flags.error or "the block's job could not run") if failed or flags.error else None
-        call_back(job, step, flags.callbacks, outcome, error)
-        return None
     if not flags.conditions_only:
-        return run_block(job, step, outcome)
+        return run_block(job, step, job.outcome)
     from runmesh.runtime.conditions import check_conditions  # noqa: PLC0415
 
+    return _told(job, lambda job: check_conditions(job, step, job.outcome))
+
+
+def _call_back(job: Job) -> None:
+    """Run callbacks that the job of a block, or of a whole pipeline, could not run itself."""
+    from runmesh.runtime.callbacks import call_back, call_back_for_all  # noqa: PLC0415
+
+    status, told = job.arguments.callbacks or "", job.arguments.error
+    error = Failed(told or "the block's job could not run") if told or status == "failure" else None
+    if job.step is None:
+        call_back_for_all(job, status, error)
+    else:
+        call_back(job, job.step, status, job.outcome, error)
+
+
+def _told(job: Job, do: Callable[[Job], object]) -> Failed | Invalid | None:
+    """Do it, and tell and return what went wrong."""
     try:
-        check_conditions(job, step, outcome)
+        do(job)
     except (Invalid, Failed) as error:
         tell(error)
-        outcome.error = in_short(error)
+        job.outcome.error = in_short(error)
         return error
     return None
 

@@ -23,6 +23,7 @@ from runmesh.runtime.steps import Step, read_step
 
 if TYPE_CHECKING:
     from runmesh.runtime.kept import Kept
+    from runmesh.runtime.notes import Notes
 
 
 class Job(NamedTuple):
@@ -38,6 +39,8 @@ class Job(NamedTuple):
     outcome: Outcome
     context: dict[str, Any]
     """What the blocks of this process share (Mage's `context`)."""
+    notes: "Notes | None" = None
+    """A whole pipeline's, for whoever comes after a process that was killed."""
 
     @property
     def is_last_attempt(self) -> bool:

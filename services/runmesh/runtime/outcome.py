@@ -26,7 +26,7 @@ class Outcome:
         self.children: Mapping[str, Any] | None = None
         """How a dynamic block fans out: `count`, and `names` if they have any."""
         self.callbacks: list[str] = []
-        """The statuses whose callbacks were run."""
+        """The statuses whose callbacks were run; of a whole pipeline, where no block is left to call back for."""
         self.error: str | None = None
         """Why the exit code isn't 0, in one line."""
         self.blocks: Mapping[str, Any] | None = None

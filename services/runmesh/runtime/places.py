@@ -32,6 +32,9 @@ class Place(Protocol):
     def write(self, target: str, data: bytes) -> None:
         """Replace one file as a whole."""
 
+    def read(self, target: str) -> bytes | None:
+        """Return what is in a file, None if there is no such file."""
+
     def exists(self, target: str) -> bool:
         """Say whether there is such a file."""
 
@@ -84,6 +87,11 @@ class _Local:
         staged.write_bytes(data)
         staged.replace(final)
 
+    def read(self, target: str) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return Path(target).read_bytes()
+        return None
+
     def exists(self, target: str) -> bool:
         return os.path.exists(target)  # noqa: PTH110 - a path is made of it for nothing else
 
@@ -109,6 +117,12 @@ class _Remote:
     def write(self, target: str, data: bytes) -> None:
         with _as_os_error():
             self._files.pipe_file(self._path(target), data)
+
+    def read(self, target: str) -> bytes | None:
+        self._files.invalidate_cache()
+        with suppress(FileNotFoundError), _as_os_error():
+            return bytes(self._files.cat_file(self._path(target)))
+        return None
 
     def exists(self, target: str) -> bool:
         self._files.invalidate_cache()

@@ -17,6 +17,7 @@ from runmesh.runtime.failed import Failed, in_short, say, tell
 from runmesh.runtime.job import Job
 from runmesh.runtime.kept import Kept
 from runmesh.runtime.lines import whole_lines
+from runmesh.runtime.notes import Notes, notes_of
 from runmesh.runtime.outcome import Outcome
 from runmesh.runtime.progress import Progress
 from runmesh.runtime.steps import Step
@@ -32,6 +33,7 @@ Result = tuple[Failed | Invalid | None, Outcome]
 
 def run_pipeline(job: Job) -> Failed | Invalid | None:
     """Run all blocks and fill in the job's outcome; return what went wrong, already told. Mistakes are found first."""
+    job = job._replace(notes=_noted_before(job))
     order = tuple(name for name in topological_order(job.pipeline) if job.pipeline.blocks[name].type not in NEVER_RUN)
     if found := [*problems(job.pipeline, [job.pipeline.blocks[name] for name in order])]:
         return _told(job, Invalid(*found))
@@ -112,9 +114,25 @@ def _processors() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
+def _noted_before(job: Job) -> Notes | None:
+    """Return the notes, with what attempts before this one left behind: this one's own work is worth more than they."""
+    notes = notes_of(job)
+    try:
+        if notes:
+            notes.read()
+    except Failed as error:
+        say(f"warning: {error}")
+    return notes
+
+
 def _run(job: Job, step: Step) -> Result:
     outcome = Outcome([])
-    return run_block(job, step, outcome), outcome
+    if job.notes:
+        job.notes.begin(step)
+    error = run_block(job, step, outcome)
+    if job.notes and outcome.is_left_out:
+        job.notes.end(step)
+    return error, outcome
 
 
 def _run_and_hand_in(job: Job, step: Step, done: "SimpleQueue[tuple[Step, Result | BaseException]]") -> None:
@@ -127,6 +145,8 @@ def _run_and_hand_in(job: Job, step: Step, done: "SimpleQueue[tuple[Step, Result
 def _told(job: Job, error: Failed | Invalid) -> Failed | Invalid:
     tell(error)
     job.outcome.error = in_short(error)
+    if job.notes and not job.notes.begun:
+        job.outcome.callbacks = ["failure"]  # of each block that there was to call back for
     return error
 
 

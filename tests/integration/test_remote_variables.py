@@ -75,6 +75,16 @@ async def test_the_variables_directory_itself_may_be_a_url(s3: str, shop: Shop) 
     assert left["outputs"] == [{"type": "dict", "rows": 2}]
 
 
+def test_whom_to_call_back_for_is_noted_in_s3(s3: str, shop: Shop) -> None:
+    shop.write("metadata.yaml", f"variables_dir: {s3}/notes\n")
+    shop.pipeline(block("load", "custom"), callbacks=[block("tell", "callback", "load")])
+    shop.write("custom/load.py", "@custom\ndef f(): raise ValueError('no stock')\n")
+    shop.write("callbacks/tell.py", "@callback('failure')\ndef f(**kwargs): print(kwargs['parent_block_uuid'])\n")
+    named = ("--run", "r", "--key", "k")
+    assert shop.run(*named, "--retries", "1", **aws()).stdout == "", "it is tried again"
+    assert shop.run(*named, "--callbacks", "failure", **aws()).stdout == "load\n"
+
+
 def test_a_bucket_that_is_not_there_is_one_line(s3: str, shop: Shop) -> None:  # noqa: ARG001 - the server
     shop.write("metadata.yaml", "variables_dir: s3://nobodys-bucket\n")
     done = shop.run("--block-uuid", "load", **aws())

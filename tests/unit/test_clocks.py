@@ -75,7 +75,7 @@ async def test_a_timer_that_is_set_rings_at_its_time_whatever_becomes_of_the_clo
         by = timedelta(0)
 
         @classmethod
-        def now(cls, tz: object = None) -> datetime:
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             assert tz is UTC
             return datetime.now(UTC) + cls.by
 

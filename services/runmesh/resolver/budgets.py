@@ -40,7 +40,7 @@ def longest_wait(plan: Plan, name: str, record: TaskRecord) -> float:
 
 
 def _delay(spent: int) -> float:
-    return min(_FIRST_DELAY * 2**spent, _LONGEST_DELAY)
+    return min(_FIRST_DELAY * 2.0**spent, _LONGEST_DELAY)
 
 
 def _jitter(key: str) -> float:

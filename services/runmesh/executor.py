@@ -48,6 +48,9 @@ class ExecutorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    unguarded: ClassVar[tuple[str, ...]] = ()
+    """Keys by which anything else could be said: where a policy guards anything, nobody may set them."""
+
     pool: str = Field(
         "default", description="The workers that take the task: a named group, such as one cluster or one region."
     )
@@ -73,6 +76,11 @@ class ExecutorConfig(BaseModel):
     def canonical(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return one level's configuration in the one spelling in which levels are merged; here: as it is."""
         return config
+
+    @classmethod
+    def canonical_paths(cls, path: str) -> tuple[str, ...]:
+        """Return where in that spelling all that is said at a dotted path can be."""
+        return (path,)
 
     @classmethod
     def keys(cls) -> Collection[str]:

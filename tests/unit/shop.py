@@ -39,3 +39,37 @@ class Shop:
 
     def _write(self, name: str, document: Document) -> None:
         (self.path / name).write_text(yaml.safe_dump(dict(document)))
+
+
+def said(found: BlockExplanation) -> dict[str, Any]:
+    """Return what some level says of a block's configuration; the built-in defaults are left out."""
+    document: dict[str, Any] = {}
+    for path, level in found.provenance.items():
+        if level != "default":
+            *above, last = _steps(path, found.config)
+            inside = document
+            for key in above:
+                inside = inside.setdefault(key, {})
+            inside[last] = _at(found.config, [*above, last])
+    return document
+
+
+def levels(found: BlockExplanation) -> dict[str, str]:
+    """Return the level of every value that some level says."""
+    return {path: level for path, level in found.provenance.items() if level != "default"}
+
+
+def _steps(path: str, config: Any) -> list[str]:
+    """Split a dotted path into keys, which may have dots themselves."""
+    steps: list[str] = []
+    while path:
+        key = next(key for key in sorted(config, key=len, reverse=True) if f"{path}.".startswith(f"{key}."))
+        steps.append(key)
+        config, path = config[key], path[len(key) + 1 :]
+    return steps
+
+
+def _at(config: Any, keys: list[str]) -> Any:
+    for key in keys:
+        config = config[key]
+    return config

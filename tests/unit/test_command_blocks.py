@@ -71,7 +71,8 @@ def test_variables_that_no_environment_takes_are_refused(shop: Shop) -> None:
 
 def test_an_image_is_a_value_of_the_blocks_configuration(shop: Shop) -> None:
     found = echo(shop, {"image": "alpine:3", "executor_type": "k8s", "executor_config": {"namespace": "batch"}})
-    assert (found.config["image"], found.provenance["image"]) == ("alpine:3", "block")
+    assert found.config["container"]["image"] == "alpine:3"
+    assert found.provenance["container.image"] == "block"
     assert found.config["namespace"] == "batch"
     assert not found.errors
 

@@ -12,7 +12,7 @@ from runmesh.events import RunRequest
 from runmesh.projects import load_pipeline, load_project
 from runmesh.resolver.explain import explain_pipeline
 from runmesh.resolver.merging import Origin, Tree, leaves, merge, tree, values, without_nulls
-from tests.unit.shop import Shop
+from tests.unit.shop import Shop, levels, said
 
 
 @pytest.fixture
@@ -95,24 +95,26 @@ def test_null_unsets_what_the_levels_before_said() -> None:
 
 def test_every_level_beats_the_one_before_and_is_named(shop: Shop) -> None:
     found = shop.load(
-        {"executor_config": {"job": {"d": 4, "e": 4, "f": 4}}},
+        {"executor_config": {"resource_limits": {"d": 4, "e": 4, "f": 4}}},
         executor_type="k8s",
-        executor_config={"job": {"c": 3, "d": 3, "e": 3, "f": 3}},
-        project={"k8s_executor_config": {"namespace": "batch", "job": {"b": 2, "c": 2, "d": 2, "e": 2, "f": 2}}},
+        executor_config={"resource_limits": {"c": 3, "d": 3, "e": 3, "f": 3}},
+        project={
+            "k8s_executor_config": {"namespace": "batch", "resource_limits": {"b": 2, "c": 2, "d": 2, "e": 2, "f": 2}}
+        },
         request={
-            "executor_config": {"k8s": {"job": {"e": 5, "f": 5}}},
-            "block_config": {"load": {"job": {"f": 6}}},
+            "executor_config": {"k8s": {"resource_limits": {"e": 5, "f": 5}}},
+            "block_config": {"load": {"resource_limits": {"f": 6}}},
         },
         environment={"KUBE_NAMESPACE": "from-environment"},
     )
-    assert found.config == {"namespace": "batch", "job": {"b": 2, "c": 3, "d": 4, "e": 5, "f": 6}}
-    assert found.provenance == {
+    assert said(found) == {"namespace": "batch", "resource_limits": {"b": 2, "c": 3, "d": 4, "e": 5, "f": 6}}
+    assert levels(found) == {
         "namespace": "project",
-        "job.b": "project",
-        "job.c": "pipeline",
-        "job.d": "block",
-        "job.e": "request",
-        "job.f": "request.block_config",
+        "resource_limits.b": "project",
+        "resource_limits.c": "pipeline",
+        "resource_limits.d": "block",
+        "resource_limits.e": "request",
+        "resource_limits.f": "request.block_config",
     }
 
 
@@ -134,9 +136,9 @@ def test_lists_replace(shop: Shop) -> None:
     ],
 )
 def test_each_type_has_its_key_in_the_project(shop: Shop, executor_type: str, key: str) -> None:
-    found = shop.load(executor_type=executor_type, project={key: {"size": {"cpu": 2}}})
-    assert found.config == {"size": {"cpu": 2}}
-    assert found.provenance == {"size.cpu": "project"}
+    found = shop.load(executor_type=executor_type, project={key: {"resource_limits": {"cpu": 2}}})
+    assert said(found) == {"resource_limits": {"cpu": 2}}
+    assert levels(found) == {"resource_limits.cpu": "project"}
 
 
 def test_local_python_has_a_key_in_the_project_of_its_own(shop: Shop) -> None:
@@ -158,8 +160,8 @@ def test_local_python_has_a_key_in_the_project_of_its_own(shop: Shop) -> None:
 )
 def test_mages_variables_are_the_environments_level(shop: Shop, executor_type: str, variable: str, key: str) -> None:
     found = shop.load({"executor_type": executor_type}, environment={variable: "x"})
-    assert found.config == {key: "x"}
-    assert found.provenance == {key: "environment"}
+    assert said(found) == {key: "x"}
+    assert levels(found) == {key: "environment"}
     assert found.provenance[key].place == variable  # type: ignore[attr-defined]
 
 
@@ -220,17 +222,18 @@ def test_a_remote_executors_configuration_is_skipped_where_the_block_runs_locall
     assert "resource_limits" not in found.config
     assert (found.skipped[-1].level, found.skipped[-1].value) == ("block", config)
     assert found.errors == ()
-    assert shop.load({"executor_config": config}, environment={"DEFAULT_EXECUTOR_TYPE": "k8s"}).config == config
+    assert said(shop.load({"executor_config": config}, environment={"DEFAULT_EXECUTOR_TYPE": "k8s"})) == config
 
 
 def test_a_whole_pipeline_has_no_blocks_configuration(shop: Shop) -> None:
     found = shop.ask(
         {"executor_type": "k8s", "executor_config": {"namespace": "mine"}},
         executor_type="k8s",
-        executor_config={"job": {"a": 1}},
+        executor_config={"resource_limits": {"a": 1}},
         run_pipeline_in_one_process=True,
     )
-    assert found.pipeline.config == {"job": {"a": 1}}
+    assert found.pipeline.config["resource_limits"] == {"a": 1}
+    assert "namespace" not in found.pipeline.config
 
 
 @pytest.mark.parametrize(
@@ -238,8 +241,8 @@ def test_a_whole_pipeline_has_no_blocks_configuration(shop: Shop) -> None:
     [("k8s", "k8s_executor_config"), ("gcp_cloud_run", "cloud_run_config"), ("ecs", "ecs_config")],
 )
 def test_a_configuration_may_be_nested_in_its_own_name(shop: Shop, executor_type: str, wrapper: str) -> None:
-    found = shop.load({"executor_type": executor_type, "executor_config": {wrapper: {"a": 1}, "b": 2}})
-    assert found.config == {"a": 1}
+    found = shop.load({"executor_type": executor_type, "executor_config": {wrapper: {"pool": "a"}, "b": 2}})
+    assert said(found) == {"pool": "a"}
     assert found.skipped[-1].value == {"b": 2}
 
 
@@ -253,7 +256,7 @@ def test_the_namespace_is_rendered_with_variables_and_environment(shop: Shop) ->
         request={"variables": {"team": "blue"}},
         variables={"team": "red"},
     )
-    assert found.config == {"namespace": "blue-test"}
+    assert said(found) == {"namespace": "blue-test"}
 
 
 def test_a_namespace_that_renders_to_nothing_is_an_error(shop: Shop) -> None:
@@ -264,7 +267,7 @@ def test_a_namespace_that_renders_to_nothing_is_an_error(shop: Shop) -> None:
 def test_nothing_else_is_rendered_and_a_warning_says_so(shop: Shop) -> None:
     template = "{{ env_var('HOME') }}"
     found = shop.load({"executor_type": "k8s", "executor_config": {"job_name_prefix": template}})
-    assert found.config == {"job_name_prefix": template}
+    assert said(found) == {"job_name_prefix": template}
     assert any("not rendered" in problem.message for problem in found.warnings)
 
 

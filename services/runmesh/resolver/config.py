@@ -3,7 +3,7 @@
 Later wins, deeply; lists replace; null unsets, so that the policy's or else the executor's default holds::
 
     default                built into the executor's Config
-    environment            the variables that Mage names; RUNMESH_RUNTIME
+    environment            the variables that Mage names, then the file that K8S_CONFIG_FILE does; RUNMESH_RUNTIME
     policy                 the installation's, where it only fills gaps (see `policy`)
     project                metadata.yaml: k8s_executor_config, ecs_config, …; local_python_config, runtime (ours)
     pipeline               executor_config: belongs to the pipeline's own executor type, other blocks skip it
@@ -12,9 +12,10 @@ Later wins, deeply; lists replace; null unsets, so that the policy's or else the
     request.block_config   by block
     policy                 the installation's, where it is enforced
 
-Where a request sends a task elsewhere than the project does, what the project's pipeline or block says for the other
-place is skipped too; so is what is only for remote executors where a task runs locally. `runtime` belongs to no type,
-and is never skipped. Tasks whose levels say the same share one `Configuration`.
+Each level is first brought into the spelling of its executor's Config (`canonical`): levels may spell one thing in
+several ways. Where a request sends a task elsewhere than the project does, what the project's pipeline or
+block says for the other place is skipped too; so is what is only for remote executors where a task runs locally.
+`runtime` belongs to no type, and is never skipped. Tasks whose levels say the same share one `Configuration`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,7 +32,7 @@ from runmesh.resolver import mage
 from runmesh.resolver.choice import ExecutorChoice, Skipped
 from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, merge, planted, tree, values, without_nulls
 from runmesh.resolver.policy import Policy, excessive, forbidden, replaced
-from runmesh.resolver.validation import Fault, config_of, defaults_of, secrets, time_limit, validate
+from runmesh.resolver.validation import Fault, canonical, config_of, defaults_of, secrets, time_limit, validate
 
 Config = Mapping[str, Any]
 
@@ -150,17 +151,20 @@ class Configurations:
     def _merged(self, executor_type: str, parts: list[_Part], where: str, *, whole: bool) -> Configuration:
         said, skipped, problems = self._said(executor_type, parts, where)
         own = [self._of_project(executor_type), *(tree(config, level) for level, config in said)]
-        guard, environment = self.policy.guard(executor_type), self._of_environment(executor_type)
+        guard = self.policy.guard(executor_type)
+        environment = merge(self._of_environment(executor_type), guard.file)
         below = reduce(merge, own, merge(environment, guard.filled))
         below = merge(guard.filled, without_nulls(below))
         skipped += replaced(environment, guard.filled, guard.source)
         skipped += replaced(below, guard.enforced, guard.source)
-        merged = without_nulls(merge(below, guard.enforced))
+        merged = self._named(executor_type, without_nulls(merge(below, guard.enforced)))
         common, faults = validate(executor_type, values(merged))
         merged = merge(defaults_of(executor_type), merged)
         found, settled = dict(leaves(merged)), values(merged)
         limit, wrong_limits = time_limit(settled)
-        levels = dict[str, Config](said) | {part.level: part.config for part in parts if part.skip}
+        levels = dict[str, Config](said) | {
+            part.level: canonical(executor_type, part.config) for part in parts if part.skip
+        }
         return Configuration(
             executor_type=executor_type,
             values=settled,
@@ -191,6 +195,7 @@ class Configurations:
                 skipped += [Skipped(level, left, skip)] if left else []
                 continue
             inner, beside = _unwrapped(executor_type, config)
+            inner = canonical(executor_type, inner)
             if beside:
                 skipped.append(Skipped(level, beside, "it stands beside a key that holds the whole configuration"))
             try:
@@ -210,6 +215,14 @@ class Configurations:
         )
         return reduce(merge, said, {})
 
+    def _named(self, executor_type: str, merged: Tree) -> Tree:
+        """Put the trigger's name where Mage does: into the prefix of a Kubernetes Job's name."""
+        prefix = merged.get("job_name_prefix")
+        if executor_type != "k8s" or not isinstance(prefix, Leaf) or not isinstance(prefix.value, str):
+            return merged
+        name = prefix.value.replace("{trigger_name}", self.request.trigger_name or "")
+        return {**merged, "job_name_prefix": Leaf(name, prefix.origin)}
+
     def _of_project(self, executor_type: str) -> Tree:
         if executor_type not in self._projects:
             found = tree(self._document(executor_type), Origin("project"))
@@ -220,7 +233,7 @@ class Configurations:
 
     def _document(self, executor_type: str) -> Config:
         config = self.project.document.get(project_key(executor_type))
-        return _unwrapped(executor_type, config)[0] if isinstance(config, Mapping) else {}
+        return canonical(executor_type, _unwrapped(executor_type, config)[0]) if isinstance(config, Mapping) else {}
 
     def _rendered(self, executor_type: str, level: str, config: Config, where: str) -> Config:
         """Render the one value that Mage renders: the namespace of k8s. What comes in a request never is."""
@@ -241,8 +254,8 @@ class Configurations:
             yield Problem(
                 f"executor {executor_type}", "is not there yet: its configuration is merged, but not validated"
             )
-        if executor_type == "k8s" and self.environment.get("K8S_CONFIG_FILE"):
-            yield Problem("K8S_CONFIG_FILE", "is not read: write its keys under k8s_executor_config of the project")
+        if executor_type == "k8s" and "config_file" in found:
+            yield Problem("k8s: config_file", "is ignored, as in Mage", "the resolver's K8S_CONFIG_FILE names the file")
         for path, leaf in found.items():
             if isinstance(leaf.value, str) and is_template(leaf.value) and not holds_secret(leaf.value):
                 yield Problem(f"{executor_type}: {path}", f"{leaf.value!r} is not rendered here, as in Mage")
@@ -254,6 +267,7 @@ class Configurations:
             return {}
         names = mage.ENVIRONMENT.get(executor_type, {})
         named = {key: self.environment[name] for name, key in names.items() if self.environment.get(name)}
+        named |= values(self.policy.guard(executor_type).file)
         shared = {"environment": named, "project": self._document(executor_type)}
         theirs = mage.flat(mage.configuration(executor_type, shared | dict(levels), whole=whole))
         ours = {path: leaf.value for path, leaf in found.items() if leaf.origin not in _NOT_MAGES and path != _RUNTIME}

@@ -13,7 +13,8 @@ One YAML file, named by RUNMESH_POLICY and read once at start::
         forbid: [pod.volumes]     # no project and no request may set these, or anything inside them
 
 Besides, what Mage documents for Kubernetes: the file that K8S_DEFAULT_CONFIG_PATH names (`enabled`, `enforce`, and the
-configuration's keys beside them), and the variables K8S_EXECUTOR_MAX_RESOURCE_{REQUESTS,LIMITS}_{CPU,MEMORY}. Only
+configuration's keys beside them), the one that K8S_CONFIG_FILE names (Mage's own template of a Job, which is no policy,
+but the installation's defaults), and the variables K8S_EXECUTOR_MAX_RESOURCE_{REQUESTS,LIMITS}_{CPU,MEMORY}. Only
 `read` reads files.
 """
 
@@ -27,22 +28,16 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from runmesh.errors import Invalid, Problem, nearest
+from runmesh.executors.kubernetes.quantities import quantity
 from runmesh.projects import yaml_text
 from runmesh.resolver import mage
 from runmesh.resolver.choice import Skipped, installed_types
-from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, tree
-from runmesh.executors.kubernetes.quantities import quantity
-from runmesh.resolver.validation import TIME_LIMITS, Fault, checked, config_of, validate
+from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, tree, values, without_nulls
+from runmesh.resolver.validation import TIME_LIMITS, Fault, canonical, canonical_paths, checked, config_of, validate
 
 FILE: Final = "RUNMESH_POLICY"
 MAGE_FILE: Final = "K8S_DEFAULT_CONFIG_PATH"
-_ELSEWHERE: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
-    "k8s": {
-        f"resource_{kind}": (f"container.resources.{kind}", f"container_config.resources.{kind}")
-        for kind in ("limits", "requests")
-    }
-}
-"""Where else the same thing can be asked for: a maximum holds there, too."""
+CONFIG_FILE: Final = "K8S_CONFIG_FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +65,8 @@ class Guard:
     """By dotted path."""
     forbid: tuple[str, ...] = ()
     """Dotted paths."""
+    file: Tree = field(default_factory=dict)
+    """What the installation's own configuration file says (K8S_CONFIG_FILE), just above the environment's variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +155,9 @@ class _File(BaseModel):
 
 def read(environment: Mapping[str, str]) -> Policy:
     """Read the policy that the environment names; no file and no variable allow all. Raises `Invalid`."""
-    documents = {name: _document(name, environment[name]) for name in (FILE, MAGE_FILE) if environment.get(name)}
+    documents = {
+        name: _document(name, environment[name]) for name in (FILE, MAGE_FILE, CONFIG_FILE) if environment.get(name)
+    }
     policy = policy_of(documents[FILE], environment[FILE]) if FILE in documents else Policy()
     guards = dict(policy.guards)
     if MAGE_FILE in documents:
@@ -168,7 +167,28 @@ def read(environment: Mapping[str, str]) -> Policy:
     if maxima := maxima_of(environment):
         guard = guards.get("k8s", _NO_GUARD)
         guards["k8s"] = replace(guard, maxima=_tightest(guard.maxima, maxima))
-    return replace(policy, guards=guards)
+    if CONFIG_FILE in documents:
+        said = _file(documents[CONFIG_FILE], environment[CONFIG_FILE])
+        guards["k8s"] = replace(guards.get("k8s", _NO_GUARD), file=said)
+    return replace(policy, guards={name: _closed(name, guard) for name, guard in guards.items()})
+
+
+def _file(document: Mapping[str, Any], file: str) -> Tree:
+    """Return what Mage's configuration file for Kubernetes says. Raises `Invalid` with all that is wrong."""
+    config = canonical("k8s", document)
+    if problems := [
+        Problem(f"{file}: {fault.path}", fault.message, fault.hint) for fault in validate("k8s", config)[1]
+    ]:
+        raise Invalid(*problems)
+    return tree(config, Origin("environment", file))
+
+
+def _closed(executor_type: str, guard: Guard) -> Guard:
+    """Forbid whatever could say by another way what the guard rails are about."""
+    model = config_of(executor_type)
+    if model is None or not (guard.forbid or guard.maxima or guard.enforced):
+        return guard
+    return replace(guard, forbid=(*guard.forbid, *model.unguarded))
 
 
 def _document(variable: str, file: str) -> Mapping[str, Any]:
@@ -222,31 +242,23 @@ def maxima_of(environment: Mapping[str, str]) -> dict[str, Maximum]:
     wrong = [_no_quantity(name, value) for value, name in found.values() if quantity(value) is None]
     if wrong:
         raise Invalid(*wrong)
-    return dict(each for path, (value, name) in found.items() for each in _maxima("k8s", path, value, name))
+    return {path: _maximum(value, name) for path, (value, name) in found.items()}
 
 
 def _guard(executor_type: str, section: _Section, source: str) -> Guard:
-    config = tree(section.config, Origin("policy"))
-    maxima = (
-        each
-        for path, leaf in leaves(tree(section.max, Origin("policy")))
-        for each in _maxima(executor_type, path, leaf.value, source)
-    )
+    config = tree(canonical(executor_type, section.config), Origin("policy"))
+    maxima = leaves(tree(canonical(executor_type, section.max), Origin("policy")))
     return Guard(
         source=source,
         filled={} if section.enforce else config,
         enforced=config if section.enforce else {},
-        maxima=dict(maxima),
-        forbid=tuple(section.forbid),
+        maxima={path: _maximum(leaf.value, source) for path, leaf in maxima},
+        forbid=tuple(each for path in section.forbid for each in canonical_paths(executor_type, path)),
     )
 
 
-def _maxima(executor_type: str, path: str, value: object, source: str) -> Iterator[tuple[str, Maximum]]:
-    maximum = Maximum(value, quantity(value) or Fraction(0), source)
-    yield path, maximum
-    top, _, rest = path.partition(".")
-    for other in _ELSEWHERE.get(executor_type, {}).get(top, ()):
-        yield f"{other}.{rest}", maximum
+def _maximum(value: object, source: str) -> Maximum:
+    return Maximum(value, quantity(value) or Fraction(0), source)
 
 
 def _tightest(one: Mapping[str, Maximum], two: Mapping[str, Maximum]) -> dict[str, Maximum]:
@@ -256,13 +268,14 @@ def _tightest(one: Mapping[str, Maximum], two: Mapping[str, Maximum]) -> dict[st
 
 def _wrong(executor_type: str, section: _Section, where: str, of_config: str) -> Iterator[Problem]:
     """Yield what is wrong inside one type's policy; a key that is required may come from the projects."""
-    for fault in validate(executor_type, section.config)[1]:
+    said = values(without_nulls(tree(section.config, Origin("policy"))))
+    for fault in validate(executor_type, said)[1]:
         if fault.message != "is required":
             yield Problem(f"{of_config}{fault.path}", fault.message, fault.hint)
     for path, leaf in leaves(tree(section.max, Origin("policy"))):
         if quantity(leaf.value) is None:
             yield _no_quantity(f"{where}max.{path}", leaf.value)
-    yield from _unknown(executor_type, section.max, f"{where}max")
+    yield from _unknown(executor_type, canonical(executor_type, section.max), f"{where}max")
     yield from _unknown(executor_type, section.forbid, f"{where}forbid")
 
 
@@ -274,6 +287,6 @@ def _unknown(executor_type: str, paths: Iterable[str], where: str) -> Iterator[P
     """Yield a problem for every path that starts with no key of the executor: it would guard nothing."""
     model = config_of(executor_type)
     for path in paths if model else ():
-        key = path.partition(".")[0]
+        key = canonical_paths(executor_type, path)[0].partition(".")[0]
         if model and key not in model.model_fields:
-            yield Problem(f"{where}: {path}", f"unknown key {key!r}", nearest(key, model.model_fields))
+            yield Problem(f"{where}: {path}", f"unknown key {key!r}", nearest(key, model.keys()))

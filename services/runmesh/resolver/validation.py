@@ -55,6 +55,18 @@ def _loaded(executor_type: str) -> type[ExecutorConfig] | None:
     return backend.Config if backend else None
 
 
+def canonical(executor_type: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return one level's configuration in the spelling in which the levels of its executor type are merged."""
+    model = config_of(executor_type)
+    return model.canonical(config) if model else config
+
+
+def canonical_paths(executor_type: str, path: str) -> tuple[str, ...]:
+    """Return where in that spelling all that is said at a dotted path can be."""
+    model = config_of(executor_type)
+    return model.canonical_paths(path) if model else (path,)
+
+
 def defaults_of(executor_type: str) -> Tree:
     """Return the built-in defaults of an executor's configuration; what is unset by default is left out."""
     model = config_of(executor_type)

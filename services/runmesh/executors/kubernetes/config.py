@@ -6,7 +6,7 @@ of the Kubernetes API is known (see `fields`), in snake_case or camelCase.
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -73,6 +73,8 @@ _Containers = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_Checked("Po
 class Config(ExecutorConfig):
     """A Job on Kubernetes."""
 
+    unguarded: ClassVar[tuple[str, ...]] = ("patch",)
+
     job_name_prefix: str = Field(
         "data-prep", description="Begins the Job's name, behind the mesh's id; {trigger_name} is the trigger's."
     )
@@ -103,7 +105,7 @@ class Config(ExecutorConfig):
         None, description="The Kueue queue that admits the Job, which is made suspended then."
     )
     config_file: str | None = Field(
-        None, description="A file of the project that holds these keys; what is written beside it wins."
+        None, description="Ignored, as in Mage: the file is the one that the resolver's K8S_CONFIG_FILE names."
     )
     grace_period: int = Field(30, ge=0, description="Seconds between TERM and KILL when the job is stopped.")
     patch: tuple[dict[str, Any], ...] = Field(
@@ -140,6 +142,11 @@ class Config(ExecutorConfig):
             if name not in PLACEHOLDERS:
                 raise ValueError(f"unknown placeholder {{{name}}}, known: {', '.join(PLACEHOLDERS)}")
         return template
+
+    @classmethod
+    def canonical_paths(cls, path: str) -> tuple[str, ...]:
+        """Return where in the canonical spelling all that is said at a dotted path can be."""
+        return spelling.canonical_paths(path, cls.model_fields)
 
     @model_validator(mode="before")
     @classmethod

@@ -43,6 +43,20 @@ _MAGES_NAME: Final = "mage-data"
 """What Mage calls the container where there is a `container_config` that doesn't say."""
 
 
+_RESOURCES: Final = ("resource_limits", "resource_requests", "container.resources")
+_SPREAD: Final[Mapping[str, tuple[str, ...]]] = {
+    "container.resources": _RESOURCES,
+    "containerconfig.resources": _RESOURCES,
+    "containerconfig": ("container", *_RESOURCES),
+    "container": ("container", *_RESOURCES),
+    "metadata": ("metadata", "namespace"),
+    "pod": ("pod", "service_account_name", "grace_period"),
+    "securitycontext": ("pod.securityContext", "container.securityContext"),
+}
+"""What has more than one place, by its plain path."""
+_MARKER: Final = object()
+
+
 def canonical(config: Config, keys: Iterable[str]) -> dict[str, Any]:
     """Return one level's configuration with everything in its place; `keys` are those that stay at the top.
 
@@ -69,6 +83,29 @@ def canonical(config: Config, keys: Iterable[str]) -> dict[str, Any]:
     if found.get("patch") is not None:
         found["patch"] = _parts(found["patch"])
     return found
+
+
+def canonical_paths(path: str, keys: Iterable[str]) -> tuple[str, ...]:
+    """Return where in the canonical spelling all that is said at a dotted path can be."""
+    whole = _SPREAD.get(".".join(plain(part) for part in path.split(".")))
+    return whole or (_path(canonical(_planted(path.split(".")), keys)),)
+
+
+def _planted(path: list[str]) -> dict[str, Any]:
+    inside: Any = _MARKER
+    for key in reversed(path):
+        inside = {key: inside}
+    return {**inside}
+
+
+def _path(config: Config) -> str:
+    """Return the dotted path of the marker: of a configuration's only value that isn't a name it brings along."""
+    for key, value in config.items():
+        if value is _MARKER or value == str(_MARKER):
+            return key
+        if isinstance(value, Mapping) and (found := _path(value)):
+            return f"{key}.{found}"
+    return ""
 
 
 def _parts(patch: Any) -> Any:
@@ -136,9 +173,9 @@ def _raise_to_top(found: dict[str, Any]) -> None:
             found.setdefault("service_account_name", account)
     if (grace := _taken(found, "pod", "terminationGracePeriodSeconds")) is not None:
         found.setdefault("grace_period", grace)
-    resources = _taken(found, "container", "resources")
-    if not isinstance(resources, Mapping):
+    if not isinstance((found.get("container") or {}).get("resources"), Mapping):
         return
+    resources = _taken(found, "container", "resources")
     if not found.get("resource_limits") and not found.get("resource_requests"):
         moved = {f"resource_{kind}": resources[kind] for kind in ("limits", "requests") if kind in resources}
         found.update(moved)

@@ -37,7 +37,7 @@ class UnknownVersion(Undecodable):
 
 def headers_for(event: Event, *, event_id: str, source: str, trace: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the headers of an event in binary mode."""
-    at: datetime | None = getattr(event, "at", None)
+    at: datetime | None = vars(event).get("at")
     headers = {
         "ce-specversion": "1.0",
         "ce-id": event_id,

@@ -4,7 +4,13 @@ from enum import StrEnum
 from typing import Final
 
 
-class RunState(StrEnum):
+class _Word(StrEnum):
+    """A word that is hashed as the string it is: Enum's own way is Python code, and the resolver does little else."""
+
+    __hash__ = str.__hash__
+
+
+class RunState(_Word):
     """The states of a run, in Mage's words."""
 
     ACCEPTED = "accepted"
@@ -17,7 +23,7 @@ class RunState(StrEnum):
     REJECTED = "rejected"
 
 
-class TaskState(StrEnum):
+class TaskState(_Word):
     """The states of a task, in Mage's words."""
 
     QUEUED = "queued"
@@ -31,7 +37,7 @@ class TaskState(StrEnum):
     CONDITION_FAILED = "condition_failed"
 
 
-class Cause(StrEnum):
+class Cause(_Word):
     """Why a task failed, since what happens next depends on it (DESIGN §2)."""
 
     USER = "user"

@@ -21,15 +21,15 @@ from runmesh.resolver.merging import plain
 from runmesh.subjects import ExecutorType
 
 _PLACES: Final = {
-    ("--run", "{run}"): "run",
-    ("--execution-partition", "{run}"): "run",
-    ("--key", "{key}"): "key",
-    ("--attempt", "{attempt}"): "attempt",
-    ("--block-uuid", "{block}"): "block",
-    ("--dynamic-index", "{index}"): "index",
-    ("--callbacks", "{callback}"): "callback",
-    ("--error", "{error}"): "error",
+    "{run}": ("--run", "--execution-partition"),
+    "{key}": ("--key",),
+    "{attempt}": ("--attempt",),
+    "{block}": ("--block-uuid",),
+    "{index}": ("--dynamic-index",),
+    "{callback}": ("--callbacks",),
+    "{error}": ("--error",),
 }
+"""The flags that a placeholder stands behind: anywhere else it is the user's own text."""
 _IN_REQUEST: Final = {"--runtime-vars": "variables", "--event": "event"}
 """The flags whose value comes from a request, and its field."""
 _ONLY_NATIVE: Final = "only blocks of the native runtime can"
@@ -40,10 +40,11 @@ _MAGE: Final = ("/app/run_app.sh", "mage", "run")
 def fill(argv: Sequence[str], *, run: str, key: str, attempt: int, **others: str) -> tuple[str, ...]:
     """Put run, key, attempt and what else is known at dispatch where a command has placeholders for it."""
     known = {"run": run, "key": key, "attempt": str(attempt), **others}
-    before = ("", *argv)
-    return tuple(
-        known.get(_PLACES.get((flag, argument), ""), argument) for flag, argument in zip(before, argv, strict=False)
-    )
+    filled = list(argv)
+    for n, argument in enumerate(argv):
+        if argument in _PLACES and n and argv[n - 1] in _PLACES[argument]:
+            filled[n] = known.get(argument[1:-1], argument)
+    return tuple(filled)
 
 
 @dataclass(frozen=True)

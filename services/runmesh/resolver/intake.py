@@ -75,24 +75,27 @@ class Intake:
     async def _take(self, message: Message) -> None:
         verb, project = subjects.request_address(message.subject)
         document = document_of(message)
-        async with self._in_order(document.get("id" if verb == "run" else "run")):
-            match verb:
-                case "run":
-                    await self._run(project, message, document)
-                case "cancel":
-                    await self._cancel(project, message)
-                case "retry":
-                    await self._retry(project, message)
-                case _:
-                    raise Undecodable(f"unknown request {verb!r}: known are run, cancel and retry")
+        name = document.get("id" if verb == "run" else "run")
+        if name is None:  # each such request is a run of its own
+            await self._handle(verb, project, message, document)
+            return
+        async with self._in_order(str(name)):
+            await self._handle(verb, project, message, document)
+
+    async def _handle(self, verb: str, project: str, message: Message, document: Mapping[str, Any]) -> None:
+        match verb:
+            case "run":
+                await self._run(project, message, document)
+            case "cancel":
+                await self._cancel(project, message)
+            case "retry":
+                await self._retry(project, message)
+            case _:
+                raise Undecodable(f"unknown request {verb!r}: known are run, cancel and retry")
 
     @asynccontextmanager
-    async def _in_order(self, name: object) -> AsyncIterator[None]:
+    async def _in_order(self, run: str) -> AsyncIterator[None]:
         """Take requests for the same run one after another, as they came: the first one counts."""
-        if name is None:  # each such request is a run of its own
-            yield
-            return
-        run = str(name)
         lock = self._locks.setdefault(run, asyncio.Lock())
         self._waiting[run] += 1
         try:
@@ -110,19 +113,19 @@ class Intake:
         digest = digest_of(project, document)
         try:
             request = decode(RunRequest, message.headers, message.data)
-            await self._accept(await self._planner.plan(project, request, run), message, digest)
+            trace = trace_of(message.headers)
+            await self._accept(await self._planner.plan(project, request, run, digest=digest, trace=trace), message)
         except Invalid as error:
             await self._reject(run, project, name, error, message, digest)
 
-    async def _accept(self, plan: Plan, message: Message, digest: str) -> None:
-        plan = plan.model_copy(update={"digest": digest, "trace": trace_of(message.headers)})
+    async def _accept(self, plan: Plan, message: Message) -> None:
         now = datetime.now(UTC)
         state = advance(plan, accept(plan, now=now), [self._presence.event], now)
         try:
             await self._begin(plan, state, message)
         except TooLarge as error:
             problem = Problem("", f"the plan of {error.size} bytes exceeds the server's limit of {error.limit}")
-            await self._reject(plan.run, plan.project, plan.pipeline, Invalid(problem), message, digest)
+            await self._reject(plan.run, plan.project, plan.pipeline, Invalid(problem), message, plan.digest)
 
     async def _reject(
         self, run: str, project: str, pipeline: str, error: Invalid, message: Message, digest: str
@@ -226,7 +229,9 @@ class Intake:
         try:
             before = await self._finished(project, request)
             pipeline = before.state.pipeline
-            await self._accept(await self._plan_again(project, request, run, before), message, digest)
+            plan = await self._plan_again(project, request, run, before)
+            about = {"digest": digest, "trace": trace_of(message.headers), "retry_of": request.run}
+            await self._accept(plan.model_copy(update=about), message)
         except Invalid as error:
             await self._reject(run, project, pipeline, error, message, digest)
 
@@ -251,9 +256,7 @@ class Intake:
         assert before.plan is not None  # noqa: S101 - `_finished` has seen to it
         old = before.plan
         again = old.request.model_copy(update={"id": None, "execution_partition": old.execution_partition})
-        plan = await self._planner.plan(project, again, run)
-        kept = carry(plan, old, before.state, request.blocks or ())
-        return kept.model_copy(update={"retry_of": request.run})
+        return carry(await self._planner.plan(project, again, run), old, before.state, request.blocks or ())
 
     # --- what can't be handled -----------------------------------------------------------------
 

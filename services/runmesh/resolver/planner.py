@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runmesh import subjects
 from runmesh.bus import Bus
@@ -69,24 +69,26 @@ class Planner:
         self._revisions: dict[str, tuple[str, float]] = {}
         self._streams: set[str] = set()
 
-    async def plan(self, project: str, request: RunRequest, run: str) -> Plan:
-        """Return the plan of a run. Raises `Invalid` with all that is wrong."""
+    async def plan(self, project: str, request: RunRequest, run: str, **about: Any) -> Plan:
+        """Return the plan of a run; `about` are more of its fields. Raises `Invalid` with all that is wrong."""
         decision = await self._decided(project, request)
         if decision.plan is None:
             raise Invalid(*decision.explanation.errors)
         for executor_type in {executor_type for executor_type, _ in decision.plan.pools} - self._streams:
             await self._check_stream(executor_type)
-        asked = decision.plan.request.model_copy(update={"id": request.id})
-        return decision.plan.model_copy(
-            update={"run": run, "request": asked, "execution_partition": request.execution_partition or run}
-        )
+        own: dict[str, Any] = {"run": run, "execution_partition": request.execution_partition or run}
+        if request.id is not None:
+            own["request"] = decision.plan.request.model_copy(update={"id": request.id})
+        return decision.plan.model_copy(update=own | about)
 
     async def explain(self, project: str, request: RunRequest) -> Explanation:
         """Explain what a request would do. Raises `Invalid` where there is nothing to explain."""
         return (await self._decided(project, request)).explanation
 
     async def _decided(self, project: str, request: RunRequest) -> _Decision:
-        asked = request.model_copy(update={"id": None}).to_json()
+        """Decide what the request, whatever its id, comes to."""
+        request = request if request.id is None else request.model_copy(update={"id": None})
+        asked = request.to_json()
         fingerprint = sha256(project.encode(errors="surrogatepass") + b"\0" + asked).digest()
         kept = self._kept.get(fingerprint)
         if kept is None or (kept.decision.done() and monotonic() - kept.since > _FRESH):
@@ -112,7 +114,7 @@ class Planner:
         made = None if explanation.errors else plan(explanation, request, run="", settings=self._settings)
         if made:
             check_commands(made, self._bus.payload_limit)
-            _ = made.size  # counted here, in a thread, for all its copies
+            _ = made.size, made.downstream, made.fanning  # found here, in a thread, for all its copies
         return _Decision(explanation, made)
 
     def _documents(self, name: str, request: RunRequest) -> tuple[Project, Pipeline, Triggers]:

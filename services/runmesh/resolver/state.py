@@ -63,7 +63,7 @@ class Debt(Document):
 
     def __hash__(self) -> int:
         """Hash what mostly tells debts apart: cheaper than all fields, which pydantic would take."""
-        return hash((self.kind, self.block, self.run_state, self.state, self.attempt, self.n))
+        return hash((self.kind, self.block, self.run_state, self.state, self.n))
 
 
 class State(Document):

@@ -95,11 +95,10 @@ class Turn:
     def send(self, name: str, index: int | None = None) -> None:
         """Dispatch a task: for the first time, or again."""
         waiting = self.waiting(name)
-        queued = {"state": TaskState.QUEUED, "since": self.now, "due_at": None, "waiting": waiting is not None}
+        queued: dict[str, Any] = {"state": TaskState.QUEUED, "since": self.now, "waiting": waiting is not None}
         before = self.tasks.get(name)
-        if before is None:
-            before = TaskRecord(state=TaskState.QUEUED, index=index)
-        record = self.tasks[name] = before.model_copy(update=queued)
+        again = before and before.model_copy(update={**queued, "due_at": None})
+        record = self.tasks[name] = again or TaskRecord(**queued, index=index)
         if self.run_state is RunState.ACCEPTED:
             self.turn_to(RunState.RUNNING, waiting)
         self.owe_task(name, record, TaskState.QUEUED, reason=waiting)

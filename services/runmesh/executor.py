@@ -140,7 +140,10 @@ ENDED: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a platform says of one job at one moment."""
+    """What a platform says of one job at one moment.
+
+    Of a PENDING job, cause and reason say what will have been wrong if it doesn't start within its `start_timeout`.
+    """
 
     phase: Phase
     exit_code: int | None = None

@@ -14,7 +14,7 @@ from runmesh.claims import Stopping
 from runmesh.clock import clock
 from runmesh.errors import Invalid
 from runmesh.events import OUTCOME, Cause, TaskState
-from runmesh.executor import ENDED, Phase
+from runmesh.executor import ENDED, UNKNOWN, Phase
 from runmesh.worker import outcome
 from runmesh.worker.jobs import HandOver, Job, begun, utc
 from runmesh.worker.lease import LeaseLost
@@ -122,7 +122,9 @@ class Watcher:
         event = job.event
         if job.started is None:
             if clock() >= job.submitted + event.start_timeout:
-                return Stopping(cause=Cause.CAPACITY, reason=f"not started within {event.start_timeout:g} s", at=utc())
+                seen = job.seen if job.seen.phase is Phase.PENDING else UNKNOWN
+                reason = f"not started within {event.start_timeout:g} s{f': {seen.reason}' if seen.reason else ''}"
+                return Stopping(cause=seen.cause or Cause.CAPACITY, reason=reason, at=utc())
         elif event.timeout is not None and clock() >= job.started + event.timeout:
             return Stopping(cause=Cause.TIMEOUT, reason=f"ran longer than {event.timeout:g} s", at=utc())
         return None

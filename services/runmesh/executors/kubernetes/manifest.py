@@ -30,7 +30,12 @@ def manifest(task: Task[Config], base: Base, *, mesh: str, pool: str) -> dict[st
     config = task.config
     template = {"metadata": _metadata(config), "spec": _pod(task, base)}
     spec = {"backoffLimit": 0, **_suspended(config), **_set(config.job), "template": template}
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": _queued(config, _metadata(config)), "spec": spec}
+    job: dict[str, Any] = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _queued(config, _metadata(config)),
+        "spec": spec,
+    }
     if config.patch:
         job = patched(job, config.patch)
     name, where = naming.job_name(task, mesh), namespace(task, base)

@@ -60,9 +60,10 @@ def patched(manifest: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> 
             _operate(document, part)
         else:
             document = {"": merged(document[""], part)}
-    if not isinstance(document.get(""), dict):
+    found = document.get("")
+    if not isinstance(found, dict):
         raise Rejected("patch: it leaves no manifest")
-    return document[""]
+    return found
 
 
 # --- strategic merge ----------------------------------------------------------------------------------

@@ -1,0 +1,151 @@
+"""A Kubernetes cluster of one node that runs commands as local processes: an API server for the real client.
+
+    python -m tests.emulators.k8s SOCKET KUBECONFIG [--hollow]
+
+As a process it writes the KUBECONFIG by which clients find it, and answers on SOCKET what only the omniscient may ask:
+``{"do": "history"}`` (every Job that ever was), ``{"do": "jobs"}``, and more (`_asked`). With ``--hollow`` no process
+is started for any container: a pod ends when it is told to.
+
+What it is faithful to, and its limits: `tests/emulators/kubernetes/`. Volumes, images and networks are not there; a
+command runs on this machine, with this machine's files.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import yaml
+from aiohttp import web
+
+from tests.emulators.kubernetes.api import Api
+from tests.emulators.kubernetes.jobs import Jobs
+from tests.emulators.kubernetes.kubelet import Kubelet
+from tests.emulators.kubernetes.store import Store
+from tests.emulators.platform import ENVIRONMENT
+
+_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+HOST: Final = "127.0.0.1"
+
+
+class Cluster:
+    """Everything but the API server's port, which may come and go."""
+
+    def __init__(self, directory: Path, inherited: Mapping[str, str], *, hollow: bool = False) -> None:
+        self.store = Store()
+        self.kubelet = Kubelet(self.store, directory, {"PATH": _PATH, **inherited}, hollow=hollow)
+        self.jobs = Jobs(self.store, self.kubelet)
+        self.api = Api(self.store, self.jobs, self.kubelet)
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    async def listen(self) -> None:
+        """Begin to answer, on the same port as before."""
+        self._runner = web.AppRunner(self.api.application(), handler_cancellation=True, shutdown_timeout=0.0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, HOST, self.port, reuse_address=True, backlog=1000).start()
+        _, self.port = self._runner.addresses[0][:2]
+
+    async def deafen(self) -> None:
+        """Stop answering, as if the API server was killed; the node goes on."""
+        if self._runner:
+            self.api.reading.drop_watches()
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def close(self) -> None:
+        """End everything that runs."""
+        await self.deafen()
+        await self.jobs.close()
+        await self.kubelet.close()
+
+    def kubeconfig(self, namespace: str = "default", token: str = "secret") -> dict[str, Any]:  # noqa: S107 - of nothing
+        """Return the file by which clients find it."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "emulated",
+            "contexts": [{"name": "emulated", "context": {"cluster": "c", "user": "u", "namespace": namespace}}],
+            "clusters": [{"name": "c", "cluster": {"server": f"http://{HOST}:{self.port}"}}],
+            "users": [{"name": "u", "user": {"token": token}}],
+        }
+
+
+@asynccontextmanager
+async def cluster(inherited: Mapping[str, str] | None = None, *, hollow: bool = False) -> AsyncIterator[Cluster]:
+    """Run a cluster in this process for the length of the block; no container outlives it."""
+    with TemporaryDirectory(prefix="k8s-") as directory:
+        found = Cluster(Path(directory), inherited or {}, hollow=hollow)
+        await found.listen()
+        try:
+            yield found
+        finally:
+            await found.close()
+
+
+# --- as a process of its own ------------------------------------------------------------------------
+
+
+def _asked(found: Cluster, request: Mapping[str, Any]) -> dict[str, Any]:
+    match request["do"]:
+        case "history":
+            return {"history": [_told(job["metadata"]) for job in found.jobs.history]}
+        case "jobs":
+            there = [job["metadata"] for job in found.store.all("jobs")]
+            return {"jobs": [[meta["name"], f"{meta['namespace']}/{meta['name']}"] for meta in there]}
+        case "calls":
+            return {"calls": [[*call, count] for call, count in found.api.calls.items()]}
+        case "ended":
+            return {"ended": found.jobs.ended}
+        case "end":
+            return {"count": sum(_end(found) for _ in range(request["count"]))}
+    raise ValueError(f"unknown: {request}")
+
+
+def _told(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the name and the task of a Job, as its annotations have it."""
+    return {"name": meta["name"], **{name.rpartition("/")[2]: value for name, value in meta["annotations"].items()}}
+
+
+def _end(found: Cluster) -> bool:
+    """Let one hollow pod that runs succeed."""
+    for pod in found.kubelet.pods.values():
+        if pod.object["status"].get("phase") == "Running" and not pod.code.done():
+            pod.code.set_result(0)
+            return True
+    return False
+
+
+async def _answer(found: Cluster, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    request = json.loads(await reader.readline())
+    writer.write(json.dumps(_asked(found, request)).encode() + b"\n")
+    await writer.drain()
+    writer.close()
+
+
+async def main(socket: Path, kubeconfig: Path, *, hollow: bool) -> None:
+    """Serve until told to stop."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with cluster(json.loads(os.environ.get(ENVIRONMENT, "{}")), hollow=hollow) as found:
+        kubeconfig.write_text(yaml.safe_dump(found.kubeconfig()))  # noqa: ASYNC240 - before anybody waits
+        # Nobody may find the socket before somebody listens on it.
+        async with await asyncio.start_unix_server(lambda *streams: _answer(found, *streams), f"{socket}.new"):
+            os.replace(f"{socket}.new", socket)  # noqa: PTH105 - as good, and no blocking call by ruff's lights
+            await ended.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("kubeconfig", type=Path)
+    parser.add_argument("--hollow", action="store_true")
+    given = parser.parse_args()
+    asyncio.run(main(given.socket, given.kubeconfig, hollow=given.hollow))

@@ -1,0 +1,222 @@
+"""Kubernetes: each task is a Job, which outlives its worker and is found again by its name.
+
+A Job's name follows from the task's key, so a second submission is refused by the cluster itself (409), and adopts the
+first. What Jobs and pods do is told by one watch for all (`kubernetes/watch.py`): observing asks the cluster nothing,
+but for the last lines of a Job that failed and for a Job that the watch doesn't know. A Job is stopped by deleting it,
+which takes its pods along, and it is gone when they are. How a manifest is made (`kubernetes/manifest.py`) and what a
+status means (`kubernetes/verdict.py`) is pure. The SDK is imported on entering.
+
+A handle is ``namespace/name/uid``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import ClassVar, Final, Self
+
+import structlog
+
+from runmesh.errors import Invalid, Problem, Rejected, Unavailable
+from runmesh.executor import Handle, LogLine, Observation, Position, Site, Task
+from runmesh.executors.kubernetes import naming
+from runmesh.executors.kubernetes.config import Config
+from runmesh.executors.kubernetes.inherit import Base
+from runmesh.executors.kubernetes.known import JOBS, PODS, Json, Known, is_over
+from runmesh.executors.kubernetes.logs import Logs
+from runmesh.executors.kubernetes.manifest import manifest
+from runmesh.executors.kubernetes.observing import Observing, read_job
+from runmesh.executors.kubernetes.options import Options
+from runmesh.executors.kubernetes.refusals import Refused, Unreached
+from runmesh.executors.kubernetes.watch import Reflector, path
+
+__all__ = ["Config", "Executor"]
+
+log = structlog.get_logger(__name__)
+
+_FOREGROUND: Final = "Foreground"
+_REMOVED_WITHIN: Final = 10.0
+
+
+class Executor:
+    """The Jobs of one worker in one cluster."""
+
+    poll_interval: ClassVar[float] = 10.0
+    batch: ClassVar[int] = 500
+    gone_window: ClassVar[float] = 0.0
+    """What the watch doesn't know is asked for, and that answer is final."""
+    find_window: ClassVar[float] = 12.0
+    adoptable: ClassVar[bool] = True
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._options = Options.of(site.environment)
+        self._selector = naming.selector(site.mesh, site.pool)
+        self._changed: dict[Handle, None] = {}
+        self._news = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        try:
+            from runmesh.executors.kubernetes.client import Client  # noqa: PLC0415 - the SDK, which only workers need
+        except ModuleNotFoundError as error:
+            raise Invalid(Problem("k8s", f"{error.name} is not installed", "pip install 'runmesh[k8s]'")) from error
+        options = self._options
+        self._stack = AsyncExitStack()
+        opened = Client.open(self._site.environment, rate=options.rate, streams=options.followers)
+        client = await self._stack.enter_async_context(opened)
+        self._client = client
+        try:
+            self._base = await self._inherited()
+            self._known = Known(self._tell)
+            self._logs = Logs(self._client, self._known, options.followers)
+            self._watched: dict[str, list[asyncio.Task[None]]] = {}
+            self._observing = Observing(self._client, self._known, self._logs)
+            for namespace in (self._base.namespace, *options.namespaces):
+                self._watch(namespace)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        watches = [task for tasks in self._watched.values() for task in tasks]
+        for task in watches:
+            task.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        await self._stack.aclose()
+
+    # --- the contract -------------------------------------------------------------------------------
+
+    async def submit(self, task: Task[Config]) -> Handle:
+        """Create the task's Job, or adopt the one of this name."""
+        job = manifest(task, self._base, mesh=self._site.mesh, pool=self._site.pool)
+        namespace = job["metadata"]["namespace"]
+        self._watch(namespace)
+        try:
+            created = await self._client.create(path(JOBS, namespace), job, fieldValidation="Strict")
+        except Unreached as error:
+            raise Unavailable(str(error)) from error
+        except Refused as refused:
+            if not refused.exists:
+                raise refused.of_submit() from refused
+            return await self._adopted(task, namespace, job["metadata"]["name"])
+        return self._known.created(created)
+
+    async def find(self, task: Task[Config]) -> Handle | None:
+        """Look for the Job of this name."""
+        job = manifest(task, self._base, mesh=self._site.mesh, pool=self._site.pool)
+        namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
+        found = await read_job(self._client, namespace, name)
+        if found is None or not self._is_of(task, found):
+            return None
+        self._watch(namespace)
+        return self._known.created(found)
+
+    async def observe(self, handles: Collection[Handle]) -> Mapping[Handle, Observation]:
+        """Say what the watch told last."""
+        for handle in handles:
+            self._watch(_namespace(handle))
+        return await self._observing.observe(handles)
+
+    async def cancel(self, handle: Handle) -> None:
+        """Delete a Job that has not ended, and its pods after their grace."""
+        entry = self._known.get(handle)
+        if not (entry and (job := entry.job) and is_over(job)):
+            await self._delete(handle)
+
+    async def remove(self, handle: Handle) -> None:
+        """Delete the Job, and wait a moment until it is gone; not one that the cluster itself removes in time."""
+        entry = self._known.get(handle)
+        if entry and (job := entry.job) and _goes_by_itself(job):
+            return
+        if not await self._delete(handle):
+            return
+        try:
+            async with asyncio.timeout(_REMOVED_WITHIN):
+                while self._known.get(handle):
+                    await self._known.change(handle)
+        except TimeoutError:
+            log.info("job not gone yet", handle=handle)
+
+    async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
+        """Yield all Jobs of our pool, as the watch knows them: listing them again would tell no more."""
+        for handle, entry in self._known:
+            job = entry.job
+            if job and (key := naming.key_of(job)) and not (is_over(job) and _goes_by_itself(job)):
+                yield key, handle
+
+    # --- optional powers ----------------------------------------------------------------------------
+
+    async def logs(self, handle: Handle, *, since: Position) -> AsyncIterator[LogLine]:
+        """Follow a Job's output."""
+        self._watch(_namespace(handle))
+        async for line in self._logs.follow(handle, since):
+            yield line
+
+    async def changes(self) -> AsyncIterator[Handle]:
+        """Yield the handle of every Job of which the watch told something."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            changed, self._changed = self._changed, {}
+            for handle in changed:
+                yield handle
+
+    # --- parts --------------------------------------------------------------------------------------
+
+    async def _adopted(self, task: Task[Config], namespace: str, name: str) -> Handle:
+        found = await read_job(self._client, namespace, name)
+        if found is None:
+            raise ConnectionError(f"there was a Job {namespace}/{name}, and it has just gone")
+        if not self._is_of(task, found):
+            raise Rejected(f"there is a Job {namespace}/{name} already, and it is not of this task")
+        return self._known.created(found)
+
+    def _is_of(self, task: Task[Config], job: Json) -> bool:
+        ours = naming.labels(task, mesh=self._site.mesh, pool=self._site.pool)
+        theirs = job["metadata"].get("labels") or {}
+        return all(theirs.get(name) == ours[name] for name in (naming.MESH, naming.POOL, naming.KEY))
+
+    async def _delete(self, handle: Handle) -> bool:
+        """Delete exactly this Job; return whether it was there."""
+        namespace, name, uid = handle.split("/")
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": _FOREGROUND}
+        try:
+            await self._client.delete(path(JOBS, namespace, name), {**options, "preconditions": {"uid": uid}})
+        except Refused as refused:
+            if refused.missing or refused.conflicts:
+                return False
+            raise
+        return True
+
+    async def _inherited(self) -> Base:
+        options = self._options
+        namespace = options.namespace or self._client.namespace or "default"
+        if options.pod is None:
+            return Base(namespace=namespace)
+        try:
+            pod = await self._client.get(path(PODS, namespace, options.pod))
+        except Refused as refused:
+            log.warning("nothing inherited: the worker's own pod can't be read", pod=options.pod, error=str(refused))
+            return Base(namespace=namespace)
+        return replace(Base.of_pod(pod, options.container), namespace=namespace)
+
+    def _watch(self, namespace: str) -> None:
+        if namespace not in self._watched:
+            self._watched[namespace] = [
+                asyncio.create_task(Reflector(self._client, self._known, kind, namespace, self._selector).run())
+                for kind in (JOBS, PODS)
+            ]
+
+    def _tell(self, handle: Handle) -> None:
+        self._changed[handle] = None
+        self._news.set()
+
+
+def _namespace(handle: Handle) -> str:
+    return handle.split("/", 1)[0]
+
+
+def _goes_by_itself(job: Json) -> bool:
+    """Whether the cluster removes the Job some time after its end."""
+    return job["spec"].get("ttlSecondsAfterFinished") is not None

@@ -1,0 +1,159 @@
+"""Calls to the API server: paths and raw JSON over the official client's connection, credentials and TLS.
+
+Model objects would cost more than the calls themselves, so only JSON goes in and out. Calls keep a rate. What can be
+repeated without harm is, when the server says 429 or 5xx, after the time that it asks for. A 401 has the credentials
+read again, once. What aiohttp raises becomes one of: `Unreached` (never sent), ConnectionError, TimeoutError.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from random import uniform
+from typing import Any, Final, Self
+
+import aiohttp
+from kubernetes_asyncio.client import ApiClient, Configuration
+from pydantic_core import from_json
+
+from runmesh.clock import clock
+from runmesh.executors.kubernetes.access import Access
+from runmesh.executors.kubernetes.refusals import Refused, Unreached
+
+CALL: Final = 8.0
+"""Seconds for one try of a call."""
+_TRIES: Final = 4
+_FIRST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 5.0
+_OK: Final = 300
+
+Json = dict[str, Any]
+Query = Mapping[str, str]
+
+
+class Pace:
+    """So many calls a second, and a few at once."""
+
+    def __init__(self, rate: float) -> None:
+        self._step = 1 / rate
+        self._slack = 2.0
+        """Seconds' worth of calls that may come at once."""
+        self._next = clock()
+
+    async def turn(self) -> None:
+        """Wait for a turn."""
+        now = clock()
+        self._next = max(self._next, now - self._slack) + self._step
+        if self._next > now:
+            await asyncio.sleep(self._next - now)
+
+
+class Client:
+    """One cluster's API server, as one worker calls it."""
+
+    def __init__(self, api: ApiClient, access: Access, namespace: str | None, pace: Pace) -> None:
+        self.namespace = namespace
+        """The one that goes with the credentials."""
+        self._api, self._access, self._pace = api, access, pace
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, environment: Mapping[str, str], *, rate: float, streams: int) -> AsyncIterator[Self]:
+        """Connect for the length of the block; `streams` are held open beside the calls. Raises `Invalid`."""
+        access = Access.of(environment)
+        configuration = Configuration()
+        namespace = await access.load(configuration)
+        configuration.connection_pool_maxsize = 100 + streams
+        async with ApiClient(configuration) as api:
+            yield cls(api, access, namespace, Pace(rate))
+
+    async def get(self, path: str, **query: str) -> Json:
+        """Read. Raises `Refused`."""
+        return await self._insist("GET", path, query)
+
+    async def delete(self, path: str, options: Json) -> Json:
+        """Delete. Raises `Refused`."""
+        return await self._insist("DELETE", path, {}, options)
+
+    async def create(self, path: str, document: Json, **query: str) -> Json:
+        """Create, with one try: the caller decides what an error means. Raises `Refused`, `Unreached`."""
+        return await self._call("POST", path, query, document)
+
+    async def text(self, path: str, **query: str) -> str:
+        """Read what is no JSON. Raises `Refused`."""
+        async with asyncio.timeout(CALL), self.stream(path, query) as response:
+            return (await response.read()).decode(errors="replace")
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: Query, *, silence: float | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open what is read piece by piece, and fails after so many seconds of silence. Raises `Refused`."""
+        timeout = aiohttp.ClientTimeout(sock_connect=CALL, sock_read=silence)
+        try:
+            async with await self._request("GET", path, query, None, timeout) as response:
+                if response.status >= _OK:
+                    raise await _refusal(response)
+                yield response
+        except Refused as refused:
+            await self._heed(refused)
+            raise
+        except aiohttp.ClientError as error:
+            raise _translated(error) from error
+
+    async def _insist(self, method: str, path: str, query: Query, body: Json | None = None) -> Json:
+        for attempt in range(_TRIES - 1):
+            try:
+                return await self._call(method, path, query, body)
+            except Refused as refused:
+                if not (refused.passing or (refused.unauthorized and not attempt)):
+                    raise
+                pause = refused.retry_after
+            except ConnectionError:
+                pause = None
+            wait = _FIRST_PAUSE * 2**attempt if pause is None else pause
+            await asyncio.sleep(min(_LONGEST_PAUSE, wait) * uniform(1.0, 1.25))  # noqa: S311 - spreads load
+        return await self._call(method, path, query, body)
+
+    async def _call(self, method: str, path: str, query: Query, body: Json | None = None) -> Json:
+        await self._pace.turn()
+        try:
+            async with await self._request(method, path, query, body, aiohttp.ClientTimeout(total=CALL)) as response:
+                if response.status >= _OK:
+                    raise await _refusal(response)
+                answer: Json = from_json(await response.read())
+                return answer
+        except Refused as refused:
+            await self._heed(refused)
+            raise
+        except aiohttp.ClientError as error:
+            raise _translated(error) from error
+
+    async def _request(
+        self, method: str, path: str, query: Query, body: Json | None, within: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse = await self._api.call_api(
+            path,
+            method,
+            query_params=list(query.items()),
+            header_params={"Accept": "application/json, */*", "Content-Type": "application/json"},
+            body=body,
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _request_timeout=within,
+        )
+        return response
+
+    async def _heed(self, refused: Refused) -> None:
+        """Read the credentials again if they are no good: tokens are renewed while we run."""
+        if refused.unauthorized:
+            await self._access.load(self._api.configuration)
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> Refused:
+    return Refused.of(response.status, await response.read(), response.headers.get("Retry-After"))
+
+
+def _translated(error: aiohttp.ClientError) -> ConnectionError:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Unreached(f"the API server is not reached: {error}")
+    return ConnectionError(f"the API server broke off: {error!r}")

@@ -1,0 +1,189 @@
+"""What is known of a worker's Jobs and their pods, as the watch told it last.
+
+Objects are kept as short JSON texts, of only what is read again: thousands of Jobs cost a few kilobytes each. What was
+made of them is kept until they change.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic_core import from_json, to_json
+
+from runmesh.events import Handle
+from runmesh.executor import Observation
+
+Json = dict[str, Any]
+JOBS: Final = "jobs"
+PODS: Final = "pods"
+_OF_METADATA: Final = (
+    *("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp"),
+    *("labels", "annotations", "ownerReferences"),
+)
+_OF_SPEC: Final = (
+    *("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"),
+    *("nodeName", "terminationGracePeriodSeconds", "containers", "initContainers"),
+)
+_OF_CONTAINER: Final = ("name", "image", "resources", "restartPolicy")
+
+
+def handle_of(job: Mapping[str, Any]) -> Handle:
+    """Return the whole address of a Job in its cluster."""
+    meta = job["metadata"]
+    return Handle(f"{meta['namespace']}/{meta['name']}/{meta['uid']}")
+
+
+def owner_of(pod: Mapping[str, Any]) -> Handle | None:
+    """Return the handle of the Job that a pod belongs to."""
+    meta = pod["metadata"]
+    for owner in meta.get("ownerReferences") or ():
+        if owner.get("kind") == "Job" and owner.get("controller"):
+            return Handle(f"{meta['namespace']}/{owner['name']}/{owner['uid']}")
+    return None
+
+
+@dataclass(slots=True)
+class Entry:
+    """One Job, and its pods by name."""
+
+    _job: bytes | None = None
+    _pods: dict[str, bytes] = field(default_factory=dict)
+    fresh: bool = False
+    """We created it, and no list or watch has told of it yet."""
+    seen: Observation | None = None
+    """What was made of it, until it changes."""
+    change: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def job(self) -> Json | None:
+        """The Job; None if it is deleted."""
+        return from_json(self._job) if self._job else None
+
+    @property
+    def pods(self) -> list[Json]:
+        """Its pods, the oldest first."""
+        found = [from_json(pod) for pod in self._pods.values()]
+        return sorted(found, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]))
+
+    @property
+    def empty(self) -> bool:
+        """Whether the cluster has nothing of it any more."""
+        return self._job is None and not self._pods
+
+    def put(self, kind: str, name: str, found: Json | None) -> bool:
+        """Take what an object is now; None: it is no more. Return whether that is news."""
+        text = to_json(short(found)) if found else None
+        if kind == JOBS:
+            old, self._job, self.fresh = self._job, text, False
+        else:
+            old = self._pods.pop(name, None)
+            if text:
+                self._pods[name] = text
+        return old != text
+
+    def names(self, kind: str, job: str) -> Iterable[str]:
+        """Return the names of what there is of a kind."""
+        if kind == PODS:
+            return list(self._pods)
+        return [job] if self._job and not self.fresh else []
+
+
+class Known:
+    """All Jobs of a worker's pool, by handle."""
+
+    def __init__(self, changed: Callable[[Handle], None]) -> None:
+        self._entries: dict[Handle, Entry] = {}
+        self._synced: set[tuple[str, str]] = set()
+        self._sync = asyncio.Event()
+        self._changed = changed
+
+    def __iter__(self) -> Iterator[tuple[Handle, Entry]]:
+        return iter(list(self._entries.items()))
+
+    def get(self, handle: Handle) -> Entry | None:
+        """Return what is known of a Job."""
+        return self._entries.get(handle)
+
+    def synced(self, namespace: str) -> bool:
+        """Whether all Jobs and pods of a namespace were told at least once."""
+        return {(namespace, JOBS), (namespace, PODS)} <= self._synced
+
+    def created(self, job: Json) -> Handle:
+        """Take a Job that we have just created or read ourselves, unless more is known already."""
+        handle = handle_of(job)
+        entry = self._entries.setdefault(handle, Entry())
+        if entry.job is None:
+            self._put(handle, JOBS, job["metadata"]["name"], job)
+            entry.fresh = True
+        return handle
+
+    def tell(self, kind: str, found: Json, *, deleted: bool = False) -> None:
+        """Take what a watch tells of one object."""
+        handle = handle_of(found) if kind == JOBS else owner_of(found)
+        if handle:
+            self._put(handle, kind, found["metadata"]["name"], None if deleted else found)
+
+    def replace(self, kind: str, namespace: str, found: Iterable[Json]) -> None:
+        """Take all there is of a kind in a namespace: what isn't listed is no more."""
+        left = {
+            (handle, name)
+            for handle, entry in self._entries.items()
+            if handle.startswith(f"{namespace}/")
+            for name in entry.names(kind, handle.split("/")[1])
+        }
+        for each in found:
+            handle = handle_of(each) if kind == JOBS else owner_of(each)
+            if handle:
+                left.discard((handle, each["metadata"]["name"]))
+                self._put(handle, kind, each["metadata"]["name"], each)
+        for handle, name in left:
+            self._put(handle, kind, name, None)
+        self._synced.add((namespace, kind))
+        sync, self._sync = self._sync, asyncio.Event()
+        sync.set()
+
+    async def told(self, handle: Handle) -> None:
+        """Wait until a Job is known, or known not to be there."""
+        while handle not in self._entries and not self.synced(handle.split("/")[0]):
+            await self._sync.wait()
+
+    async def change(self, handle: Handle) -> None:
+        """Wait until something else is known of a Job; at once if nothing is."""
+        if entry := self._entries.get(handle):
+            await entry.change.wait()
+
+    def _put(self, handle: Handle, kind: str, name: str, found: Json | None) -> None:
+        entry = self._entries.get(handle)
+        if entry is None:
+            if found is None:
+                return
+            entry = self._entries[handle] = Entry()
+        if not entry.put(kind, name, found):
+            return
+        entry.seen = None
+        changed, entry.change = entry.change, asyncio.Event()
+        if entry.empty:
+            del self._entries[handle]
+        changed.set()
+        self._changed(handle)
+
+
+def is_over(job: Mapping[str, Any]) -> bool:
+    """Whether a Job has ended: its condition says so, whatever its counters say."""
+    conditions = job["status"].get("conditions") or ()
+    return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
+
+
+def short(found: Mapping[str, Any]) -> Json:
+    """Return an object without what nobody here reads."""
+    meta, spec = found["metadata"], found.get("spec") or {}
+    kept = {name: spec[name] for name in _OF_SPEC if name in spec}
+    for list_ in ("containers", "initContainers"):
+        if list_ in kept:
+            kept[list_] = [{name: each[name] for name in _OF_CONTAINER if name in each} for each in kept[list_] or ()]
+    return {
+        "metadata": {name: meta[name] for name in _OF_METADATA if name in meta},
+        "spec": kept,
+        "status": found.get("status") or {},
+    }

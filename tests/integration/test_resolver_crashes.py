@@ -255,9 +255,30 @@ async def test_a_fact_that_breaks_its_turn_fails_its_run_or_comes_again(bus: Bus
     async with asyncio.TaskGroup() as tasks:
         lanes = Lanes(bus, tasks=tasks, timers=Timers(), surroundings=Poison(doses))
         taking = tasks.create_task(take_facts(bus, lanes))
-        await eventually(judged)
+        await eventually(judged, within=60)
         taking.cancel()
     assert {letter["reason"] for letter in await dead_letters(bus)} == ({"poison"} if doses > 1 else set())
+
+
+async def test_a_run_that_breaks_every_look_at_it_is_failed_as_it_stands(bus: Bus, projects: Path) -> None:
+    async with killable(bus, settings_for(projects)) as first:
+        await ask(bus, "run", {"pipeline": "remote", "id": "r1"})
+        command = await one_command(bus, "k8s")
+        await kill(first)
+    await bus.bucket(subjects.CLAIMS).put(subjects.claim("k8s", command.pool, command.key), b"no claim")
+    async with asyncio.TaskGroup() as tasks:
+        lanes = Lanes(bus, tasks=tasks, timers=Timers(), surroundings=Poison(0))
+
+        async def failed() -> bool:
+            lanes.sweep("r1")
+            return (await states(bus, "r1"))[-1] == "failed"
+
+        await eventually(failed, within=60)
+    assert await states(bus, "r1") == ["accepted", "running", "failing", "failed"]
+    assert await Store(bus).active() == []
+    stop = await bus.bucket(subjects.RUNS).get(subjects.cancelling("r1"))
+    assert stop is not None
+    assert Stop.decode(stop.value).keys == "all"
 
 
 async def take_facts(bus: Bus, lanes: Lanes) -> None:

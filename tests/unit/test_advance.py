@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runmesh.claims import Stop
 from runmesh.events import Cause, RunState, TaskState
 from runmesh.projects import RetryPolicy
 from runmesh.resolver.advance import advance, next_due
 from runmesh.resolver.happened import Broken, Cancel, Claimed, Present, Tick
+from runmesh.resolver.owed import owed
 from runmesh.resolver.plan import Plan
+from runmesh.resolver.settling import give_up
 from runmesh.resolver.state import State
 from tests.unit.plans import NOW, begun, fact_of, plan_of
 
@@ -223,6 +226,14 @@ def test_what_the_mesh_breaks_fails_with_its_reason() -> None:
     plan = plan_of({"a": []})
     state = advance(plan, begun(plan), [Broken("a bug")], NOW)
     assert ended(plan, state, "a").state is RunState.COMPLETED, "its only task completed before it could be stopped"
+
+
+def test_what_no_turn_brings_to_an_end_is_given_up_as_it_stands() -> None:
+    plan = plan_of(DIAMOND)
+    state = give_up(begun(plan), "a bug", NOW)
+    assert (state.state, state.reason, state.ended_at) == (RunState.FAILED, "a bug", NOW)
+    assert owed_kinds(state) == ["accepted", "running", "stop", "failed"]
+    assert [item.event for item in owed(plan, state)][2] == Stop(keys="all", reason="a bug")
 
 
 def test_a_terminal_run_never_changes() -> None:

@@ -25,6 +25,7 @@ from runmesh.resolver.gate import Gate
 from runmesh.resolver.happened import Admitted, Broken, RunEvent, Tick
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.remembered import Part, Remembered
+from runmesh.resolver.settling import give_up
 from runmesh.resolver.state import Debt
 from runmesh.resolver.store import Run, Store
 from runmesh.resolver.timers import Timers
@@ -80,6 +81,8 @@ class Lanes:
         self._memory = Remembered(_Memory.parts, most=_REMEMBERED, most_bytes=_REMEMBERED_BYTES)
         self._touched: dict[str, float] = {}
         """When something last happened to a run here: kept for all that have not ended, remembered or not."""
+        self._broken: dict[str, int] = {}
+        """How many turns of a run broke since one succeeded."""
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -137,6 +140,7 @@ class Lanes:
         """Take one turn; what fails is delivered again, and every other run goes on."""
         try:
             await turn
+            self._broken.pop(run, None)
         except (NotPermitted, NotProvisioned):
             raise
         except Exception as error:
@@ -254,23 +258,32 @@ class Lanes:
             self._remember(stored.state.run, _Memory(stored))
 
     async def _poisoned(self, run: str, messages: list[Message], error: Exception) -> None:
-        """Give events that break their turn three tries; then they are dead, and their run fails."""
+        """Give what breaks its turn three tries; then its messages are dead, and its run fails."""
         dead = [message for message in messages if message.deliveries >= _TRIES]
         await _hand_back(message for message in messages if message not in dead)
-        if not dead:
-            return
-        broken = Broken(f"the resolver failed on {dead[0].subject}: {error!r}")
+        self._broken[run] = tries = self._broken.get(run, 0) + 1
+        if not dead and tries < _TRIES:
+            return  # without a message, it is the sweep that tries again
+        what = f"the resolver failed on {dead[0].subject if dead else 'the run'}: {error!r}"
         try:
             for message in dead:
                 await bury(self._bus, message, service="resolver", reason="poison", error=repr(error))
+            if tries >= 2 * _TRIES:
+                await self._give_up(run, what)
             # Acknowledged, as ever, when the stored state knows of it.
-            await self._turn(run, [(broken, message) for message in dead], sweep=False)
+            await self._turn(run, [(Broken(what), message) for message in dead or (None,)], sweep=False)
         except (NotPermitted, NotProvisioned):
             raise
         except Exception:
             log.exception("the run can't even fail", run=run)
             self._memory.forget(run)
             await _hand_back(dead)
+
+    async def _give_up(self, run: str, why: str) -> None:
+        """End a run that can't even fail in order."""
+        stored = await self._store.load(run)
+        if stored and stored.plan and not stored.state.final:
+            await self._store.swap(stored, give_up(stored.state, why, _now()))
 
     async def _recall(self, run: str) -> _Memory | None:
         if (memory := self._memory.get(run)) is None:
@@ -284,6 +297,7 @@ class Lanes:
     def _forget(self, run: str) -> None:
         self._memory.forget(run)
         self._touched.pop(run, None)
+        self._broken.pop(run, None)
         self._timers.forget(run)
 
     def _remember(self, run: str, memory: _Memory) -> None:

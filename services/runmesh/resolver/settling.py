@@ -1,11 +1,12 @@
 """What follows from where a run stands, until nothing more does: failure spreads, what is ready goes, the run ends."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from runmesh.events import RunState, TaskState
 from runmesh.resolver import children
-from runmesh.resolver.state import Debt
-from runmesh.resolver.turn import Turn
+from runmesh.resolver.state import Debt, State
+from runmesh.resolver.turn import Turn, short
 
 _GOOD = frozenset({TaskState.COMPLETED, TaskState.CONDITION_FAILED})
 """As in Mage, a run completes although conditions were not met."""
@@ -25,6 +26,18 @@ def settle(turn: Turn) -> None:
         _dispatch(turn)
     if all(turn.final(block) for block in turn.plan.tasks) and _all_over(turn):
         _finish(turn)
+
+
+def give_up(state: State, reason: str, now: datetime) -> State:
+    """Return a run failed as it stands, since no turn of it succeeds; what its tasks may have running is told to stop.
+
+    Of what it owed, only facts of the run itself are told: the rest may be what breaks.
+    """
+    told = (debt for debt in state.outbox if debt.kind == "run")
+    stop = Debt(kind="stop", at=now, reason=short(reason))
+    end = Debt(kind="run", run_state=RunState.FAILED, at=now, reason=short(reason))
+    changes = {"state": RunState.FAILED, "reason": short(reason), "ended_at": now, "stopping": "all"}
+    return state.model_copy(update={**changes, "outbox": (*told, stop, end)})
 
 
 def _follow(turn: Turn) -> None:

@@ -18,14 +18,11 @@ Json = dict[str, Any]
 JOBS: Final = "jobs"
 PODS: Final = "pods"
 _OF_METADATA: Final = (
-    *("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp"),
-    *("labels", "annotations", "ownerReferences"),
+    *("name", "namespace", "uid", "resourceVersion", "creationTimestamp"),
+    *("deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences"),
 )
-_OF_SPEC: Final = (
-    *("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"),
-    *("nodeName", "terminationGracePeriodSeconds", "containers", "initContainers"),
-)
-_OF_CONTAINER: Final = ("name", "image", "resources", "restartPolicy")
+_OF_SPEC: Final = ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "nodeName")
+_OURS: Final = "RUNMESH_"
 
 
 def handle_of(job: Mapping[str, Any]) -> Handle:
@@ -176,14 +173,33 @@ def is_over(job: Mapping[str, Any]) -> bool:
 
 
 def short(found: Mapping[str, Any]) -> Json:
-    """Return an object without what nobody here reads."""
+    """Return an object without what nobody here reads. It may be short already."""
     meta, spec = found["metadata"], found.get("spec") or {}
-    kept = {name: spec[name] for name in _OF_SPEC if name in spec}
-    for list_ in ("containers", "initContainers"):
-        if list_ in kept:
-            kept[list_] = [{name: each[name] for name in _OF_CONTAINER if name in each} for each in kept[list_] or ()]
+    kept = {name: spec[name] for name in _OF_SPEC if name in spec} | _containers(spec)
+    if template := spec.get("template"):
+        kept["template"] = {"spec": _containers(template["spec"])}
     return {
         "metadata": {name: meta[name] for name in _OF_METADATA if name in meta},
         "spec": kept,
         "status": found.get("status") or {},
+    }
+
+
+def _containers(pod: Mapping[str, Any]) -> Json:
+    """Return the containers of a pod: their names and limits, the program that each runs, and our variables' names."""
+    kept: Json = {}
+    for which in ("containers", "initContainers"):
+        if which in pod:
+            kept[which] = [_container(container) for container in pod[which] or ()]
+    return kept
+
+
+def _container(container: Mapping[str, Any]) -> Json:
+    ours = [{"name": each["name"]} for each in container.get("env") or () if each["name"].startswith(_OURS)]
+    limits = (container.get("resources") or {}).get("limits")
+    return {
+        "name": container["name"],
+        "command": (container.get("command") or ())[:1],
+        "env": ours,
+        "resources": {"limits": limits} if limits else {},
     }

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
 _SILENCE: Final = 300.0
 """Seconds without a line after which a follower asks again: its connection may have died."""
 _READERS: Final = 16
@@ -144,10 +143,8 @@ class Logs:
 
 
 def container_of(pod: Json) -> str:
-    """Return the name of the container that runs the task: the one that is marked so, else the first."""
-    name: str = (pod["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER) or pod["spec"]["containers"][0][
-        "name"
-    ]
+    """Return the name of the container that runs the task: what runs beside it are init containers."""
+    name: str = pod["spec"]["containers"][0]["name"]
     return name
 
 

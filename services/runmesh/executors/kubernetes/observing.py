@@ -14,7 +14,6 @@ from runmesh.clock import clock
 from runmesh.executor import ENDED, GONE, UNKNOWN, Handle, Observation, Phase
 from runmesh.executors.kubernetes.known import JOBS, Entry, Json, Known, handle_of
 from runmesh.executors.kubernetes.logs import Logs
-from runmesh.executors.kubernetes.naming import URL
 from runmesh.executors.kubernetes.refusals import Refused
 from runmesh.executors.kubernetes.verdict import observed
 from runmesh.executors.kubernetes.watch import path
@@ -149,5 +148,4 @@ def _judged(entry: Entry, *, tail: tuple[str, ...] = (), events: Collection[Mapp
         # Somebody deleted it without its pods, which go on for a while.
         running = any(pod["status"].get("phase") not in _ENDED_PODS for pod in pods)
         return UNKNOWN if running else GONE
-    url = (job["metadata"].get("annotations") or {}).get(URL)
-    return observed(job, pods, events=list(events), url=url, log_tail=tail)
+    return observed(job, pods, events=list(events), log_tail=tail)

@@ -157,11 +157,36 @@ def test_a_kind_of_block_that_only_mage_can_run(shop: Shop, block: dict[str, str
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["blocks", "whole"])
-@pytest.mark.parametrize("kind", ["streaming", "integration", "databricks", "execution_framework"])
+@pytest.mark.parametrize("kind", ["streaming", "databricks", "execution_framework"])
 def test_a_type_of_pipeline_that_only_mage_can_run(shop: Shop, kind: str, whole: bool) -> None:  # noqa: FBT001
     found = shop.ask(type=kind, run_pipeline_in_one_process=whole)
     assert refused(found, "metadata.yaml: type", f"the native runtime can't run {kind} pipelines", "`runtime: mage`")
     assert shop.ask(type=kind, run_pipeline_in_one_process=whole, request={"runtime": "mage"}).errors == ()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["blocks", "whole"])
+def test_streams_that_only_mages_scheduler_can_start_are_refused(shop: Shop, whole: bool) -> None:  # noqa: FBT001
+    found = shop.ask(type="integration", run_pipeline_in_one_process=whole, request={"runtime": "mage"})
+    assert refused(found, "metadata.yaml: type", "from its own database only", "request level")
+    assert len(found.errors) == 1
+    native = shop.ask(type="integration", run_pipeline_in_one_process=whole)
+    assert [each.hint for each in native.errors] == [None]
+
+
+def test_conditions_that_mage_would_not_ask_are_refused(shop: Shop) -> None:
+    asked: dict[str, Any] = {
+        "conditionals": [{"uuid": "gate", "type": "conditional", "upstream_blocks": ["load"], "content": ""}]
+    }
+    found = shop.ask(run_pipeline_in_one_process=True, project={"runtime": "mage"}, **asked)
+    assert refused(found, "metadata.yaml: conditionals", "asks no conditions", "project level", "in_one_process: false")
+    assert not shop.ask(project={"runtime": "mage"}, **asked).errors
+    assert not shop.ask(run_pipeline_in_one_process=True, **asked).errors
+
+
+def test_a_pipeline_that_streams_is_tried_again_by_mage_alone(shop: Shop) -> None:
+    rules = {"retry_config": {"retries": 2}, "runtime": "mage"}
+    assert shop.ask(type="streaming", project=rules).pipeline.retries.retries == 0
+    assert shop.ask(run_pipeline_in_one_process=True, project=rules).pipeline.retries.retries == 2
 
 
 def test_a_blocks_own_runtime_counts_for_nothing_in_one_process(shop: Shop) -> None:

@@ -93,8 +93,8 @@ def test_the_callbacks_of_one_process_are_one_task_for_all_blocks(project: Path)
     [
         ("native", "s3://bucket/variables", False, None),
         ("native", "/disk", True, None),
-        ("native", "/disk", False, "it runs on k8s, and which blocks have begun is noted locally"),
-        ("mage", "s3://bucket/variables", False, "Mage doesn't note which blocks have begun"),
+        ("native", "/disk", False, "which blocks have begun is stored locally on k8s"),
+        ("mage", "s3://bucket/variables", False, "`mage run` of a whole pipeline calls nobody back"),
     ],
 )
 def test_where_nobody_knows_which_blocks_of_a_process_had_begun_it_is_said(
@@ -104,7 +104,7 @@ def test_where_nobody_knows_which_blocks_of_a_process_had_begun_it_is_said(
     here = {"executor_type": "k8s", "executor_config": {"shared": shared, "runtime": runtime}}
     whole = {"callbacks": [BELL], "run_pipeline_in_one_process": True}
     found = asked_on_disk(project, {"uuid": "load"}, **here, **whole)
-    said = [warning.message for warning in found.warnings if "nobody calls back" in warning.message]
+    said = [warning.message for warning in found.warnings if warning.path == "pipeline: callbacks"]
     assert [message.partition(": ")[2] for message in said] == ([reason] if reason else [])
     assert bool(found.steps) is bool(found.pipeline.callbacks) is (reason is None)
 

@@ -75,7 +75,7 @@ class Explainer:
         documents = (self.project.warnings, self.pipeline.warnings, self._of_triggers(named=False))
         left_out, unused = remarks.left_out(self.pipeline), remarks.unused(self.request, used)
         if self.whole:
-            together = remarks.in_one_process(self.pipeline, self.request)
+            together = remarks.in_one_process(self.pipeline, self.request, whole.config.get("runtime"))
         else:
             together = remarks.edges(self.project, self.pipeline, self.settled)
         warnings = (*documents, left_out, unused, together)
@@ -96,7 +96,7 @@ class Explainer:
         choice = self.of_pipeline
         configuration = self.configurations.settle(choice, choice, None)
         unfit = self._unfit(configuration, self.selected) if self.whole else ()
-        retries = self.retries.common
+        retries = self.retries.whole
         flags = ("--retries", str(retries.retries)) if retries.retries else ()
         shared = self._explained(None, choice, configuration, unfit, flags)
         found = PipelineExplanation(name=self.pipeline.uuid, whole=self.whole, retries=retries, **shared)
@@ -172,8 +172,8 @@ class Explainer:
         yield from command.in_one_process(commands)
         others = [uuid for uuid in blocks if uuid not in commands]
         yield from refusals.of_runtime(configuration, self.pipeline, others, self.parts, self.file)
-        if self.document is not None:
-            yield from refusals.mage_document(configuration, self.file)
+        on_disk = self.document is None
+        yield from refusals.of_mage(configuration, self.pipeline, self.file, whole=self.whole, on_disk=on_disk)
 
     def _explained(
         self,

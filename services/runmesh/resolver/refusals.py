@@ -84,7 +84,8 @@ def of_runtime(
 
 def _native_pipeline(pipeline: Pipeline, file: str) -> Iterator[Problem]:
     if pipeline.type not in _NATIVE_PIPELINES:
-        yield Problem(f"{file}: type", f"the native runtime can't run {pipeline.type} pipelines", _USE_MAGE)
+        hint = None if pipeline.type == "integration" else _USE_MAGE
+        yield Problem(f"{file}: type", f"the native runtime can't run {pipeline.type} pipelines", hint)
 
 
 def _native_block(block: Block) -> Iterator[Problem]:
@@ -101,9 +102,18 @@ def _mage_block(block: Block, upstream: Sequence[Kind], level: str) -> Iterator[
         yield Problem(f"block {block.uuid}: runtime", message, _USE_NATIVE)
 
 
-def mage_document(configuration: Configuration, file: str) -> Iterator[Problem]:
-    """Yield why Mage can't run a pipeline that is on no disk."""
-    if configuration.values.get("runtime") == "mage":
-        level = configuration.provenance.get("runtime", "default")
-        message = f"Mage runs only what is on disk, and `runtime: mage` was chosen ({level} level)"
-        yield Problem(file, message, _USE_NATIVE)
+def of_mage(
+    configuration: Configuration, pipeline: Pipeline, file: str, *, whole: bool, on_disk: bool
+) -> Iterator[Problem]:
+    """Yield why `mage run` can't run a pipeline, or would do something else than Mage's own scheduler does with it."""
+    if configuration.values.get("runtime") != "mage":
+        return
+    chosen = f"`runtime: mage` was chosen ({configuration.provenance.get('runtime', 'default')} level)"
+    if not on_disk:
+        yield Problem(file, f"Mage runs only what is on disk, and {chosen}", _USE_NATIVE)
+    if pipeline.type == "integration":
+        message = f"Mage starts the streams of an integration pipeline from its own database only, and {chosen}"
+        yield Problem(f"{file}: type", message)
+    if whole and pipeline.type != "streaming" and any(each.upstream_blocks for each in pipeline.conditionals.values()):
+        message = f"`mage run` of a whole pipeline asks no conditions: all blocks would run, and {chosen}"
+        yield Problem(f"{file}: conditionals", message, "run_pipeline_in_one_process: false")

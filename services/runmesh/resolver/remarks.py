@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from runmesh.errors import Problem
 from runmesh.events import RunRequest
 from runmesh.projects import Pipeline, Project
+from runmesh.projects.addons import callbacks_of
 from runmesh.projects.commands import COMMAND
 from runmesh.resolver.config import Configuration
 from runmesh.resolver.selection import NEVER_EXECUTED
@@ -38,13 +39,15 @@ def edges(project: Project, pipeline: Pipeline, settled: Mapping[str, Configurat
                 yield Problem(f"block {uuid}: upstream_blocks", f"{places}, and outputs are stored locally", hint)
 
 
-def in_one_process(pipeline: Pipeline, request: RunRequest) -> Iterator[Problem]:
+def in_one_process(pipeline: Pipeline, request: RunRequest, runtime: str | None) -> Iterator[Problem]:
     """Yield what is said of single blocks and has no effect where all run in one process."""
     for uuid, block in pipeline.blocks.items():
         for key, said in (("retry_config", block.retry_config), ("timeout", block.timeout)):
             if said:
                 hint = f"the pipeline's own {key} holds" if key == "retry_config" else "the run's timeout holds"
                 yield Problem(f"block {uuid}: {key}", "has no effect: the pipeline runs in one process", hint)
+    if runtime == "mage" and any(any(callbacks_of(pipeline, block)) for block in pipeline.blocks.values()):
+        yield Problem("pipeline: callbacks", "are not called: `mage run` of a whole pipeline calls nobody back")
     if request.allow_blocks_to_fail:
         yield Problem("request: allow_blocks_to_fail", "has no effect: the pipeline runs in one process")
 

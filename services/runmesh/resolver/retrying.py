@@ -10,7 +10,7 @@ class Retries:
     def __init__(self, project: Project, pipeline: Pipeline, file: str) -> None:
         self._levels = (project.retry_config, pipeline.retry_config)
         self.common = RetryPolicy()
-        """Of a block that says nothing itself, and of a pipeline that runs in one process."""
+        """Of a block that says nothing itself."""
         self.errors: tuple[Problem, ...] = ()
         """What is wrong with the levels that all blocks share; they don't count then."""
         try:
@@ -18,6 +18,8 @@ class Retries:
             self.common = RetryPolicy.of(*self._levels, where=f"{file}: retry_config")
         except Invalid as error:
             self.errors = error.problems
+        self.whole = RetryPolicy() if pipeline.type == "streaming" else self.common
+        """Of a pipeline that runs in one process; Mage tries one that streams again itself."""
 
     def of(self, block: Block, errors: list[Problem]) -> RetryPolicy:
         """Return the rules of one block, and add what is wrong with its own to `errors`."""

@@ -35,22 +35,14 @@ def with_callbacks(
 ) -> PipelineExplanation:
     """Return a pipeline in one process with what its blocks call back for; without, where nobody can know for which."""
     found = {status for block in blocks.values() for status in block.callbacks}
-    reason = _unnoted(configuration, variables)
-    if not found or not reason:
+    if not found or configuration.common.runtime == "mage":
+        return whole
+    if not _out_of_reach(configuration, variables):
         return replace(whole, callbacks=tuple(status for status in STATUSES if status in found))
+    reason = f"which blocks have begun is stored locally on {configuration.executor_type}"
     message = f"if the one process is stopped or killed, nobody calls back for its blocks: {reason}"
     hint = "set remote_variables_dir, or `shared: true` in its executor_config"
-    warning = Problem("pipeline: callbacks", message, None if configuration.common.runtime == "mage" else hint)
-    return replace(whole, warnings=(*whole.warnings, warning))
-
-
-def _unnoted(configuration: Configuration, variables: str) -> str | None:
-    """Say why nobody can know which blocks had begun."""
-    if configuration.common.runtime == "mage":
-        return "Mage doesn't note which blocks have begun"
-    if _out_of_reach(configuration, variables):
-        return f"it runs on {configuration.executor_type}, and which blocks have begun is noted locally"
-    return None
+    return replace(whole, warnings=(*whole.warnings, Problem("pipeline: callbacks", message, hint)))
 
 
 def inputs_of(block: Block, parts: Mapping[str, Sequence[Kind]]) -> dict[str, Kind]:

@@ -112,6 +112,12 @@ class Lanes:
         """Say whether a run is not known here, or nothing happened to it for so long."""
         return run not in self._lanes and monotonic() - self._touched.get(run, -inf) > seconds
 
+    def forget_all_but(self, active: Iterable[str], seconds: float) -> None:
+        """Forget what rested for so long and is active no more: another replica has seen its end."""
+        for run in self._touched.keys() - set(active):
+            if self.rested(run, seconds):
+                self._forget(run)
+
     def _lane(self, run: str) -> _Lane:
         lane = self._lanes.get(run)
         if lane is None:

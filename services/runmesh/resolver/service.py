@@ -117,7 +117,9 @@ class Resolver:
 
     async def _sweep_once(self, lanes: Lanes) -> None:
         patience = _PATIENCE * self._settings.sweep_interval
-        for run in await self._store.active():
+        active = await self._store.active()
+        lanes.forget_all_but(active, patience)
+        for run in active:
             if lanes.rested(run, patience):
                 lanes.sweep(run)
                 await asyncio.sleep(0.02 if len(lanes) > _BUSY else 0)

@@ -2,6 +2,9 @@
 
 The record vanishes by itself `ack_wait` after the last beat, and then others may take over. Only a beat
 whose PubAck came back renews the lease, counted from when the beat was sent.
+
+Where our own record vanished too, the server has lost them all (its clock was set forward, the bucket was made anew):
+then nobody counts as dead until everybody has had the time to beat again.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ import structlog
 import runmesh
 from runmesh import claims, metrics, subjects
 from runmesh.clock import clock
-from runmesh.errors import BusError, NotPermitted, NotProvisioned
+from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned
 from runmesh.executor import NeedsBeats, SeesChanges, StreamsLogs
 from runmesh.worker.jobs import utc
 from runmesh.worker.lease import LeaseLost
@@ -38,6 +41,9 @@ class Beat:
         self._key = subjects.worker(station.executor_type, station.pool, station.worker_id)
         self._interval = station.settings.ack_wait / 4
         self._since = utc()
+        self._revision = 0
+        self._believable_from = 0.0
+        """When a missing record means again that its worker is gone (by `clock`)."""
 
     async def first(self) -> None:
         """Beat once, before anything is pulled. Raises `LeaseLost` if that is not possible."""
@@ -71,12 +77,19 @@ class Beat:
         """Beat. Raises `BusError` or `TimeoutError` if it is not confirmed, `LeaseLost` if that came too late."""
         sent = clock()
         async with asyncio.timeout(self._interval):
-            await self._bucket.put(self._key, self._record())
+            await self._write()
         self._station.lease.renew(sent)
         await self._feed()
         await self._keep_messages()
         if self._throttle.shares_rate:
             self._throttle.replicas = max(1, len(await self.colleagues()))
+
+    async def _write(self) -> None:
+        try:
+            self._revision = await self._bucket.update(self._key, self._record(), self._revision)
+        except Conflict:
+            self._believable_from = clock() + 2 * self._interval
+            self._revision = await self._bucket.put(self._key, self._record())
 
     async def leave(self) -> None:
         """Take the record away: whoever holds a claim of ours may take it at once."""
@@ -86,7 +99,12 @@ class Beat:
             log.warning("worker record stays until it expires", error=str(error))
 
     async def is_alive(self, worker_id: str) -> bool:
-        """Whether another worker may still act."""
+        """Whether another worker may still act: it has a record, or records vanish of workers that are there."""
+        return await self._is_there(worker_id) or not (
+            clock() >= self._believable_from and await self._is_there(self._station.worker_id)
+        )
+
+    async def _is_there(self, worker_id: str) -> bool:
         key = subjects.worker(self._station.executor_type, self._station.pool, worker_id)
         return await self._station.lease.insist(lambda: self._bucket.get(key)) is not None
 

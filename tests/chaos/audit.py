@@ -52,7 +52,7 @@ async def facts_of(mesh: ChaosMesh) -> dict[str, list[Fact]]:
     """Return what is stored of every run, in the order of the stream."""
     found: dict[str, list[Fact]] = defaultdict(list)
     async for message in mesh.bus.replay(subjects.FACTS):
-        fact = _fact(message)
+        fact = fact_of(message)
         found[fact.run].append(fact)
     return found
 
@@ -78,6 +78,18 @@ async def audit(mesh: ChaosMesh, runs: Collection[str], *, within: float) -> Aud
     facts = await facts_of(mesh)
     illegal = {run: found for run in runs if (found := problems(facts.get(run, ())))}
     lost = [run for run in runs if sum(_ends(fact) for fact in facts.get(run, ())) != 1]
+    left = await left_behind(mesh, within)
+    started = await submissions(mesh)
+    return Audit(facts, lost, doubled(started), illegal, left, sum(started.values()))
+
+
+def doubled(started: Counter[tuple[str, ...]]) -> list[str]:
+    """Name the submissions that had more than one job."""
+    return [f"{' '.join(task)}: {count} jobs" for task, count in started.items() if count > 1]
+
+
+async def left_behind(mesh: ChaosMesh, within: float) -> list[str]:
+    """Name what is still left behind when what is being cleared up has had some time for it."""
     left: list[str] = []
 
     async def nothing_left() -> bool:
@@ -86,9 +98,7 @@ async def audit(mesh: ChaosMesh, runs: Collection[str], *, within: float) -> Aud
 
     with suppress(AssertionError):
         await eventually(nothing_left, within=within, every=0.5)
-    started = await submissions(mesh)
-    doubled = [f"{' '.join(task)}: {count} jobs" for task, count in started.items() if count > 1]
-    return Audit(facts, lost, doubled, illegal, left, sum(started.values()))
+    return left
 
 
 def _ends(fact: Fact) -> bool:
@@ -122,6 +132,7 @@ async def leftovers(mesh: ChaosMesh) -> list[str]:
     ]
 
 
-def _fact(message: Message) -> Fact:
+def fact_of(message: Message) -> Fact:
+    """Read a stored fact."""
     kind = RunFact if message.subject.startswith("mesh.run.") else TaskFact
     return decode(kind, message.headers, message.data)  # type: ignore[return-value]

@@ -116,8 +116,8 @@ class Nursery:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._started: dict[int, asyncio.Future[int]] = {}
-        self._ended: dict[int, asyncio.Future[None]] = {}
+        self._started: dict[int, asyncio.Future[Any]] = {}
+        self._ended: dict[int, asyncio.Future[Any]] = {}
 
     async def start(self, *arguments: str, environment: Mapping[str, str]) -> tuple[int, asyncio.Future[None]]:
         """Start a service; return its process id, and the future of its end."""
@@ -133,10 +133,9 @@ class Nursery:
         assert self._process.stdout
         async for line in self._process.stdout:
             said = json.loads(line)
-            if "pid" in said:
-                self._started[said["id"]].set_result(said["pid"])
-            elif not (ended := self._ended[said["id"]]).done():
-                ended.set_result(None)
+            future = self._started[said["id"]] if "pid" in said else self._ended[said["id"]]
+            if not future.done():  # whoever waited for it may have been cancelled
+                future.set_result(said.get("pid"))
 
 
 @asynccontextmanager

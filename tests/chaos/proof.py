@@ -23,6 +23,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,10 @@ class Story:
     cancelled: set[str] = field(default_factory=set)
     kills: Counter[str] = field(default_factory=Counter)
 
+    def ends_well(self, run: str, end: RunState | None) -> bool:
+        """Say whether a run ended as it must, or was cancelled before."""
+        return end == self.wanted[run] or (run in self.cancelled and end is RunState.CANCELLED)
+
 
 async def request(mesh: ChaosMesh, pipelines: list[Shape], random: Random, story: Story) -> None:
     """Send all requests, spread over the time."""
@@ -69,12 +74,17 @@ async def request(mesh: ChaosMesh, pipelines: list[Shape], random: Random, story
         began = monotonic()
         for number in range(RUNS):
             await asyncio.sleep(max(0.0, began + SECONDS * number / RUNS - monotonic()))
-            shape, run = random.choice(pipelines), f"run-{number:05}"
-            story.wanted[run] = shape.end
-            group.create_task(_request(mesh, run, shape, random.random() < 1 / 7))
-            if random.random() < 1 / 15:
-                story.cancelled.add(run)
-                group.create_task(_cancel(mesh, run, random.uniform(0, 3)))
+            begin(mesh, group, pipelines, random, story)
+
+
+def begin(mesh: ChaosMesh, group: asyncio.TaskGroup, pipelines: list[Shape], random: Random, story: Story) -> None:
+    """Request another run; some are requested twice, some cancelled soon."""
+    shape, run = random.choice(pipelines), f"run-{len(story.wanted):06}"
+    story.wanted[run] = shape.end
+    group.create_task(_request(mesh, run, shape, random.random() < 1 / 7))
+    if random.random() < 1 / 15:
+        story.cancelled.add(run)
+        group.create_task(_cancel(mesh, run, random.uniform(0, 3)))
 
 
 async def _request(mesh: ChaosMesh, run: str, shape: Shape, twice: bool) -> None:  # noqa: FBT001 - it is a task's
@@ -87,17 +97,19 @@ async def _cancel(mesh: ChaosMesh, run: str, delay: float) -> None:
     await ask(mesh.bus, "cancel", {"run": run})
 
 
-async def torment(mesh: ChaosMesh, random: Random, story: Story) -> None:
-    """Kill, stop and drain, until told to end."""
+async def torment(
+    mesh: ChaosMesh, random: Random, kills: Counter[str], every: float, spared: Collection[int] = ()
+) -> None:
+    """Kill, stop and drain, every so many seconds on average, until told to end."""
     async with asyncio.TaskGroup() as group:
         while True:
-            await asyncio.sleep(random.expovariate(1 / _EVERY))
+            await asyncio.sleep(random.expovariate(1 / every))
             (what,) = random.choices(list(_KILLS), list(_KILLS.values()))
             kind = what.rpartition(" ")[2]
-            if not (there := mesh.pids(kind)):
+            if not (there := [pid for pid in mesh.pids(kind) if pid not in spared]):
                 continue
             victim = random.choice(there)
-            story.kills[what] += 1
+            kills[what] += 1
             if what == "stopped worker":
                 group.create_task(_stop(victim, LEASE * random.uniform(1.0, 2.5)))
             else:
@@ -132,19 +144,18 @@ async def live(mesh: ChaosMesh, *, control: bool) -> tuple[Story, Audit, list[st
         mesh.keep("resolver")
     await working(mesh, 3)
     await misbehave(mesh.folder.socket, FAULTS)
-    killing = asyncio.create_task(torment(mesh, Random(SEED + 1), story))  # noqa: S311 - as above
+    killing = asyncio.create_task(torment(mesh, Random(SEED + 1), story.kills, _EVERY))  # noqa: S311 - as above
     await request(mesh, pipelines, random, story)
     killing.cancel()
     await asyncio.wait([killing])
     await ended(mesh, story.wanted, within=QUIET)
     await misbehave(mesh.folder.socket, Faults())
     found = await audit(mesh, story.wanted, within=30)
-    return story, found, [run for run in story.wanted if not _as_wanted(run, story, found)]
+    return story, found, [run for run in story.wanted if not story.ends_well(run, _end(run, found))]
 
 
-def _as_wanted(run: str, story: Story, found: Audit) -> bool:
-    end = [fact.state for fact in found.facts.get(run, ()) if isinstance(fact, RunFact)][-1:]
-    return end == [story.wanted[run]] or (run in story.cancelled and end == [RunState.CANCELLED])
+def _end(run: str, found: Audit) -> RunState | None:
+    return next((fact.state for fact in reversed(found.facts.get(run, ())) if isinstance(fact, RunFact)), None)
 
 
 def table(story: Story, found: Audit, wrong: list[str], took: float) -> Table:
@@ -192,7 +203,8 @@ async def main(directory: Path, *, control: bool) -> int:
     return 1 if found.findings or wrong or dead else 0
 
 
-def _directory() -> Path:
+def directory() -> Path:
+    """Make the directory in which a mesh keeps everything."""
     if given := os.environ.get("CHAOS_DIR"):
         Path(given).mkdir(parents=True)
         return Path(given)
@@ -200,4 +212,4 @@ def _directory() -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(_directory(), control="control" in sys.argv)))
+    sys.exit(asyncio.run(main(directory(), control="control" in sys.argv)))

@@ -4,13 +4,15 @@
     python -m tests.chaos.service DIRECTORY worker TYPE [random-keys]
 
 `random-keys` is the control of the proof: every submission gets a name of its own, as if tasks had no keys.
-Lost work is tried again after a moment instead of after ten seconds: kills are many here, and time is short.
+Lost work is tried again after a moment instead of after ten seconds: kills are many here, and time is short. With
+CHAOS_KEEP in the environment, ended runs are forgotten after so many seconds instead of 30 days.
 """
 
 import os
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,21 +23,26 @@ from runmesh.cli.exits import run_service
 from runmesh.cli.working import Working
 from runmesh.executor import Backend
 from runmesh.executors import local_python
-from runmesh.resolver import budgets
+from runmesh.resolver import budgets, retention
 from runmesh.resolver.service import Resolver
 from runmesh.service import serve
+from tests.chaos.jumping import CLOCK, follow
 from tests.chaos.points import Points, Rules
 from tests.chaos.wrapping import pointed, wrapped
 from tests.emulators import remote
 
 REMOTE: Final = "k8s"
 """What the platform of the tests plays."""
+KEEP: Final = "CHAOS_KEEP"
 _AGAIN: Final = {"_FIRST_DELAY": 0.2, "_LONGEST_DELAY": 2.0}
 
 
 def resolver(points: Points) -> Coroutine[Any, Any, None]:
     """Return the resolver's life."""
     vars(budgets).update(_AGAIN)
+    if keep := float(os.environ.get(KEEP, "0")):
+        retention.Retention.__init__.__defaults__ = (timedelta(seconds=keep),)
+        vars(retention).update(_EVERY=keep / 10)
     here = settings.load()
     needs = [(subjects.REQUESTS, subjects.RESOLVER), (subjects.FACTS, subjects.RESOLVER)]
     return serve("resolver", here, needs, lambda bus: Resolver(wrapped(bus, points), here))
@@ -55,6 +62,8 @@ def main(directory: str, kind: str, *more: str) -> None:
     rules = Rules(Path(directory))
     (rules.directory / "pids" / f"{kind}.{os.getpid()}").touch()
     points = Points(rules)
+    if clock := os.environ.get(CLOCK):
+        follow(Path(clock))
     with suppress(typer.Exit):
         run_service(
             resolver(points) if kind == "resolver" else worker(points, more[0], random_keys="random-keys" in more)

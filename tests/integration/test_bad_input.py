@@ -22,6 +22,7 @@ from runmesh.cli.tree import render
 from runmesh.client import Mesh as Client
 from runmesh.embedded import embedded
 from runmesh.events import RequestProblem, RunFact
+from runmesh.executors.k8s import Config as KubernetesConfig
 from tests.conftest import Address
 from tests.eventually import eventually
 from tests.executors.scripted import Platform
@@ -294,7 +295,7 @@ async def test_an_unknown_verb_is_a_dead_letter(mesh: Mesh) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"labels": {"x": "y" * 1_048_000}}, {"pipeline": "far", "executor_config": {"k8s": {"x": "y" * 1_047_000}}}],
+    [{"labels": {"x": "y" * 1_048_000}}, {"pipeline": "far", "executor_config": {"k8s": {"metadata": {"annotations": {"x": "y" * 1_046_900}}}}}],
 )
 async def test_what_would_make_a_command_too_large_is_refused(mesh: Mesh, fields: dict[str, Any]) -> None:
     async with survived(mesh):
@@ -512,7 +513,7 @@ async def test_a_run_waits_for_the_first_worker_of_its_type_and_says_so(mesh: Me
             shown.print(render(await Client(mesh.bus).show(run), datetime.now(UTC)))
         assert "waiting: no k8s worker of pool 'default' has reported" in capture.get()
         async with mesh_on(mesh.bus, mesh.address) as workers:
-            await workers.start(Platform())
+            await workers.start(Platform(), config_model=KubernetesConfig)
             await mesh.ends(run, "completed")
 
 

@@ -12,6 +12,7 @@ from runmesh import cloudevents, subjects
 from runmesh.bus import Bus, connect
 from runmesh.claims import Claim
 from runmesh.events import FINAL_TASK_STATES, ExecuteTask, TaskFact
+from runmesh.executor import ExecutorConfig
 from runmesh.settings import Settings
 from runmesh.worker import Worker
 from tests.conftest import ACK_WAIT, Address
@@ -59,7 +60,7 @@ class Mesh:
         platform: Platform,
         kind: type[ScriptedExecutor] = ScriptedExecutor,
         *,
-        config_model: type[Config] = Config,
+        config_model: type[ExecutorConfig] = Config,
         **settings: Any,
     ) -> Process:
         """Start a worker and wait until it beats."""

@@ -295,7 +295,10 @@ async def test_an_unknown_verb_is_a_dead_letter(mesh: Mesh) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"labels": {"x": "y" * 1_048_000}}, {"pipeline": "far", "executor_config": {"k8s": {"metadata": {"annotations": {"x": "y" * 1_046_900}}}}}],
+    [
+        {"labels": {"x": "y" * 1_048_000}},
+        {"pipeline": "far", "executor_config": {"k8s": {"metadata": {"annotations": {"x": "y" * 1_046_900}}}}},
+    ],
 )
 async def test_what_would_make_a_command_too_large_is_refused(mesh: Mesh, fields: dict[str, Any]) -> None:
     async with survived(mesh):

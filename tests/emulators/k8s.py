@@ -47,7 +47,7 @@ class Cluster:
 
     async def listen(self) -> None:
         """Begin to answer, on the same port as before."""
-        self._runner = web.AppRunner(self.api.application(), handler_cancellation=True, shutdown_timeout=0.0)
+        self._runner = web.AppRunner(self.api.application(), handler_cancellation=True, shutdown_timeout=0.01)
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, self.port, reuse_address=True, backlog=1000).start()
         _, self.port = self._runner.addresses[0][:2]
@@ -55,7 +55,7 @@ class Cluster:
     async def deafen(self) -> None:
         """Stop answering, as if the API server was killed; the node goes on."""
         if self._runner:
-            self.api.reading.drop_watches()
+            self.api.reading.drop()
             await self._runner.cleanup()
             self._runner = None
 

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Collection
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from aiohttp import web
@@ -159,10 +158,7 @@ class Api:
         if output is None:
             told = f'container "{container}" in pod "{call.name}" is waiting to start: ContainerCreating'
             raise Status(400, told)
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        response.enable_chunked_encoding()
-        await response.prepare(request)
-        with suppress(ConnectionError):
+        async with self.reading.answering(request, "text/plain") as response:
             async for piece in output.read(request.query):
                 await response.write(piece)
         return response

@@ -20,7 +20,8 @@ from tests.emulators.kubernetes.store import Object, Store, now
 FOREGROUND: Final = "foregroundDeletion"
 _TRACKING: Final = "batch.kubernetes.io/job-tracking"
 _LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
-_BACK_OFF: Final = 0.05
+_BACK_OFF: Final = 1.0
+_LOOK: Final = 0.05
 _ENDS: Final = {"FailureTarget": "Failed", "SuccessCriteriaMet": "Complete"}
 
 
@@ -112,7 +113,7 @@ class Jobs:
         if self.refused:
             self._store.create("events", _warning(job, self.refused))
         while self.refused:  # noqa: ASYNC110 - tests set it
-            await asyncio.sleep(_BACK_OFF)
+            await asyncio.sleep(_LOOK)
 
     async def _ended(self, pod: Pod) -> str:
         try:

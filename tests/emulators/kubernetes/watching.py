@@ -1,7 +1,8 @@
 """Lists, in pages, and watches, with bookmarks."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiohttp import web
@@ -26,14 +27,30 @@ class Reading:
         self._open: set[asyncio.Transport] = set()
 
     @property
-    def open_watches(self) -> int:
-        """How many watches are open now."""
+    def open(self) -> int:
+        """How many answers are given piece by piece now: watches, and logs that are followed."""
         return len(self._open)
 
-    def drop_watches(self) -> None:
-        """Cut every watch."""
+    def drop(self) -> None:
+        """Cut all of them."""
         for connection in list(self._open):
             connection.abort()
+
+    @asynccontextmanager
+    async def answering(self, request: web.Request, kind: str) -> AsyncIterator[web.StreamResponse]:
+        """Answer piece by piece for the length of the block."""
+        response = web.StreamResponse(headers={"Content-Type": kind})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        connection = request.transport
+        assert connection
+        self._open.add(connection)
+        try:
+            yield response
+        except ConnectionError:
+            pass
+        finally:
+            self._open.discard(connection)
 
     def list(self, kind: str, namespace: str, query: Mapping[str, str]) -> web.Response:
         """Return a page of what is there now."""
@@ -61,18 +78,8 @@ class Reading:
         version = self._version(query)
         if version < self.store.oldest and self.gone_by_status:
             raise self._expired(version)
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        response.enable_chunked_encoding()
-        await response.prepare(request)
-        connection = request.transport
-        assert connection
-        self._open.add(connection)
-        try:
+        async with self.answering(request, "application/json") as response:
             await self._tell(response, kind, namespace, version, query)
-        except ConnectionError:
-            pass
-        finally:
-            self._open.discard(connection)
         return response
 
     async def _tell(

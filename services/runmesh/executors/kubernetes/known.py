@@ -68,6 +68,13 @@ class Entry:
         """Whether the cluster has nothing of it any more."""
         return self._job is None and not self._pods
 
+    @property
+    def behind(self) -> bool:
+        """Whether its Job counts more pods that ended than have been told of: the two are watched apart."""
+        status = (self.job or {}).get("status") or {}
+        counted = sum(status.get(name) or 0 for name in ("succeeded", "failed"))
+        return counted > sum(pod["status"].get("phase") in ("Succeeded", "Failed") for pod in self.pods)
+
     def put(self, kind: str, name: str, found: Json | None) -> bool:
         """Take what an object is now; None: it is no more. Return whether that is news."""
         text = to_json(short(found)) if found else None

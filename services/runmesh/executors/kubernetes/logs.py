@@ -18,7 +18,7 @@ from runmesh.executor import Handle, LogLine, Position
 from runmesh.executors.kubernetes.known import PODS, Json, Known, is_over
 from runmesh.executors.kubernetes.lines import Piece, Place, Splitter
 from runmesh.executors.kubernetes.refusals import Refused
-from runmesh.executors.kubernetes.watch import path
+from runmesh.executors.kubernetes.watch import catch_up, path
 
 if TYPE_CHECKING:
     from runmesh.executors.kubernetes.client import Client
@@ -62,13 +62,18 @@ class Logs:
     async def _pieces(self, handle: Handle) -> AsyncIterator[Piece]:
         """Yield the pieces of all pods, the oldest pod first."""
         read: set[str] = set()
+        caught_up = False
         await self._known.told(handle)
         while (entry := self._known.get(handle)) is not None:
             pods = [pod for pod in entry.pods if pod["metadata"]["uid"] not in read]
             if not pods:
-                if entry.job is None or is_over(entry.job):
+                if not (entry.job is None or is_over(entry.job)):
+                    await self._known.change(handle)
+                elif entry.behind and not caught_up:
+                    caught_up = True
+                    await catch_up(self._client, self._known, handle)
+                else:
                     return
-                await self._known.change(handle)
                 continue
             read.add(pods[0]["metadata"]["uid"])
             async for piece in self._of_pod(handle, pods[0]):

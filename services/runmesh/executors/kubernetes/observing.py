@@ -16,7 +16,7 @@ from runmesh.executors.kubernetes.known import JOBS, Entry, Json, Known, handle_
 from runmesh.executors.kubernetes.logs import Logs
 from runmesh.executors.kubernetes.refusals import Refused
 from runmesh.executors.kubernetes.verdict import observed
-from runmesh.executors.kubernetes.watch import path
+from runmesh.executors.kubernetes.watch import catch_up, path
 
 if TYPE_CHECKING:
     from runmesh.executors.kubernetes.client import Client
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 _TAIL_TRIES: Final = 3
 _AT_ONCE: Final = 16
-_PODLESS: Final = 5.0
+_PODLESS: Final = 2.0
 """Seconds for which a Job may have no pod before anybody asks why."""
 _ASKED_EVERY: Final = 30.0
 _ENDED_PODS: Final = frozenset({"Succeeded", "Failed"})
@@ -81,6 +81,8 @@ class Observing:
             return _judged(entry, events=await self._warnings(handle))
         if seen.phase is not Phase.FAILED:
             return seen
+        if entry.behind:
+            await catch_up(self._client, self._known, handle)
         tail = await self._tail(handle, entry)
         seen = _judged(entry, tail=tail or ())
         if tail is None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from pydantic_core import from_json
 
-from runmesh.executors.kubernetes.known import JOBS, Known, short
+from runmesh.executor import Handle
+from runmesh.executors.kubernetes.known import JOBS, PODS, Known, short
 from runmesh.executors.kubernetes.refusals import Refused
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ def path(kind: str, namespace: str, name: str | None = None) -> str:
     api = "/apis/batch/v1" if kind == JOBS else "/api/v1"
     whole = f"{api}/namespaces/{namespace}/{kind}"
     return f"{whole}/{name}" if name else whole
+
+
+async def catch_up(client: "Client", known: Known, handle: Handle) -> None:
+    """Ask for a Job's pods, where the watch of pods is behind that of Jobs. Raises `Refused`."""
+    namespace, _, uid = handle.split("/")
+    for pod in (await client.get(path(PODS, namespace), labelSelector=f"controller-uid={uid}"))["items"]:
+        known.tell(PODS, pod)
 
 
 class Reflector:

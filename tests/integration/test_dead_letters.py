@@ -192,12 +192,12 @@ class Ailing(Planner):
         super().__init__(bus, settings_for(projects), {})
         self._health = health
 
-    async def plan(self, project: str, request: RunRequest, run: str) -> Plan:
+    async def plan(self, project: str, request: RunRequest, run: str, **about: Any) -> Plan:
         """Plan, or fail."""
         self._health.seen.append(run)
         if self._health.ill and run == "r1":
             raise ZeroDivisionError
-        return await super().plan(project, request, run)
+        return await super().plan(project, request, run, **about)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -291,11 +292,11 @@ async def take_facts(bus: Bus, lanes: Lanes) -> None:
 class Broken(Planner):
     """Fails on one pipeline by a fault of its own."""
 
-    async def plan(self, project: str, request: RunRequest, run: str) -> Plan:
+    async def plan(self, project: str, request: RunRequest, run: str, **about: Any) -> Plan:
         """Plan, or fail."""
         if request.pipeline == "chain":
             raise ZeroDivisionError
-        return await super().plan(project, request, run)
+        return await super().plan(project, request, run, **about)
 
 
 async def test_a_request_that_breaks_the_resolver_three_times_is_dead_and_rejected(bus: Bus, projects: Path) -> None:

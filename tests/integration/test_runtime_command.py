@@ -202,6 +202,23 @@ def test_the_outcome_of_a_failure_is_left_too(shop: Shop) -> None:
     assert shop.outcome("r1/k2")["exit_code"] == 1
 
 
+def test_why_it_failed_is_left_in_one_line_where_the_platform_looks(shop: Shop, tmp_path: Path) -> None:
+    words = tmp_path / "termination-log"
+    shop.one("custom", "@custom\ndef f():\n    raise ValueError('no such\\norder')")
+    assert shop.run("--block-uuid", "only", RUNMESH_TERMINATION_LOG=str(words)).returncode == 1
+    assert words.read_text().endswith("ValueError: no such order")
+    assert shop.run(pipeline="missing", RUNMESH_TERMINATION_LOG=str(words)).returncode == 2
+    assert "missing" in words.read_text()
+    words.unlink()
+    shop.one("custom", "@custom\ndef f():\n    return 1")
+    assert shop.run("--block-uuid", "only", RUNMESH_TERMINATION_LOG=str(words)).returncode == 0
+    assert not words.exists()
+
+
+def test_last_words_that_cannot_be_written_change_nothing(shop: Shop) -> None:
+    assert shop.run(pipeline="missing", RUNMESH_TERMINATION_LOG="/nowhere/at/all").returncode == 2
+
+
 def test_an_inline_pipeline_needs_no_document_of_the_project(shop: Shop) -> None:
     content = "@custom\ndef f(**kw):\n    print('inline', kw['pipeline_uuid'])\n    raise KeyError('here')\n"
     document = {"uuid": "made", "name": "made", "type": "python", "blocks": [block("only", "custom", content=content)]}

@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from io import TextIOWrapper
+from typing import Final
 
 from runmesh.errors import Invalid
 from runmesh.projects import outcome_path
@@ -13,27 +15,38 @@ from runmesh.runtime.decorators import make_importable
 from runmesh.runtime.failed import Failed, in_short, say, tell
 from runmesh.runtime.job import Job, prepare
 
+LAST_WORDS: Final = "RUNMESH_TERMINATION_LOG"
+"""The variable naming the file in which the platform looks for why a job failed: Kubernetes' termination message."""
+
 
 def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command in this process, whose streams, directory and import path become the project's."""
     if list(argv[:1]) in (["-h"], ["--help"]):
         print(arguments.__doc__)  # noqa: T201
         return 0
+    error = _run(argv, environment)
+    if error and LAST_WORDS in environment:
+        _leave_last_words(environment[LAST_WORDS], error)
+    return _exit_code(error)
+
+
+def _run(argv: Sequence[str], environment: Mapping[str, str]) -> Failed | Invalid | None:
+    """Run a command and return what went wrong, already told."""
     try:
         job = prepare(arguments.parse(argv), environment)
     except (Invalid, Failed) as error:
         tell(error)
-        return _exit_code(error)
+        return error
     for warning in job.outcome.warnings:
         say(f"warning: {warning}")
     _enter(job)
-    code = _exit_code(_work(job))
+    wrong = _work(job)
     try:
-        _leave_outcome(job, code)
+        _leave_outcome(job, _exit_code(wrong))
     except Failed as error:
         tell(error)
-        return code or _exit_code(error)
-    return code
+        return wrong or error
+    return wrong
 
 
 def _work(job: Job) -> Failed | Invalid | None:
@@ -96,6 +109,12 @@ def _leave_outcome(job: Job, exit_code: int) -> None:
         job.outcome.write(path, exit_code)
     except OSError as error:
         raise Failed(f"the outcome can't be written to {path}: {error}") from None
+
+
+def _leave_last_words(path: str, error: Failed | Invalid) -> None:
+    """Write the error, told already, in one line to where the platform looks for it, if that can be written."""
+    with suppress(OSError), open(path, "w", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - as fast
+        file.write(in_short(error))
 
 
 def _exit_code(error: Failed | Invalid | None) -> int:

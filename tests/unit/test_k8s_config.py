@@ -291,6 +291,12 @@ def test_affinity_has_all_its_forms(written: dict[str, Any], meant: dict[str, An
     assert pod(affinity=written) == {"affinity": meant or written}
 
 
+def test_what_only_kubernetes_knows_is_skipped_where_the_block_runs_locally(shop: Shop) -> None:
+    found = shop.load({"executor_config": {"tolerations": [], "queue_name": "q", "resource_limits": {"cpu": 1}}})
+    assert (found.executor_type, found.errors) == ("local_python", ())
+    assert found.skipped[-1].level == "block"
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,16 @@ from runmesh.resolver import mage
 from runmesh.resolver.choice import ExecutorChoice, Skipped
 from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, merge, planted, tree, values, without_nulls
 from runmesh.resolver.policy import Policy, excessive, forbidden, replaced
-from runmesh.resolver.validation import Fault, canonical, config_of, defaults_of, secrets, time_limit, validate
+from runmesh.resolver.validation import (
+    Fault,
+    canonical,
+    config_of,
+    defaults_of,
+    remote_keys,
+    secrets,
+    time_limit,
+    validate,
+)
 
 Config = Mapping[str, Any]
 
@@ -277,7 +286,7 @@ class Configurations:
 
 def _elsewhere(chosen: str, config: Config) -> str:
     """Say why a configuration for a cloud is no mistake on a laptop: where nothing chooses, Mage ignores it as well."""
-    if chosen == "local_python" and mage.REMOTE_KEYS.issuperset(_parted(config)[1]):
+    if chosen == "local_python" and remote_keys().issuperset(_parted(config)[1]):
         return "its keys are for a remote executor; local_python ignores them, as in Mage"
     return ""
 

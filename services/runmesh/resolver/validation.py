@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from runmesh.errors import nearest
 from runmesh.executor import ExecutorConfig, load
 from runmesh.projects import holds_secret
+from runmesh.resolver import mage
 from runmesh.resolver.choice import installed_types
 from runmesh.resolver.merging import Leaf, Origin, Tree, tree
 
@@ -53,6 +54,14 @@ def config_of(executor_type: str) -> type[ExecutorConfig] | None:
 def _loaded(executor_type: str) -> type[ExecutorConfig] | None:
     backend = load(executor_type)
     return backend.Config if backend else None
+
+
+@cache
+def remote_keys() -> frozenset[str]:
+    """Return what can be said of remote executors only, ours and Mage's."""
+    local = config_of("local_python") or ExecutorConfig
+    others = (config_of(name) for name in installed_types() if not name.startswith("local_python"))
+    return mage.REMOTE_KEYS.union(*(model.keys() for model in others if model)) - set(local.keys())
 
 
 def canonical(executor_type: str, config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from runmesh.executor import ExecutorConfig
@@ -70,8 +78,17 @@ _Texts = Annotated[dict[str, str], BeforeValidator(_Checked("ObjectMeta", "label
 _Containers = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_Checked("PodSpec", "initContainers"))]
 
 
+def _with_shorthands(schema: dict[str, Any]) -> None:
+    """Add to the published schema what may be written at the top as well as inside its object."""
+    for name in spelling.SHORTHANDS:
+        schema["properties"][name] = {"description": f"The same as {' and '.join(spelling.places(name))}."}
+    schema["properties"]["container_config"] = {"description": "The container once more; wins over it, as in Mage."}
+
+
 class Config(ExecutorConfig):
     """A Job on Kubernetes."""
+
+    model_config = ConfigDict(json_schema_extra=_with_shorthands)
 
     unguarded: ClassVar[tuple[str, ...]] = ("patch",)
 

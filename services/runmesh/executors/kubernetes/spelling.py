@@ -85,6 +85,11 @@ def canonical(config: Config, keys: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def places(name: str) -> tuple[str, ...]:
+    """Return where something belongs that may also be written at the top."""
+    return canonical_paths(name, ())
+
+
 def canonical_paths(path: str, keys: Iterable[str]) -> tuple[str, ...]:
     """Return where in the canonical spelling all that is said at a dotted path can be."""
     whole = _SPREAD.get(".".join(plain(part) for part in path.split(".")))

@@ -95,7 +95,7 @@ async def cluster(inherited: Mapping[str, str] | None = None, *, hollow: bool = 
 def _asked(found: Cluster, request: Mapping[str, Any]) -> dict[str, Any]:
     match request["do"]:
         case "history":
-            return {"history": [_told(job["metadata"]) for job in found.jobs.history]}
+            return {"history": [_told(job) for job in found.jobs.history]}
         case "jobs":
             there = [job["metadata"] for job in found.store.all("jobs")]
             return {"jobs": [[meta["name"], f"{meta['namespace']}/{meta['name']}"] for meta in there]}
@@ -108,9 +108,11 @@ def _asked(found: Cluster, request: Mapping[str, Any]) -> dict[str, Any]:
     raise ValueError(f"unknown: {request}")
 
 
-def _told(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the name and the task of a Job, as its annotations have it."""
-    return {"name": meta["name"], **{name.rpartition("/")[2]: value for name, value in meta["annotations"].items()}}
+def _told(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which submission a Job was created for: its key tells attempts and resubmissions apart."""
+    notes = job["metadata"]["annotations"]
+    said = {name: notes[f"runmesh.dev/{name}"] for name in ("run", "block", "key")}
+    return {"name": said["key"], "attempt": 0, "resubmission": said["key"], **said}
 
 
 def _end(found: Cluster) -> bool:

@@ -297,6 +297,12 @@ class TestEnds(Faulty):
 class TestStopping(Faulty):
     """Stopped means gone, or it isn't said."""
 
+    async def test_what_a_program_started_is_stopped_with_it(self, executor: Executor) -> None:
+        handle = await executor.submit(self.shell("family", "sleep 300; true"))
+        await self.running(executor, handle)
+        await executor.cancel(handle)
+        await self.gone(executor, handle)
+
     async def test_a_pod_on_a_lost_node_is_not_gone(self, executor: Executor) -> None:
         handle = await executor.submit(self.sleeping("stuck"))
         pod = await self.pod(handle)

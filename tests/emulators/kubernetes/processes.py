@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +15,8 @@ _LINE_LIMIT: Final = 16 * 2**20
 class Container:
     """One process, from its start to its end."""
 
-    def __init__(self, process: Process, printed: Callable[[bytes], None]) -> None:
-        self._process = process
-        self._reading = asyncio.create_task(self._read(printed))
-        self._output: list[asyncio.Task[None]] = [self._reading]
+    def __init__(self, process: Process, reading: asyncio.Task[None]) -> None:
+        self._process, self._reading = process, reading
 
     @property
     def pid(self) -> int:
@@ -35,17 +33,22 @@ class Container:
         cls, argv: Sequence[str], environment: Mapping[str, str], directory: Path, printed: Callable[[bytes], None]
     ) -> "Container":
         """Start it. Raises OSError if there is no such program."""
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            env=dict(environment),
-            cwd=directory,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            start_new_session=True,
-            limit=_LINE_LIMIT,
-        )
-        return cls(process, printed)
+        # A pipe of our own: asyncio waits for the end of its pipes, which what a process has started may hold open.
+        readable, writable = os.pipe()
+        reading = asyncio.create_task(_read(readable, printed))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                env=dict(environment),
+                cwd=directory,
+                stdin=DEVNULL,
+                stdout=writable,
+                stderr=STDOUT,
+                start_new_session=True,
+            )
+        finally:
+            os.close(writable)
+        return cls(process, reading)
 
     async def end(self) -> int:
         """Wait for its end and its last line; return the exit code as a shell tells it."""
@@ -66,7 +69,15 @@ class Container:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def _read(self, printed: Callable[[bytes], None]) -> None:
-        assert self._process.stdout
-        async for line in self._process.stdout:
-            printed(line)
+
+async def _read(descriptor: int, printed: Callable[[bytes], None]) -> None:
+    """Take the lines until nobody holds the other end of the pipe any more."""
+    reader = asyncio.StreamReader(limit=_LINE_LIMIT)
+    loop = asyncio.get_running_loop()
+    with os.fdopen(descriptor, "rb") as pipe:
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        try:
+            async for line in reader:
+                printed(line)
+        finally:
+            transport.close()

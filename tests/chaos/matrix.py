@@ -2,7 +2,7 @@
 
 An executor's test module subclasses `CrashMatrix` and names its executor type. The cases of one victim share a mesh
 and run at once: each is a run of its own with a rule of its own, so whoever gets there first dies exactly there,
-while the others go on, or are hit as well. RUNMESH_CHAOS=long adds the moment before each point, and every act alone.
+while the others go on, or are hit as well. RUNMESH_CHAOS=long adds the moment before each point.
 """
 
 import asyncio
@@ -19,8 +19,9 @@ from runmesh import subjects
 from runmesh.events import RunFact, RunState, TaskState
 from tests.chaos.audit import audit, ended, facts_of
 from tests.chaos.legal import Fact
-from tests.chaos.mesh import ChaosMesh, chaos_mesh, working
+from tests.chaos.mesh import ChaosMesh, Cloud, chaos_mesh, working
 from tests.chaos.points import Act, Point, Rule
+from tests.emulators.running import running_platform
 from tests.eventually import eventually
 from tests.shop import ask
 
@@ -75,11 +76,12 @@ class CrashMatrix:
     """The cases."""
 
     executor_type: ClassVar[str]
+    cloud: ClassVar[Cloud] = staticmethod(running_platform)
 
     @asynccontextmanager
     async def mesh(self, directory: Path, pools: Sequence[str] = _SHARED) -> AsyncIterator[ChaosMesh]:
         """Run a mesh with one resolver, a worker for each of these pools, and the pipelines of all cases."""
-        async with chaos_mesh(directory, pools) as mesh:
+        async with chaos_mesh(directory, pools, self.cloud) as mesh:
             script = mesh.folder.script
             after = {"uuid": "after", "command": script("true"), "upstream_blocks": ["work"]}
             flaky = {"uuid": "work", "command": script("[ $RUNMESH_ATTEMPT -gt 1 ]")}

@@ -12,8 +12,8 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,6 @@ from runmesh.embedded import Server, embedded
 from tests.chaos.points import Rules, kill, pids
 from tests.chaos.service import REMOTE
 from tests.emulators import platform
-from tests.emulators.remote import SOCKET
 from tests.emulators.running import running_platform
 from tests.eventually import eventually
 from tests.shop import write_project
@@ -35,6 +34,8 @@ from tests.shop import write_project
 ROOT: Final = Path(__file__).parents[2]
 LEASE: Final = 2.0
 MARK: Final = "CHAOS_MARK"
+Cloud = Callable[..., AbstractAsyncContextManager[dict[str, str]]]
+"""What runs a platform that listens on a socket, and yields what its workers find in their environment."""
 _BREATH: Final = 0.1
 _RUNTIME: Final = """#!/bin/sh
 {note}
@@ -235,24 +236,33 @@ class ChaosMesh:
 
 
 @asynccontextmanager
-async def chaos_mesh(directory: Path, pools: Sequence[str] = (), **settings: Any) -> AsyncIterator[ChaosMesh]:
+async def chaos_mesh(
+    directory: Path, pools: Sequence[str] = (), cloud: Cloud = running_platform, **settings: Any
+) -> AsyncIterator[ChaosMesh]:
     """Run a server and a platform in a directory, without any service yet."""
-    async with embedded(directory / "store") as server, running_mesh(directory, [server], pools, settings) as mesh:
+    async with (
+        embedded(directory / "store") as server,
+        running_mesh(directory, [server], pools, settings, cloud) as mesh,
+    ):
         yield mesh
 
 
 @asynccontextmanager
 async def running_mesh(
-    directory: Path, servers: Sequence[Server], pools: Sequence[str], settings: Mapping[str, Any]
+    directory: Path,
+    servers: Sequence[Server],
+    pools: Sequence[str],
+    settings: Mapping[str, Any],
+    cloud: Cloud = running_platform,
 ) -> AsyncIterator[ChaosMesh]:
     """Run a mesh on servers that run already."""
     folder = Folder(directory)
-    write_project(folder.projects / "shop", k8s_executor_config={"shared": True})
+    write_project(folder.projects / "shop", k8s_executor_config={"shared": True, "image": "emulated"})
     urls = [server.url for server in servers]
     async with (
-        running_platform(folder.socket, **{MARK: folder.mark, "PATH": f"{folder.bin}:/usr/bin:/bin"}),
+        cloud(folder.socket, **{MARK: folder.mark, "PATH": f"{folder.bin}:/usr/bin:/bin"}) as there,
         connect(urls, name="chaos", token=servers[0].token) as bus,
-        nursery(directory, environment_of(folder, servers, settings)) as services,
+        nursery(directory, environment_of(folder, servers, settings) | there) as services,
     ):
         await provision(bus, ack_wait=LEASE, pools=dict.fromkeys(("local_python", REMOTE), pools))
         mesh = ChaosMesh(folder, servers, bus, services)
@@ -278,7 +288,6 @@ def environment_of(folder: Folder, servers: Sequence[Server], settings: Mapping[
         "RUNMESH_INFRASTRUCTURE_RETRIES": "100",
         "RUNMESH_LOG_LEVEL": "info",
         "RUNMESH_GRACE": "0.5",
-        SOCKET: str(folder.socket),
         **{f"RUNMESH_{name.upper()}": str(value) for name, value in settings.items()},
     }
 

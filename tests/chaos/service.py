@@ -22,7 +22,8 @@ from runmesh import settings, subjects
 from runmesh.cli.exits import run_service
 from runmesh.cli.working import Working
 from runmesh.executor import Backend
-from runmesh.executors import local_python
+from runmesh.executors import k8s, local_python
+from runmesh.executors.kubernetes import client  # noqa: F401 - the nursery imports all that its children need
 from runmesh.resolver import budgets, retention
 from runmesh.resolver.service import Resolver
 from runmesh.service import serve
@@ -51,10 +52,21 @@ def resolver(points: Points) -> Coroutine[Any, Any, None]:
 def worker(points: Points, kind: str, *, random_keys: bool) -> Coroutine[Any, Any, None]:
     """Return the worker's life."""
     here = settings.load()
-    real = remote.BACKEND if kind == REMOTE else Backend(local_python.Executor, local_python.Config)
-    backend = pointed(real, points, random_keys=random_keys)
+    backend = pointed(_backend(kind), points, random_keys=random_keys)
     needs = [(subjects.execute_stream(kind), subjects.execute_consumer(here.pool))]
     return serve(f"executor {kind}", here, needs, lambda bus: Working(wrapped(bus, points), here, kind, backend))
+
+
+def _backend(kind: str) -> Backend:
+    if kind != REMOTE:
+        return Backend(local_python.Executor, local_python.Config)
+    return remote.BACKEND if remote.SOCKET in os.environ else Backend(Kubernetes, k8s.Config)
+
+
+class Kubernetes(k8s.Executor):
+    """The real one, on a cluster that answers at once."""
+
+    find_window = 2.0
 
 
 def main(directory: str, kind: str, *more: str) -> None:

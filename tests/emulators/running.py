@@ -1,23 +1,43 @@
-"""Starting the platform as a process that never outlives the test."""
+"""Starting a platform as a process that never outlives the test."""
 
 import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from runmesh.embedded import leashed
 from tests.emulators.platform import ENVIRONMENT
+from tests.emulators.remote import SOCKET
 from tests.eventually import eventually
 
 
 @asynccontextmanager
-async def running_platform(socket: Path, **environment: str) -> AsyncIterator[None]:
-    """Run a platform that listens on `socket`, for the length of the block; its jobs find `environment` in theirs."""
-    command = leashed(sys.executable, "-m", "tests.emulators.platform", str(socket))
-    told = {**os.environ, ENVIRONMENT: json.dumps(environment)}
+async def running_platform(socket: Path, **environment: str) -> AsyncIterator[dict[str, str]]:
+    """Run a platform that listens on `socket`, for the length of the block; its jobs find `environment` in theirs.
+
+    Yields what its workers must find in their own environment.
+    """
+    async with _running("platform", [str(socket)], socket, environment):
+        yield {SOCKET: str(socket)}
+
+
+@asynccontextmanager
+async def running_cluster(socket: Path, *options: str, **environment: str) -> AsyncIterator[dict[str, str]]:
+    """Run a Kubernetes cluster of one node likewise; `socket` answers what only the omniscient may ask."""
+    kubeconfig = f"{socket}.kubeconfig"
+    async with _running("k8s", [str(socket), kubeconfig, *options], socket, environment):
+        yield {"KUBECONFIG": kubeconfig, "RUNMESH_K8S_QPS": "1000"}
+
+
+@asynccontextmanager
+async def _running(
+    module: str, arguments: Sequence[str], socket: Path, environment: Mapping[str, str]
+) -> AsyncIterator[None]:
+    command = leashed(sys.executable, "-m", f"tests.emulators.{module}", *arguments)
+    told = {**os.environ, ENVIRONMENT: json.dumps(dict(environment))}
     process = await asyncio.create_subprocess_exec(*command, cwd=Path(__file__).parents[2], env=told)
     try:
         await eventually(socket.exists)

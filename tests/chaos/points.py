@@ -18,6 +18,10 @@ from typing import Final, NamedTuple
 
 _LOOK: Final = 0.01
 _LONGEST_HOLD: Final = 60.0
+POISON: Final = "poison"
+"""How the runs are called whose request breaks the resolver."""
+BREAKS: Final = "breaks"
+"""How the runs are called that break every turn which knows that a task of theirs completed."""
 
 
 class Point(StrEnum):
@@ -75,6 +79,15 @@ _WHERE: Final[dict[Point, Callable[[Step], bool]]] = {
     Point.DURING_DRAIN: lambda step: step.call == "write claims" and any(said in step.data for said in _DRAINED),
     Point.DURING_RETRY_DELAY: lambda step: step.call == "publish" and step.about.startswith("mesh.task.retrying."),
 }
+
+
+def _is_poison(step: Step) -> bool:
+    if step.call != "write runs":
+        return False
+    plan, state = step.about.endswith(".plan"), step.about.endswith(".state")
+    if step.about.startswith(f"run.{POISON}-"):
+        return plan
+    return step.about.startswith(f"run.{BREAKS}-") and state and b'"state":"completed"' in step.data
 
 
 def _ends(subject: str) -> bool:
@@ -157,12 +170,14 @@ class Points:
         self._rules = rules
 
     def reach(self, step: Step, *, before: bool) -> None:
-        """Be before a call, or after its answer. It may be the end."""
+        """Be before a call, or after its answer. It may be the end. Raises what poison is made of."""
         points = [point for point, is_here in _WHERE.items() if is_here(step)]
         for point in points:
             for rule in self._rules.there():
                 if rule.fits(point, step, before=before) and self._rules.claim(rule):
                     self._do(rule)
+        if before and _is_poison(step):
+            raise ZeroDivisionError(step.about)
 
     def _do(self, rule: Rule) -> None:
         match rule.act:

@@ -5,13 +5,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from secrets import token_hex
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
+
+from pydantic import model_validator
 
 from runmesh.bus import Bucket, Bus, Message, Pump, Stored
-from runmesh.executor import Backend, Handle, Task
+from runmesh.executor import Backend, ExecutorConfig, Handle, Task
 from tests.chaos.points import Points, Step
 
 T = TypeVar("T")
+
+FRAGILE: Final = "CHAOS_FRAGILE"
+"""A variable of a job's whose configuration breaks whoever reads it."""
 
 
 def wrapped(bus: Bus, points: Points) -> Bus:
@@ -70,18 +75,18 @@ class PointedBucket:
         return around(self._points, step, lambda: self._bucket.post(key, value, revision=revision))
 
     async def put(self, key: str, value: bytes) -> int:
-        return await self._around(key, value, self._bucket.put(key, value))
+        return await self._around(key, value, lambda: self._bucket.put(key, value))
 
     async def create(self, key: str, value: bytes) -> int:
-        return await self._around(key, value, self._bucket.create(key, value))
+        return await self._around(key, value, lambda: self._bucket.create(key, value))
 
     async def update(self, key: str, value: bytes, revision: int) -> int:
-        return await self._around(key, value, self._bucket.update(key, value, revision))
+        return await self._around(key, value, lambda: self._bucket.update(key, value, revision))
 
-    async def _around(self, key: str, value: bytes, write: Awaitable[int]) -> int:
+    async def _around(self, key: str, value: bytes, write: Callable[[], Awaitable[int]]) -> int:
         step = Step(self._call, key, value)
         self._points.reach(step, before=True)
-        revision = await write
+        revision = await write()
         self._points.reach(step, before=False)
         return revision
 
@@ -128,4 +133,17 @@ def pointed(backend: Backend, points: Points, *, random_keys: bool = False) -> B
         def _named(self, task: Task[Any]) -> Task[Any]:
             return replace(task, key=token_hex(10)) if random_keys else task
 
-    return Backend(Pointed, backend.Config)
+    return Backend(Pointed, fragile(backend.Config))
+
+
+def fragile(config: type[ExecutorConfig]) -> type[ExecutorConfig]:
+    """Return a model of an executor's configuration that has a fault."""
+
+    class Fragile(config):  # type: ignore[valid-type,misc]  # whichever it is
+        @model_validator(mode="after")
+        def _break(self) -> Self:
+            if FRAGILE in getattr(self, "environment", ()):
+                raise ZeroDivisionError
+            return self
+
+    return Fragile

@@ -3,8 +3,10 @@
     python -m tests.emulators.platform SOCKET
 
 It plays a cloud whose jobs are adoptable. A job has the name that its submitter derived from the task's key; the
-same name again is the same job, as with Kubernetes. Every job that was ever started stays in its history with the
-labels of its task, whatever became of it: more than one there for the same submission is a task that ran twice.
+same name again is the same job, as with Kubernetes. A submit that it can't get to in time (`until`, of the monotonic
+clock) starts nothing, however slow this machine is: that is what `find_window` promises. Every job that was ever
+started stays in its history with the labels of its task, whatever became of it: more than one there for the same
+submission is a task that ran twice.
 
 One JSON object per connection and line each way. How it misbehaves is said by `Faults`: each call's fate follows
 from the seed, the name and how often it was called with it, so that no order of calls changes it.
@@ -23,6 +25,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
+from time import monotonic
 from typing import Any, Final
 
 _TAIL: Final = 20
@@ -82,8 +85,9 @@ class Job:
 
     def signal(self, number: int) -> None:
         """Signal all its processes, while the number of their group is surely theirs."""
-        if self.running:
-            os.killpg(self.process.pid, number)
+        with suppress(ProcessLookupError):  # it ends at this very moment
+            if self.running:
+                os.killpg(self.process.pid, number)
 
 
 @dataclass(slots=True, eq=False)
@@ -151,6 +155,8 @@ class Platform:
     async def _submit(self, call: dict[str, Any]) -> dict[str, Any]:
         async with self._submitting:
             job = self.jobs.get(call["name"])
+            if job is None and monotonic() > call["until"]:
+                return {"error": "too late"}
             if job is None:
                 try:
                     job = await self._start(call)

@@ -1,6 +1,7 @@
 """The executor of the platform in `platform.py`: one call, one connection. It is found by `PLATFORM_SOCKET`."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
+from time import monotonic
 from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict
@@ -48,8 +49,9 @@ class Executor:
             "RUNMESH_KEY": task.key,
             "RUNMESH_ATTEMPT": str(task.attempt),
         }
+        until = monotonic() + self.find_window
         answer = await self._call(
-            do="submit", name=task.key, labels=labels, command=task.command, environment=environment
+            do="submit", name=task.key, labels=labels, command=task.command, environment=environment, until=until
         )
         return Handle(answer["handle"])
 

@@ -70,6 +70,11 @@ class TestConformance(ExecutorConformance):
         assert await executor.submit(task) == await executor.find(task)
         assert [job["name"] for job in await self.history()] == ["lost"]
 
+    async def test_a_submit_that_comes_too_late_starts_nothing(self) -> None:
+        answer = await platform.call(self.socket, do="submit", name="late", until=0.0)
+        assert answer == {"error": "too late"}
+        assert await self.history() == []
+
     async def test_the_history_forgets_nothing(self, executor: Executor) -> None:
         for _ in range(2):
             handle = await executor.submit(self.task("twice", "true"))

@@ -1,0 +1,137 @@
+"""Calls to AWS: one client for each service, region, endpoint and role, opened when it is needed first.
+
+The SDK's own retries are off, since only the caller knows what may be repeated: `call` tries once, `read` insists while
+AWS throttles, fails or is not reached. Every call has an end: `CONNECT` and `ANSWER` seconds.
+
+Credentials are the environment's, else what the SDK finds (a profile, the role of the task or the machine). A role of a
+configuration is assumed with those.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from random import uniform
+from typing import Any, Final, Self
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioDeferredRefreshableCredentials
+from aiobotocore.session import get_session
+
+from runmesh.errors import nearest
+from runmesh.executors.amazon.access import Access
+from runmesh.executors.amazon.refusals import Refused, Unreached
+from runmesh.executors.amazon.translation import translated
+
+CONNECT: Final = 3.0
+ANSWER: Final = 8.0
+_TRIES: Final = 4
+_FIRST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 5.0
+_SESSION_NAME: Final = "runmesh"
+_CONNECTIONS: Final = 64
+
+
+class Amazon:
+    """AWS, as one worker calls it."""
+
+    def __init__(self, environment: Mapping[str, str], stack: AsyncExitStack) -> None:
+        self._environment, self._stack = environment, stack
+        self._clients: dict[tuple[str, Access], Any] = {}
+        self._opening = asyncio.Lock()
+        self._config = AioConfig(
+            connect_timeout=CONNECT,
+            read_timeout=ANSWER,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=_CONNECTIONS,
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, environment: Mapping[str, str]) -> AsyncIterator[Self]:
+        """Have clients for the length of the block."""
+        async with AsyncExitStack() as stack:
+            yield cls(environment, stack)
+
+    async def has_credentials(self) -> bool:
+        """Whether there are any at all; says nothing about whether they are good."""
+        try:
+            return await self._session().get_credentials() is not None
+        except Exception as error:
+            raise translated(error) from error
+
+    async def call(self, service: str, access: Access, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Call once, by the SDK's name of the operation. Raises `Refused`, `Unreached`, ConnectionError."""
+        try:
+            client = await self._client(service, access)
+            answer: dict[str, Any] = await getattr(client, operation)(**arguments)
+        except Exception as error:
+            raise self._explained(translated(error), service, access) from error
+        return answer
+
+    async def read(self, service: str, access: Access, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Call what may be called again without harm. Raises as `call`, after a few tries."""
+        for attempt in range(_TRIES - 1):
+            try:
+                return await self.call(service, access, operation, **arguments)
+            except Refused as refused:
+                if not refused.passing:
+                    raise
+            except ConnectionError:
+                pass
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+            await asyncio.sleep(pause * uniform(1.0, 1.5))  # noqa: S311 - spreads load
+        return await self.call(service, access, operation, **arguments)
+
+    async def _client(self, service: str, access: Access) -> Any:
+        where = (service, access)
+        if where not in self._clients:
+            async with self._opening:
+                if where not in self._clients:
+                    self._clients[where] = await self._stack.enter_async_context(self._opened(service, access))
+        return self._clients[where]
+
+    def _opened(self, service: str, access: Access) -> Any:
+        session = self._session() if access.role_arn is None else self._assuming(access.role_arn, access)
+        endpoint = self._endpoint(service, access)
+        return session.client(service, region_name=access.region, endpoint_url=endpoint, config=self._config)
+
+    def _session(self) -> aioboto3.Session:
+        return aioboto3.Session(
+            aws_access_key_id=self._environment.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=self._environment.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=self._environment.get("AWS_SESSION_TOKEN"),
+            profile_name=self._environment.get("AWS_PROFILE"),
+        )
+
+    def _assuming(self, role: str, access: Access) -> aioboto3.Session:
+        """Return a session whose credentials are those of a role, renewed before they end."""
+
+        async def assume() -> dict[str, str]:
+            own = replace(access, role_arn=None)
+            found = await self.read("sts", own, "assume_role", RoleArn=role, RoleSessionName=_SESSION_NAME)
+            given = found["Credentials"]
+            return {
+                "access_key": given["AccessKeyId"],
+                "secret_key": given["SecretAccessKey"],
+                "token": given["SessionToken"],
+                "expiry_time": given["Expiration"].isoformat(),
+            }
+
+        session = get_session()
+        session._credentials = AioDeferredRefreshableCredentials(assume, "assume-role")  # noqa: SLF001 - no other way in
+        return aioboto3.Session(botocore_session=session)
+
+    def _endpoint(self, service: str, access: Access) -> str | None:
+        own = self._environment.get(f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}")
+        return access.endpoint_url or own or self._environment.get("AWS_ENDPOINT_URL") or None
+
+    def _explained(self, error: Exception, service: str, access: Access) -> Exception:
+        """Tell a region that doesn't exist from one that is not reached."""
+        if not isinstance(error, Unreached) or self._endpoint(service, access):
+            return error
+        known = aioboto3.Session().get_available_regions(service)
+        if access.region in known:
+            return error
+        return Refused("UnknownRegion", f"{access.region!r}: {error}; {nearest(access.region, known)}")

@@ -52,7 +52,7 @@ def test_the_example_of_a_policy_is_one() -> None:
     assert found
     policy = policy_of(yaml_text.parse(found[1], "policy.yaml"), "policy.yaml")
     assert set(policy.guards) == {"k8s", "local_python"}
-    assert policy.guard("k8s").maxima["job.active_deadline_seconds"].value == 7200
+    assert policy.guard("k8s").maxima["job.activeDeadlineSeconds"].value == 7200
     assert policy.guard("local_python").enforced
     assert not policy.allow_inline
     assert not policy.allow_overrides

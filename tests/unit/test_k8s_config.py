@@ -1,5 +1,6 @@
 """What a Kubernetes Job can be configured with: any spelling, one place for each thing, and errors that say where."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -399,6 +400,18 @@ def test_a_file_that_a_project_names_is_ignored_as_in_mage(shop: Shop) -> None:
     )
 
 
+# --- the documentation ----------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_documentation_are_right(shop: Shop) -> None:
+    page = (Path(__file__).parents[2] / "docs/kubernetes.md").read_text()
+    examples = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    keys = ("k8s_executor_config", "executor_config")
+    configs = [example[key] for example in examples for key in keys if key in example]
+    assert len(configs) >= 3
+    assert [problem for written in configs for problem in k8s(shop, written).errors] == []
+
+
 # --- guard rails ----------------------------------------------------------------------------------
 
 
@@ -429,9 +442,22 @@ def test_what_is_forbidden_is_forbidden_in_every_spelling(
     assert "the policy forbids" in found.errors[0].message
 
 
-def test_a_maximum_holds_in_every_spelling(shop: Shop, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("maximum", "written"),
+    [
+        ({"resourceLimits": {"cpu": 2}}, {"resource_limits": {"cpu": 3}}),
+        ({"resource_limits": {"cpu": 2}}, {"container": {"resources": {"limits": {"cpu": "3"}}}}),
+        ({"container_config.resources.limits.cpu": 2}, {"resource_limits": {"cpu": 3}}),
+        ({"resource_limits": {"nvidia.com/gpu": 2}}, {"container": {"resources": {"limits": {"nvidia.com/gpu": 3}}}}),
+        ({"job.active_deadline_seconds": 2}, {"activeDeadlineSeconds": 3}),
+        ({"active_deadline_seconds": 2}, {"job": {"active_deadline_seconds": "3"}}),
+        ({"pod": {"termination_grace_period_seconds": 2}}, {"grace_period": 3}),
+    ],
+)
+def test_a_maximum_holds_in_every_spelling(
+    shop: Shop, tmp_path: Path, maximum: dict[str, Any], written: dict[str, Any]
+) -> None:
     file = tmp_path / "policy.yaml"
-    file.write_text(yaml.safe_dump({"executors": {"k8s": {"max": {"resourceLimits": {"cpu": 2}}}}}))
-    for written in ({"resource_limits": {"cpu": 3}}, {"container": {"resources": {"limits": {"cpu": "3"}}}}):
-        (problem,) = k8s(shop, written, environment={"RUNMESH_POLICY": str(file)}).errors
-        assert "the policy allows 2 at most" in problem.message
+    file.write_text(yaml.safe_dump({"executors": {"k8s": {"max": maximum}}}))
+    found = k8s(shop, written, environment={"RUNMESH_POLICY": str(file)})
+    assert any("the policy allows 2 at most" in problem.message for problem in found.errors)

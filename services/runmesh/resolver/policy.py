@@ -247,12 +247,16 @@ def maxima_of(environment: Mapping[str, str]) -> dict[str, Maximum]:
 
 def _guard(executor_type: str, section: _Section, source: str) -> Guard:
     config = tree(canonical(executor_type, section.config), Origin("policy"))
-    maxima = leaves(tree(canonical(executor_type, section.max), Origin("policy")))
+    maxima = (
+        (each, _maximum(leaf.value, source))
+        for path, leaf in leaves(tree(section.max, Origin("policy")))
+        for each in canonical_paths(executor_type, path)
+    )
     return Guard(
         source=source,
         filled={} if section.enforce else config,
         enforced=config if section.enforce else {},
-        maxima={path: _maximum(leaf.value, source) for path, leaf in maxima},
+        maxima=dict(maxima),
         forbid=tuple(each for path in section.forbid for each in canonical_paths(executor_type, path)),
     )
 
@@ -275,7 +279,7 @@ def _wrong(executor_type: str, section: _Section, where: str, of_config: str) ->
     for path, leaf in leaves(tree(section.max, Origin("policy"))):
         if quantity(leaf.value) is None:
             yield _no_quantity(f"{where}max.{path}", leaf.value)
-    yield from _unknown(executor_type, canonical(executor_type, section.max), f"{where}max")
+    yield from _unknown(executor_type, section.max, f"{where}max")
     yield from _unknown(executor_type, section.forbid, f"{where}forbid")
 
 

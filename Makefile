@@ -15,18 +15,22 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-mage lint types schemas bench model clean
+.PHONY: help setup demo demo-k8s test test-mage lint types schemas bench model clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Set up .venv (the others do it when they need it)
 
 demo: $(READY) ## Watch a real pipeline go through the mesh
 	@$(BIN)/python -m runmesh demo
 
+demo-k8s: $(READY) ## Watch it go through Jobs, on an emulated Kubernetes cluster
+	@$(BIN)/python -m tests.emulators.demo
+
+# Tests wait more than they compute: four at a time are right for two cores.
 test: $(READY) ## Run all tests
-	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadgroup $(ARGS)
 
 test-mage: $(READY) $(MAGE_READY) ## Run native and Mage's own blocks in one run, with the real Mage
 	$(BIN)/pytest tests/mage/interop.py $(ARGS)

@@ -1,6 +1,7 @@
 """A real nats-server for the whole session, a fresh mesh on it for every test that asks for `bus`."""
 
 import asyncio
+import gc
 import os
 import subprocess
 from collections.abc import AsyncIterator
@@ -18,6 +19,14 @@ from runmesh.embedded import Server, embedded
 # How fast this machine is must not decide whether a test passes.
 settings.register_profile("runmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("runmesh")
+
+
+def pytest_collection_finish() -> None:
+    """Search for garbage as the services do (`run_service`): what was imported and collected stays to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
+
 
 STORE_IS_BUSY = 10049
 ACK_WAIT = 2.0

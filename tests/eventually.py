@@ -4,21 +4,26 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 T = TypeVar("T")
+
+_SELDOM: Final = 0.1
+"""Seconds from one look to the next in the end."""
 
 
 @overload
 async def eventually(check: Callable[[], Awaitable[T | None]], *, within: float = ..., every: float = ...) -> T: ...
 @overload
 async def eventually(check: Callable[[], T | None], *, within: float = ..., every: float = ...) -> T: ...
-async def eventually(check: Callable[[], Any], *, within: float = 15.0, every: float = 0.02) -> Any:
+async def eventually(check: Callable[[], Any], *, within: float = 60.0, every: float = 0.02) -> Any:
     """Call `check` until it returns something true without an AssertionError, and return that.
 
-    After `within` seconds the last assertion is raised, or the last false value reported.
+    After `within` seconds the last assertion is raised, or the last false value reported: they are many, so that a
+    busy machine fails no test. `every` is how long to wait at first; who waits long is asked less often.
     """
-    deadline = monotonic() + within
+    began = monotonic()
+    deadline = began + within
     while True:
         try:
             outcome = check()
@@ -29,4 +34,4 @@ async def eventually(check: Callable[[], Any], *, within: float = 15.0, every: f
         except AssertionError:
             if monotonic() > deadline:
                 raise
-        await asyncio.sleep(every)
+        await asyncio.sleep(max(every, min((monotonic() - began) / 20, _SELDOM)))

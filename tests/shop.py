@@ -153,21 +153,26 @@ async def answering(
     **ends: TaskState,
 ) -> AsyncIterator[list[ExecuteTask]]:
     """Stand in for a worker: end every command at once, completed unless `ends` names the block."""
-    taken: list[ExecuteTask] = []
+    taken, seen = list[ExecuteTask](), set[int]()
 
     async def work() -> None:
         stream, durable = subjects.execute_stream(executor_type), subjects.execute_consumer("default")
-        async with bus.consume(stream, durable, slots=100) as pump:
+        async with bus.consume(stream, durable, slots=100) as pump, asyncio.TaskGroup() as group:
             async for message in pump:
-                command = await take(message)
-                end = ends.get(command.block, TaskState.COMPLETED)
-                left = {"outcome": dict(outcomes[command.block])} if command.block in outcomes else {}
-                await report(bus, command, end, Cause.USER if end is TaskState.FAILED else None, **left)
-                await message.ack()
+                group.create_task(finish(message, take(message)))
 
-    async def take(message: Message) -> ExecuteTask:
-        taken.append(decode(ExecuteTask, message.headers, message.data))
-        return taken[-1]
+    def take(message: Message) -> ExecuteTask:
+        command = decode(ExecuteTask, message.headers, message.data)
+        if message.sequence not in seen:  # what comes again because we were slow was ordered once
+            taken.append(command)
+        seen.add(message.sequence)
+        return command
+
+    async def finish(message: Message, command: ExecuteTask) -> None:
+        end = ends.get(command.block, TaskState.COMPLETED)
+        left = {"outcome": dict(outcomes[command.block])} if command.block in outcomes else {}
+        await report(bus, command, end, Cause.USER if end is TaskState.FAILED else None, **left)
+        await message.ack()
 
     task = asyncio.create_task(work())
     try:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,7 @@ async def test_a_thousand_blocks_run_to_their_end_in_order(
     write_pipeline(write_project(tmp_path / "shop"), "big", blocks)
     async with resolving(bus, settings_for(tmp_path)), answering(bus) as taken, watching(bus) as sizes:
         await ask(bus, "run", {"id": "big", "pipeline": "big"})
-        await ended(bus, "big", within=60)
+        await ended(bus, "big", within=100)
     assert_order(taken, blocks)
     facts = await run_facts(bus, "big")
     assert [str(fact.state) for fact in facts] == ["accepted", "running", "completed"]
@@ -147,10 +148,16 @@ async def test_a_run_survives_the_death_of_the_server_in_its_middle(tmp_path: Pa
         assert following.returncode == 0, err.decode()
         told = "".join(seen) + out.decode()
         assert told.count("completed        run ") == 1
-        code, answer, error = await runmesh(tmp_path, "show", "r1", "--json")
-        assert code == 0, error
-        shown = json.loads(answer)
+        shown = await eventually(partial(stored, tmp_path))
     assert (shown["state"], shown["counts"]) == ("completed", {"completed": 30})
+
+
+async def stored(home: Path) -> dict[str, Any]:
+    """What `show` says of the run; on a busy machine the server may not answer a person within her patience."""
+    code, answer, error = await runmesh(home, "show", "r1", "--json")
+    assert code == 0, error
+    shown: dict[str, Any] = json.loads(answer)
+    return shown
 
 
 def server_below(pid: int) -> int:

@@ -83,7 +83,7 @@ async def up(directory: Path, *arguments: str) -> AsyncIterator[asyncio.subproce
     process = await start(directory, "up", *arguments)
     try:
         assert process.stdout
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for line in process.stdout:
                 if b"Ctrl-C" in line:
                     break

@@ -180,7 +180,8 @@ async def test_held_jobs_of_a_remote_platform_take_no_slot(mesh: Mesh) -> None:
 
 
 async def test_jobs_that_live_in_their_worker_never_exceed_its_slots(mesh: Mesh) -> None:
-    platform = Platform(**{f"b{number}": Script(runs=0.05) for number in range(12)})
+    held = {"b0": Script(runs=None), "b1": Script(runs=None)}
+    platform = Platform(**held, **{f"b{number}": Script(runs=0.05) for number in range(2, 12)})
     process = await mesh.start(platform, LocalExecutor, slots=2)
     events = [await mesh.order(f"b{number}") for number in range(12)]
     most = 0
@@ -192,6 +193,10 @@ async def test_jobs_that_live_in_their_worker_never_exceed_its_slots(mesh: Mesh)
             await asyncio.sleep(0.001)
 
     watching = asyncio.create_task(watch())
+    await eventually(lambda: most == len(held))
+    for block in held:
+        platform.job(block).end(Observation(Phase.SUCCEEDED, 0))
+        platform.tell(platform.job(block))
     for event in events:
         await mesh.ended(event)
     watching.cancel()

@@ -162,6 +162,17 @@ async def test_a_job_that_is_not_started_in_time_is_stopped_and_had_no_capacity(
     assert not platform.alive
 
 
+async def test_why_a_job_did_not_start_is_the_platforms_word(mesh: Mesh) -> None:
+    platform = Platform(load=Script(pending=3600.0))
+    await mesh.start(platform)
+    event = await mesh.order("load", start_timeout=1.0)
+    await mesh.submitted(event)
+    platform.job("load").seen = Observation(Phase.PENDING, cause=Cause.CONFIG, reason="ErrImagePull: x not found")
+    fact = await mesh.ended(event)
+    assert (fact.state, fact.cause) == ("failed", Cause.CONFIG)
+    assert fact.reason == "not started within 1 s: ErrImagePull: x not found"
+
+
 async def test_a_stop_that_cant_be_confirmed_says_so_and_is_left_to_the_reaper(mesh: Mesh) -> None:
     platform = Platform(cancelled=Script(runs=None, cancel_takes=None), late=Script(runs=None, cancel_takes=None))
     await mesh.start(platform, cancel_timeout=0.5)

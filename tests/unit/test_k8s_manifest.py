@@ -127,7 +127,7 @@ def test_a_job_for_a_queue_is_suspended_and_labelled() -> None:
 
 
 def test_volumes_that_no_container_mounts_are_left_out() -> None:
-    volumes = [{"name": name, "empty_dir": {}} for name in ("mine", "theirs", "nobodys")]
+    volumes: list[dict[str, Any]] = [{"name": name, "empty_dir": {}} for name in ("mine", "theirs", "nobodys")]
     found = pod(
         {
             "volumes": volumes,

@@ -137,8 +137,7 @@ async def report(
         executor_type=command.executor_type,
         pool=command.pool,
         cause=cause,
-        at=datetime.now(UTC),
-        **more,
+        **{"at": datetime.now(UTC), **more},
     )
     subject = subjects.task_fact(state, fact.executor_type, fact.pool, command.project, fact.run, fact.block)
     headers = headers_for(fact, event_id=fact.ce_id, source="/test")

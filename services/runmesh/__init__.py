@@ -13,6 +13,7 @@ The map of this package, from the outside in:
 ``service.py``          what every service does alike: signals, drain, with ``health.py``,
                         ``logs.py`` and ``metrics.py``
 ``dead.py``             dead letters: what could not be handled, kept whole
+``retelling.py``        facts that may have been told before
 ``projects/``           reading a Mage project: YAML, templates, files of blocks
 ``runtime/``            what runs inside a job
 ``events/``             every event on the wire; ``cloudevents.py`` their envelope

@@ -115,6 +115,53 @@ async def test_an_end_that_the_resolver_decided_but_did_not_tell_is_told(bus: Bu
         assert fact in await task_facts(bus, "r1")
 
 
+async def forgetting(bus: Bus) -> None:
+    """Have the stream of facts forget the ids of messages at once, instead of after two minutes."""
+    facts = (await bus.api(f"STREAM.INFO.{subjects.FACTS}"))["config"]
+    await bus.api(f"STREAM.UPDATE.{subjects.FACTS}", {**facts, "duplicate_window": 100_000_000})
+
+
+async def test_what_was_told_before_all_resolvers_were_away_is_not_told_again(bus: Bus, projects: Path) -> None:
+    await forgetting(bus)
+    settings, store = settings_for(projects), Store(bus)
+    async with killable(bus, settings) as first:
+        await ask(bus, "run", {"pipeline": "remote", "id": "r1"})
+        await one_command(bus, "k8s")
+        await kill(first)
+    run, hour = await store.load("r1"), timedelta(hours=1)
+    assert run is not None
+    long_ago = tuple(debt.model_copy(update={"at": debt.at - hour}) for debt in run.state.outbox)
+    await store.swap(run, run.state.model_copy(update={"outbox": long_ago}))
+    told = await task_facts(bus, "r1")
+    await asyncio.sleep(0.3)  # until the stream has forgotten their ids
+    async with resolving(bus, settings):
+
+        async def noted() -> bool:
+            run = await store.load("r1")
+            return run is not None and not run.state.outbox
+
+        await eventually(noted)
+    assert await task_facts(bus, "r1") == told
+
+
+async def test_an_end_that_its_worker_told_long_ago_is_not_told_again(bus: Bus, projects: Path) -> None:
+    await forgetting(bus)
+    settings, long_ago = settings_for(projects), datetime.now(UTC) - timedelta(hours=1)
+    async with killable(bus, settings) as first:
+        await ask(bus, "run", {"pipeline": "remote", "id": "r1"})
+        command = await one_command(bus, "k8s")
+        await kill(first)
+    await report(bus, command, at=long_ago)
+    (fact,) = [fact for fact in await task_facts(bus, "r1") if fact.state is TaskState.COMPLETED]
+    claim = Claim(owner="worker", claimed_at=long_ago).finished(fact)
+    await bus.bucket(subjects.CLAIMS).create(subjects.claim("k8s", "default", command.key), claim.encode())
+    await asyncio.sleep(0.3)  # until the stream has forgotten its id
+    async with asyncio.TaskGroup() as tasks:
+        Lanes(bus, tasks=tasks, timers=Timers(), surroundings=Poison(0)).sweep("r1")
+    assert (await states(bus, "r1"))[-1] == "completed"
+    assert [told for told in await task_facts(bus, "r1") if told == fact] == [fact]
+
+
 async def test_a_task_that_its_worker_gave_back_unstarted_is_ended_without_another_worker(
     bus: Bus, projects: Path
 ) -> None:
@@ -322,8 +369,7 @@ async def take_requests(bus: Bus, intake: Intake) -> None:
 
 
 async def test_a_run_that_has_ended_tells_nothing_again(bus: Bus, projects: Path) -> None:
-    facts = (await bus.api(f"STREAM.INFO.{subjects.FACTS}"))["config"]
-    await bus.api(f"STREAM.UPDATE.{subjects.FACTS}", {**facts, "duplicate_window": 100_000_000})
+    await forgetting(bus)
     settings = settings_for(projects)
     async with resolving(bus, settings), answering(bus, a=TaskState.FAILED):
         await ask(bus, "run", {"pipeline": "chain", "id": "r1"})

@@ -1,5 +1,6 @@
 """Who owns a task: copies, dead owners, races, hand-overs, and what can't be read at all."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,8 @@ from runmesh.executor import Handle
 from tests.conftest import ACK_WAIT, Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, LocalExecutor, Platform, Script
-from tests.integration.worker_mesh import POOL, RUN, TYPE, Mesh, mesh_on
+from tests.facts import task_fact
+from tests.integration.worker_mesh import POOL, PROJECT, RUN, TYPE, Mesh, mesh_on
 
 
 @pytest.fixture
@@ -111,6 +113,20 @@ async def test_a_task_of_a_living_owner_is_left_alone_and_taken_once_the_owner_i
     assert not platform.jobs
     fact = await mesh.ended(event)
     assert (fact.state, fact.epoch, fact.worker) == ("completed", 1, "worker-0")
+
+
+async def test_a_terminal_claim_whose_fact_was_told_long_ago_is_only_acknowledged(mesh: Mesh) -> None:
+    facts = (await mesh.bus.api(f"STREAM.INFO.{subjects.FACTS}"))["config"]
+    await mesh.bus.api(f"STREAM.UPDATE.{subjects.FACTS}", {**facts, "duplicate_window": 100_000_000})
+    event, fact = mesh.command("load"), task_fact("load", "completed", n=3, run=RUN, executor_type=TYPE)
+    subject = subjects.task_fact(fact.state, TYPE, POOL, PROJECT, fact.run, fact.block)
+    await mesh.bus.publish(subject, fact.to_json(), message_id=fact.ce_id)
+    await mesh.write_claim(event, Claim(owner="dead", claimed_at=fact.at).finished(fact))
+    await asyncio.sleep(0.3)  # until the stream has forgotten its id
+    await mesh.start(Platform())
+    await mesh.publish(event)
+    await mesh.settled()
+    assert await mesh.facts(event) == [fact]
 
 
 async def test_a_terminal_claim_is_told_again_cleaned_up_and_acknowledged(mesh: Mesh) -> None:

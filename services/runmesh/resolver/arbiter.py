@@ -21,6 +21,7 @@ from runmesh.resolver.owed import task_fact
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import State
 from runmesh.resolver.store import SOURCE, fact_subject
+from runmesh.retelling import is_told
 from runmesh.subjects import task_key
 
 
@@ -74,10 +75,10 @@ class Arbiter:
 
     async def _tell(self, plan: Plan, fact: TaskFact) -> None:
         """Publish an end, perhaps again: whoever wrote it into the claim may have died before."""
-        headers = headers_for(fact, event_id=fact.ce_id, source=SOURCE, trace=plan.trace)
-        await self._bus.publish(
-            fact_subject(plan.project, fact), fact.to_json(), headers=headers, message_id=fact.ce_id
-        )
+        subject = fact_subject(plan.project, fact)
+        if not await is_told(self._bus, subject, fact):
+            headers = headers_for(fact, event_id=fact.ce_id, source=SOURCE, trace=plan.trace)
+            await self._bus.publish(subject, fact.to_json(), headers=headers, message_id=fact.ce_id)
 
 
 def _claim_key(fact: TaskFact) -> str:

@@ -175,11 +175,11 @@ class Lanes:
 
     async def _look(self, run: str) -> list[RunEvent]:
         """Find what the stored state does not know: terminal claims; and repair an emptied work queue."""
-        stored = await self._store.load(run)
-        if stored is None:
+        memory = await self._recall(run)
+        if memory is None:
             await self._store.retire_orphan(run)
             return []
-        self._remember(run, _Memory(stored))
+        stored = memory.run
         if stored.plan is None:
             return []
         events = await self._arbiter.unknown(stored.plan, stored.state)
@@ -296,7 +296,7 @@ class Lanes:
             stored = await self._store.load(run)
             if stored is None:
                 return None
-            memory = _Memory(stored)
+            memory = _Memory(stored, await self._store.told(stored))
         self._remember(run, memory)
         return memory
 

@@ -16,6 +16,7 @@ from runmesh.events import ATTEMPT, FINAL_RUN_STATES, RESUBMISSION, ExecuteTask,
 from runmesh.resolver.owed import Owed, command, owed, stopping_keys
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State
+from runmesh.retelling import is_told
 
 SOURCE: Final = "/runmesh/resolver"
 log = structlog.get_logger()
@@ -125,6 +126,12 @@ class Store:
                 continue
             stored.add(item.debt)
         return stored
+
+    async def told(self, run: Run) -> set[Debt]:
+        """Return the debts of a run that was just read, but for recent ones, whose facts are stored already."""
+        facts = [(debt, event) for debt, event in owed(run.plan, run.state) if isinstance(event, TaskFact)]
+        project = run.state.project
+        return {debt for debt, fact in facts if await is_told(self._bus, fact_subject(project, fact), fact)}
 
     async def republish(self, plan: Plan, state: State, ended: Collection[str]) -> None:
         """Give the orders for what is out again: the commands (refused while one is queued or held), and the stop.

@@ -11,6 +11,7 @@ from runmesh.claims import Claim
 from runmesh.errors import BusError, StreamFull, Unreachable
 from runmesh.events import OUTCOME, TaskFact, TaskState
 from runmesh.executor import Handle, Observation
+from runmesh.retelling import is_told
 from runmesh.worker import outcome
 from runmesh.worker.jobs import Job, utc
 from runmesh.worker.lease import LeaseLost
@@ -71,8 +72,10 @@ class Reporter:
         await self.tell(fit(fact, self._station.bus.payload_limit - _ENVELOPE), told)
 
     async def tell(self, fact: TaskFact, message: Message) -> None:
-        """Publish a fact that follows from a command, and wait until it is stored."""
-        await self._told(fact, message, self._post(fact, message))
+        """Publish a fact that follows from a command, unless it was told before, and wait until it is stored."""
+        bus, subject = self._station.bus, _subject(fact, message)
+        if not await self._station.lease.insist(lambda: is_told(bus, subject, fact)):
+            await self._told(fact, message, self._post(fact, message))
 
     async def _clean_up(self, job: Job, fact: TaskFact | None, claim: Claim) -> None:
         """Remove the job, then acknowledge. What can't be removed now is the reaper's."""
@@ -119,9 +122,8 @@ class Reporter:
 
     def _post(self, fact: TaskFact, message: Message) -> asyncio.Future[Stored]:
         self._station.lease.check()
-        project = subjects.task_address(message.subject).project
         told = self._station.bus.post(
-            subjects.task_fact(fact.state, fact.executor_type, fact.pool, project, fact.run, fact.block),
+            _subject(fact, message),
             fact.to_json(),
             headers=cloudevents.headers_for(
                 fact,
@@ -140,6 +142,11 @@ class Reporter:
             await told
         except (Unreachable, StreamFull):
             await self._station.lease.insist(lambda: self._post(fact, message))
+
+
+def _subject(fact: TaskFact, message: Message) -> str:
+    project = subjects.task_address(message.subject).project
+    return subjects.task_fact(fact.state, fact.executor_type, fact.pool, project, fact.run, fact.block)
 
 
 def _details(verdict: Verdict) -> dict[str, Any]:

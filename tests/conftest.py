@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
+import structlog
 from hypothesis import HealthCheck, settings
+from structlog.dev import ConsoleRenderer, plain_traceback
 
 from runmesh.bus import Bus, connect, provision
 from runmesh.bus.refusals import Refused
@@ -19,6 +21,11 @@ from runmesh.embedded import Server, embedded
 # How fast this machine is must not decide whether a test passes.
 settings.register_profile("runmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("runmesh")
+
+# structlog's own tracebacks show every local variable: a tenth of a second each, of a loop that has leases to keep.
+structlog.configure(
+    processors=[structlog.processors.add_log_level, ConsoleRenderer(exception_formatter=plain_traceback)]
+)
 
 
 def pytest_collection_finish() -> None:

@@ -65,7 +65,7 @@ async def resolving(bus: Bus, settings: Settings) -> AsyncIterator[Resolver]:
         yield resolver
     finally:
         resolver.drain()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await task
 
 

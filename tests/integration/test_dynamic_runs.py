@@ -34,7 +34,7 @@ def children(count: int) -> dict[str, Any]:
 async def test_ten_thousand_children_run_once_each_in_a_small_state(bus: Bus, tmp_path: Path) -> None:
     write_dynamic(tmp_path)
     async with (
-        resolving(bus, settings_for(tmp_path)),
+        resolving(bus, settings_for(tmp_path, sweep_interval=60)),  # as in test_big_pipelines
         answering(bus, outcomes=children(10_000)) as taken,
         watching(bus) as sizes,
     ):

@@ -1,0 +1,211 @@
+"""EMR on EC2: the clusters of one pool, and the steps on them, as one worker sees and changes them."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+
+from runmesh.clock import clock
+from runmesh.errors import Unavailable
+from runmesh.executors.amazon.access import Access
+from runmesh.executors.amazon.emr import cluster
+from runmesh.executors.amazon.emr.config import Config
+from runmesh.executors.amazon.emr.deciding import ALIVE, Cluster, Create, Use, Wait, decide
+from runmesh.executors.amazon.emr.naming import stop_name
+from runmesh.executors.amazon.emr.step import killing, outlives_its_step
+from runmesh.executors.amazon.emr.verdict import OVER, Ending
+from runmesh.executors.amazon.refusals import Refused
+from runmesh.executors.amazon.session import Amazon
+
+log = structlog.get_logger(__name__)
+
+Json = dict[str, Any]
+_STEPS_AT_ONCE: Final = 10
+"""ListSteps takes no more ids."""
+_FRESH: Final = 2.0
+"""Seconds for which a list of clusters is good for the next step, too."""
+_ACTIVE: Final = ("PENDING", "CANCEL_PENDING", "RUNNING")
+_SHUT: Final = "may not be modified"
+"""What EMR says of a cluster that has just begun to end."""
+
+
+class Clusters:
+    """The calls about clusters and steps. All raise `Refused`, ConnectionError, and what they say."""
+
+    def __init__(self, amazon: Amazon, access: Access, mesh: str, pool: str) -> None:
+        self._amazon, self._access = amazon, access
+        self._mesh, self._pool = mesh, pool
+        self._deciding: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._known: dict[str, tuple[float, dict[str, Cluster]]] = {}
+        self._seen: dict[str, float] = {}
+        self._created: dict[str, str] = {}
+        """Those that this worker created, with their need: a list may not have them yet."""
+
+    # --- clusters -----------------------------------------------------------------------------------
+
+    async def with_room(self, config: Config, *, log_uri: str, bootstrap: str) -> str:
+        """Return the cluster that takes the next step. Raises `Unavailable` while it isn't certain which one does."""
+        if config.cluster_id:
+            return config.cluster_id
+        arguments = cluster.run_job_flow(config, mesh=self._mesh, pool=self._pool, log_uri=log_uri, bootstrap=bootstrap)
+        name = arguments["Name"]
+        async with self._deciding[name]:
+            known = await self._fulfilling(name)
+            match decide(list(known.values()), most=config.steps_per_cluster):
+                case Create():
+                    created = (await self._call("run_job_flow", **arguments))["JobFlowId"]
+                    self._created[created] = name
+                    self._forget(name)
+                    log.info("cluster created", cluster=created, name=name)
+                    raise Unavailable(f"cluster {created} was created for it, and must be seen by all workers first")
+                case Wait(seconds):
+                    self._forget(name)
+                    raise Unavailable("a cluster was created for it, and must be seen by all workers first", seconds)
+                case Use(chosen, surplus):
+                    await self._terminate(surplus, known)
+                    taken = known[chosen]
+                    known[chosen] = Cluster(chosen, taken.state, taken.steps + 1, taken.seen)
+                    return chosen
+
+    async def ending(self, identity: str) -> Ending:
+        """Return how a cluster is."""
+        return Ending.of((await self._read("describe_cluster", ClusterId=identity))["Cluster"])
+
+    async def ours(self, *, since: datetime | None = None) -> list[str]:
+        """Return the clusters of our pool that run, or (since then) have run."""
+        begin = cluster.prefix(self._mesh, self._pool)
+        states = {} if since else {"ClusterStates": list(ALIVE)}
+        return [
+            each["Id"]
+            async for each in self._pages("list_clusters", "Clusters", **states)
+            if each["Name"].startswith(begin) and not _ended_before(each, since)
+        ]
+
+    # --- steps --------------------------------------------------------------------------------------
+
+    async def add(self, identity: str, step: Json) -> str:
+        """Add a step; tries once. Raises `Unavailable` if the cluster has just begun to end."""
+        try:
+            answer = await self._call("add_job_flow_steps", JobFlowId=identity, Steps=[step])
+        except Refused as refused:
+            self._known.clear()
+            if _SHUT in str(refused):
+                raise Unavailable(f"cluster {identity} has just ended: {refused}", 1.0) from refused
+            raise
+        found: str = answer["StepIds"][0]
+        return found
+
+    async def steps(self, identity: str, ids: Collection[str]) -> dict[str, Json]:
+        """Return these steps of a cluster, as far as it knows them."""
+        wanted = list(ids)
+        found = [
+            step
+            for first in range(0, len(wanted), _STEPS_AT_ONCE)
+            async for step in self._steps(identity, StepIds=wanted[first : first + _STEPS_AT_ONCE])
+        ]
+        return {step["Id"]: step for step in found}
+
+    async def active(self, identity: str) -> AsyncIterator[Json]:
+        """Yield the steps of a cluster that wait or run."""
+        async for step in self._steps(identity, StepStates=list(_ACTIVE)):
+            yield step
+
+    async def since(self, identity: str, then: datetime) -> AsyncIterator[Json]:
+        """Yield the steps that were added since then; EMR lists the last one first."""
+        async for step in self._steps(identity):
+            if step["Status"]["Timeline"]["CreationDateTime"].replace(microsecond=0) < then.replace(microsecond=0):
+                return
+            yield step
+
+    async def cancel(self, identity: str, step_id: str, key: str) -> None:
+        """Cancel a step, and kill its application on YARN, which its spark-submit leaves behind."""
+        found = (await self.steps(identity, [step_id])).get(step_id)
+        if found and found["Status"]["State"] not in OVER:
+            option = {"StepCancellationOption": "TERMINATE_PROCESS"}
+            await self._read("cancel_steps", ClusterId=identity, StepIds=[step_id], **option)
+            found = (await self.steps(identity, [step_id])).get(step_id)
+        if found and leaves_application(found) and not await self.stopping(identity, found):
+            with suppress(Unavailable):  # it ends itself, and takes everything along
+                await self.add(identity, killing(stop_name(step_id), key))
+
+    async def stopping(self, identity: str, step: Json) -> Json | None:
+        """Return the step that kills the application of a step, if there is one."""
+        name = stop_name(step["Id"])
+        async for each in self.since(identity, step["Status"]["Timeline"]["CreationDateTime"]):
+            if each["Name"] == name:
+                return each
+        return None
+
+    # --- parts --------------------------------------------------------------------------------------
+
+    async def _fulfilling(self, name: str) -> dict[str, Cluster]:
+        """Return the clusters of one need that live, as of now or a moment ago."""
+        asked, known = self._known.get(name, (0.0, {}))
+        if not known or clock() - asked > _FRESH:
+            listed = {each["Id"]: each async for each in self._living() if each["Name"] == name}
+            states = {identity: each["Status"]["State"] for identity, each in listed.items()}
+            for identity, wanted in self._created.items():
+                if wanted == name and identity not in states and await self._lives(identity):
+                    states[identity] = "STARTING"
+            known = {identity: await self._counted(identity, state) for identity, state in states.items()}
+            self._known[name] = clock(), known
+        return known
+
+    async def _counted(self, identity: str, state: str) -> Cluster:
+        steps = [step async for step in self.active(identity)]
+        now = clock()
+        return Cluster(identity, state, len(steps), now - self._seen.setdefault(identity, now))
+
+    async def _lives(self, identity: str) -> bool:
+        return (await self.ending(identity)).state in ALIVE
+
+    async def _living(self) -> AsyncIterator[Json]:
+        async for each in self._pages("list_clusters", "Clusters", ClusterStates=list(ALIVE)):
+            yield each
+
+    async def _terminate(self, surplus: Collection[str], known: dict[str, Cluster]) -> None:
+        if surplus:
+            log.info("surplus clusters", clusters=list(surplus))
+            await self._read("terminate_job_flows", JobFlowIds=list(surplus))
+            for identity in surplus:
+                known.pop(identity, None)
+                self._created.pop(identity, None)
+
+    def _forget(self, name: str) -> None:
+        self._known.pop(name, None)
+
+    async def _steps(self, identity: str, **which: Any) -> AsyncIterator[Json]:
+        async for step in self._pages("list_steps", "Steps", ClusterId=identity, **which):
+            yield step
+
+    async def _pages(self, operation: str, what: str, **arguments: Any) -> AsyncIterator[Json]:
+        marker: Mapping[str, str] = {}
+        while True:
+            page = await self._read(operation, **arguments, **marker)
+            for each in page.get(what) or ():
+                yield each
+            if not page.get("Marker"):
+                return
+            marker = {"Marker": page["Marker"]}
+
+    async def _call(self, operation: str, **arguments: Any) -> Json:
+        return await self._amazon.call("emr", self._access, operation, **arguments)
+
+    async def _read(self, operation: str, **arguments: Any) -> Json:
+        return await self._amazon.read("emr", self._access, operation, **arguments)
+
+
+def _ended_before(each: Json, then: datetime | None) -> bool:
+    ended = each["Status"].get("Timeline", {}).get("EndDateTime")
+    return bool(then and ended and ended < then)
+
+
+def leaves_application(step: Json) -> bool:
+    """Whether a step's application on YARN may go on although the step is cancelled."""
+    status = step["Status"]
+    began = "StartDateTime" in status.get("Timeline", {})
+    return began and status["State"] not in ("COMPLETED", "FAILED") and outlives_its_step(step["Config"]["Args"])

@@ -1,0 +1,115 @@
+"""What the state of a step or of a job on EMR Serverless means.
+
+An exit code is known only if the script could report it (see `script`): EMR has none. A step that ended since its
+cluster did is nobody's fault but the platform's, whatever state it got; AWS's own reason is passed on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runmesh.events import Cause
+from runmesh.executor import Observation, Phase
+
+PENDING: Final = "PENDING"
+COMPLETED: Final = "COMPLETED"
+_USAGE: Final = 2
+_KILLED: Final = 137
+_PHASES: Final[Mapping[str, Phase]] = {
+    # Steps
+    "PENDING": Phase.PENDING,
+    "CANCEL_PENDING": Phase.RUNNING,
+    "RUNNING": Phase.RUNNING,
+    "COMPLETED": Phase.SUCCEEDED,
+    "CANCELLED": Phase.FAILED,
+    "FAILED": Phase.FAILED,
+    "INTERRUPTED": Phase.FAILED,
+    # Jobs on EMR Serverless
+    "SUBMITTED": Phase.PENDING,
+    "QUEUED": Phase.PENDING,
+    "SCHEDULED": Phase.PENDING,
+    "CANCELLING": Phase.RUNNING,
+    "SUCCESS": Phase.SUCCEEDED,
+}
+OVER: Final = frozenset(state for state, phase in _PHASES.items() if phase in (Phase.SUCCEEDED, Phase.FAILED))
+_DYING: Final = frozenset({"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"})
+_ENDED: Final = frozenset({"TERMINATED", "TERMINATED_WITH_ERRORS"})
+_HARMLESS: Final = frozenset({"ALL_STEPS_COMPLETED"})
+_OURS_TO_MEND: Final = frozenset({"VALIDATION_ERROR", "BOOTSTRAP_FAILURE"})
+"""Why a cluster ends that no other try would get to work."""
+_CODES: Final[Mapping[int, Cause]] = {_USAGE: Cause.CONFIG}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the script said at its end."""
+
+    exit_code: int | None = None
+    tail: tuple[str, ...] = ()
+    native: bool = False
+    """It ran our own runtime, whose exit codes have a meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The state of a cluster, and AWS's reason for it."""
+
+    state: str
+    code: str = ""
+    message: str = ""
+
+    @classmethod
+    def of(cls, cluster: Mapping[str, Any]) -> "Ending":
+        """Read what DescribeCluster says."""
+        status = cluster.get("Status") or {}
+        why = status.get("StateChangeReason") or {}
+        return cls(status.get("State") or "", why.get("Code") or "", why.get("Message") or "")
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing runs there any more."""
+        return self.state in _ENDED
+
+    @property
+    def takes_steps_along(self) -> bool:
+        """Whether steps end because it does."""
+        return self.state in _DYING and self.code not in _HARMLESS
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (f"the cluster is {self.state}", self.code, self.message)))
+
+
+def observed(
+    state: str, *, why: str = "", ending: Ending | None = None, report: Report | None = None, url: str | None = None
+) -> Observation:
+    """Return what a state means; `why` are AWS's own words on it, `ending` says how its cluster is, where asked."""
+    phase = _PHASES.get(state)
+    if phase is None:
+        return Observation(Phase.UNKNOWN, reason=f"EMR says {state!r}, which is not known here", url=url)
+    if phase is Phase.SUCCEEDED:
+        return Observation(phase, exit_code=0, url=url)
+    reported = report is not None and report.exit_code is not None
+    if ending and not reported and (ending.takes_steps_along if phase is Phase.FAILED else ending.is_final):
+        return Observation(Phase.FAILED, None, Cause.INFRASTRUCTURE, str(ending), url)
+    if phase is Phase.PENDING:
+        return Observation(phase, cause=_waits(ending), reason=why or (str(ending) if ending else None), url=url)
+    if phase is Phase.RUNNING:
+        return Observation(phase, url=url)
+    return _failed(state, why, report or Report(), url)
+
+
+def _waits(ending: Ending | None) -> Cause:
+    return Cause.CONFIG if ending and ending.code in _OURS_TO_MEND else Cause.CAPACITY
+
+
+def _failed(state: str, why: str, report: Report, url: str | None) -> Observation:
+    if state == "CANCELLED":
+        return Observation(Phase.FAILED, None, Cause.CANCELLED, why or "cancelled", url, report.tail)
+    if state == "INTERRUPTED":
+        return Observation(Phase.FAILED, None, Cause.INFRASTRUCTURE, why or "interrupted", url, report.tail)
+    code = report.exit_code
+    if code is None:
+        return Observation(Phase.FAILED, None, Cause.USER, why or "the step failed", url, report.tail)
+    cause = _CODES.get(code, Cause.USER) if report.native else Cause.USER
+    reason = f"exit code {code}" + (" (killed: it may have gone over its memory)" if code == _KILLED else "")
+    return Observation(Phase.FAILED, code, cause, reason, url, report.tail)

@@ -1,0 +1,163 @@
+"""AWS EMR, EMR Serverless and S3 on this machine: steps run as local processes, with the SDK's own client in between.
+
+    python -m tests.emulators.emr SOCKET
+
+As a process it writes, beside SOCKET, the environment by which workers find it (JSON, SOCKET.environment), and answers
+on SOCKET what only the omniscient may ask (`_asked`). Limits: no nodes, no YARN but for its list of drivers, no Spark
+unless `spark` says where a real spark-submit is: without it, the driver's script runs as it is.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from aiohttp import web
+
+from tests.emulators.mapreduce.api import Api
+from tests.emulators.mapreduce.buckets import Buckets
+from tests.emulators.mapreduce.clusters import OVER, Clusters, Step
+from tests.emulators.mapreduce.jobs import Jobs
+from tests.emulators.mapreduce.submits import Submit, order_of, start
+from tests.emulators.platform import ENVIRONMENT
+
+HOST: Final = "127.0.0.1"
+BUCKET: Final = "lake"
+STAGING: Final = f"s3://{BUCKET}/shop"
+_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+_ALIVE: Final = frozenset({"PENDING", "RUNNING", "CANCEL_PENDING"})
+
+
+class Cloud:
+    """An account in a region."""
+
+    def __init__(
+        self, directory: Path, inherited: Mapping[str, str], *, starts_in: float = 0.2, spark: str | None = None
+    ) -> None:
+        self.buckets = Buckets(BUCKET)
+        self.clusters = Clusters(self._run, starts_in)
+        self.jobs = Jobs(self._run)
+        self.api = Api(self.clusters, self.jobs, self.buckets)
+        self.history: list[dict[str, Any]] = []
+        self.port = 0
+        self.slow_cancel = 0.0
+        self._directory, self._inherited, self._spark = directory, inherited, spark
+        self._numbers = count(1)
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what clients must find in theirs."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{self.port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "eu-central-1",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "RUNMESH_EMR_STAGING": STAGING,
+        }
+
+    async def open(self) -> None:
+        self._runner = web.AppRunner(self.api.application(), shutdown_timeout=0.01)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, HOST, 0, backlog=1000).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        await self.clusters.close()
+        await self.jobs.close()
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def _run(self, step: Step) -> None:
+        """Run a step to its end."""
+        if step.args[0] != "spark-submit":
+            await self._kill(step)
+            return
+        submit = Submit.of(step.args)
+        order = order_of(self.buckets.read(submit.script))["environment"]
+        told = {name: order[f"RUNMESH_{name.upper()}"] for name in ("run", "block", "key")}
+        self.history.append({**told, "name": told["key"], "attempt": 0, "resubmission": told["key"]})
+        path = {"PATH": _PATH, **self._inherited, **self.environment}
+        step.driver = await start(submit, self.buckets, self._directory / f"{next(self._numbers)}", path, self._spark)
+        code, errors = await step.driver.over()
+        if code:
+            failure = {"Reason": "Unknown Error.", "Message": errors.decode(errors="replace")[-200:]}
+            step.end("FAILED", failure=failure)
+        else:
+            step.end("COMPLETED")
+
+    async def _kill(self, step: Step) -> None:
+        """Do what `yarn application -kill` does to all with a tag."""
+        await asyncio.sleep(self.slow_cancel)
+        for each in self.steps():
+            if f"spark.yarn.tags={step.args[-1]}" in each.args and each.driver and each.driver.alive:
+                await each.driver.end()
+        step.end("COMPLETED")
+
+    def steps(self) -> list[Step]:
+        """Return all steps and jobs there ever were."""
+        return [*(step for cluster in self.clusters.all.values() for step in cluster.steps), *self.jobs.all.values()]
+
+    def asked(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer what only the omniscient may ask."""
+        match request["do"]:
+            case "history":
+                return {"history": self.history}
+            case "jobs":
+                folders = {key.split("/")[-2] for key in self.buckets.objects[BUCKET] if key.endswith("/step.py")}
+                active = {step.name for step in self.steps() if step.state not in OVER}
+                return {"jobs": [[name, name] for name in sorted(folders | active)]}
+            case "clusters":
+                return {"clusters": [[each.id, each.state] for each in self.clusters.all.values()]}
+            case "calls":
+                return {"calls": dict(self.api.calls)}
+        raise ValueError(f"unknown: {request}")
+
+
+@asynccontextmanager
+async def cloud(
+    inherited: Mapping[str, str] | None = None, *, starts_in: float = 0.2, spark: str | None = None
+) -> AsyncIterator[Cloud]:
+    """Run it in this process for the length of the block; no step outlives it."""
+    with TemporaryDirectory(prefix="emr-") as directory:
+        found = Cloud(Path(directory), inherited or {}, starts_in=starts_in, spark=spark)
+        await found.open()
+        try:
+            yield found
+        finally:
+            await found.close()
+
+
+async def _answer(found: Cloud, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    request = json.loads(await reader.readline())
+    writer.write(json.dumps(found.asked(request)).encode() + b"\n")
+    await writer.drain()
+    writer.close()
+
+
+async def main(socket: Path) -> None:
+    """Serve until told to stop."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    inherited = json.loads(os.environ.get(ENVIRONMENT, "{}"))
+    async with cloud(inherited, spark=os.environ.get("EMR_SPARK")) as found:
+        Path(f"{socket}.environment").write_text(json.dumps(found.environment))  # noqa: ASYNC240 - before anybody waits
+        async with await asyncio.start_unix_server(lambda *streams: _answer(found, *streams), f"{socket}.new"):
+            os.replace(f"{socket}.new", socket)  # noqa: PTH105 - as good, and no blocking call by ruff's lights
+            await ended.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("socket", type=Path)
+    asyncio.run(main(parser.parse_args().socket))

@@ -1,0 +1,129 @@
+"""The API over HTTP: EMR's JSON (X-Amz-Target), EMR Serverless's paths, and S3; and what goes wrong on request."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from tests.emulators.mapreduce.buckets import Buckets
+from tests.emulators.mapreduce.clusters import Clusters, Refusal, Step
+from tests.emulators.mapreduce.jobs import Jobs
+
+Json = dict[str, Any]
+_PAGE = 50
+_TARGET = "ElasticMapReduce."
+
+
+@dataclass(slots=True)
+class Fault:
+    """One kind of trouble, used up after so many calls of one operation."""
+
+    operation: str
+    times: int = 1
+    code: str = ""
+    """The refusal; none: it is done as asked."""
+    message: str = "injected"
+    status: int = 400
+    lost: bool = False
+    """It is done, and then the connection is cut instead of an answer."""
+
+
+class Api:
+    """Answers calls."""
+
+    def __init__(self, clusters: Clusters, jobs: Jobs, buckets: Buckets) -> None:
+        self._clusters, self._jobs, self._buckets = clusters, jobs, buckets
+        self.faults: list[Fault] = []
+        self.calls: Counter[str] = Counter()
+        self._operations: dict[str, Callable[[Json], Json]] = {
+            "RunJobFlow": lambda asked: {"JobFlowId": clusters.create(asked).id},
+            "ListClusters": self._list_clusters,
+            "DescribeCluster": lambda asked: {"Cluster": clusters.get(asked["ClusterId"]).document},
+            "AddJobFlowSteps": self._add,
+            "ListSteps": self._list_steps,
+        }
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        return app
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        target = request.headers.get("X-Amz-Target", "")
+        name = target.removeprefix(_TARGET) or f"{request.method} {request.path.split('/')[1]}"
+        self.calls[name] += 1
+        fault = next((each for each in self.faults if each.operation == name and each.times > 0), None)
+        if fault:
+            fault.times -= 1
+            if fault.code:
+                return _refusal(Refusal(fault.code, fault.message, fault.status))
+        try:
+            answer = await self._answer(request, name)
+        except Refusal as refusal:
+            answer = _refusal(refusal)
+        if fault and fault.lost and request.transport:
+            request.transport.abort()
+        return answer
+
+    async def _answer(self, request: web.Request, name: str) -> web.StreamResponse:
+        if request.path.startswith("/applications/"):
+            return await self._jobs.answer(request)
+        if "X-Amz-Target" not in request.headers:
+            return await self._buckets.answer(request)
+        asked = await request.json()
+        if name == "CancelSteps":
+            return _json({"CancelStepsInfoList": [await self._cancel(asked, each) for each in asked["StepIds"]]})
+        if name == "TerminateJobFlows":
+            for each in asked["JobFlowIds"]:
+                cluster = self._clusters.get(each)
+                await self._clusters.terminate(cluster, "USER_REQUEST", "Terminated by user request")
+            return _json({})
+        return _json(self._operations[name](asked))
+
+    async def _cancel(self, asked: Json, identity: str) -> Json:
+        step = self._clusters.get(asked["ClusterId"]).step(identity)
+        if step is None:
+            return {"StepId": identity, "Status": "FAILED", "Reason": "no such step"}
+        await self._clusters.cancel(step)
+        return {"StepId": identity, "Status": "SUBMITTED"}
+
+    def _add(self, asked: Json) -> Json:
+        cluster = self._clusters.get(asked["JobFlowId"])
+        return {"StepIds": [self._clusters.add(cluster, step).id for step in asked["Steps"]]}
+
+    def _list_clusters(self, asked: Json) -> Json:
+        states = asked.get("ClusterStates")
+        newest_first = reversed(self._clusters.all.values())
+        found = [each.document for each in newest_first if not states or each.state in states]
+        return _paged("Clusters", found, asked)
+
+    def _list_steps(self, asked: Json) -> Json:
+        ids, states = asked.get("StepIds"), asked.get("StepStates")
+        if ids and len(ids) > 10:
+            raise Refusal("InvalidRequestException", "at most 10 step ids")
+        steps: list[Step] = [*reversed(self._clusters.get(asked["ClusterId"]).steps)]
+        found = [
+            step.document for step in steps if (not ids or step.id in ids) and (not states or step.state in states)
+        ]
+        return _paged("Steps", found, asked)
+
+
+def _paged(name: str, found: list[Json], asked: Json) -> Json:
+    first = int(asked.get("Marker") or 0)
+    more = {"Marker": str(first + _PAGE)} if len(found) > first + _PAGE else {}
+    return {name: found[first : first + _PAGE], **more}
+
+
+def _json(document: Json) -> web.Response:
+    return web.Response(text=json.dumps(document), content_type="application/x-amz-json-1.1")
+
+
+def _refusal(refusal: Refusal) -> web.Response:
+    body = {"__type": refusal.code, "message": str(refusal)}
+    headers = {"x-amzn-ErrorType": refusal.code}
+    return web.Response(
+        status=refusal.status, text=json.dumps(body), headers=headers, content_type="application/x-amz-json-1.1"
+    )

@@ -1,6 +1,6 @@
 """A Kubernetes cluster of one node that runs commands as local processes: an API server for the real client.
 
-    python -m tests.emulators.k8s SOCKET KUBECONFIG [--hollow]
+    python -m tests.emulators.k8s SOCKET KUBECONFIG [--namespace NAME] [--hollow]
 
 As a process it writes the KUBECONFIG by which clients find it, and answers on SOCKET what only the omniscient may ask:
 ``{"do": "history"}`` (every Job that ever was), ``{"do": "jobs"}``, and more (`_asked`). With ``--hollow`` no process
@@ -15,7 +15,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -131,12 +131,13 @@ async def _answer(found: Cluster, reader: asyncio.StreamReader, writer: asyncio.
     writer.close()
 
 
-async def main(socket: Path, kubeconfig: Path, *, hollow: bool) -> None:
+async def main(socket: Path, kubeconfig: Path, namespaces: Sequence[str], *, hollow: bool) -> None:
     """Serve until told to stop."""
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with cluster(json.loads(os.environ.get(ENVIRONMENT, "{}")), hollow=hollow) as found:
+        found.api.namespaces |= set(namespaces)
         kubeconfig.write_text(yaml.safe_dump(found.kubeconfig()))  # noqa: ASYNC240 - before anybody waits
         # Nobody may find the socket before somebody listens on it.
         async with await asyncio.start_unix_server(lambda *streams: _answer(found, *streams), f"{socket}.new"):
@@ -149,5 +150,6 @@ if __name__ == "__main__":
     parser.add_argument("socket", type=Path)
     parser.add_argument("kubeconfig", type=Path)
     parser.add_argument("--hollow", action="store_true")
+    parser.add_argument("--namespace", action="append", default=[])
     given = parser.parse_args()
-    asyncio.run(main(given.socket, given.kubeconfig, hollow=given.hollow))
+    asyncio.run(main(given.socket, given.kubeconfig, given.namespace, hollow=given.hollow))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from math import isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Group, RenderableType
@@ -45,7 +45,12 @@ _AT_MOST: Final = 300.0
 
 
 @app.command("demo")
-def demo() -> None:
+def demo(
+    *,
+    executor_type: Annotated[
+        str | None, typer.Option(help="Run every block there: it must see this folder.", show_default="chosen")
+    ] = None,
+) -> None:
     """Watch an example project run, on a mesh of its own that ends with it.
 
     Nine blocks, one of which fails once and is tried again. Exits 0 only if the run completed.
@@ -53,10 +58,14 @@ def demo() -> None:
     project = _project()
 
     async def work() -> Exit:
-        output.say("starting NATS, a resolver and a local executor")
+        more = f", and one for {executor_type}" if executor_type else ""
+        output.say(f"starting NATS, a resolver and a local executor{more}")
         with _passing(settings_for(project.parent)) as here:
-            async with embedded(here.state_dir / "nats") as server, services(here, server) as (mesh, stopping):
-                view = await _unless_stopped(_run(mesh, project.name), stopping)
+            async with (
+                embedded(here.state_dir / "nats") as server,
+                services(here, server, also=executor_type) as (mesh, stopping),
+            ):
+                view = await _unless_stopped(_run(mesh, project.name, executor_type), stopping)
         if view is None:
             output.say("stopped; nothing is left running")
             return Exit.INTERRUPTED
@@ -83,8 +92,9 @@ def _passing(here: Settings) -> Iterator[Settings]:
         yield here.model_copy(update={"state_dir": Path(directory)})
 
 
-async def _run(mesh: Mesh, project: str) -> RunView:
-    run = await mesh.submit(PIPELINE, project=project, timeout=_AT_MOST, labels={"demo": "yes"})
+async def _run(mesh: Mesh, project: str, executor_type: str | None) -> RunView:
+    asked: dict[str, Any] = {"timeout": _AT_MOST, "labels": {"demo": "yes"}, "executor_type": executor_type}
+    run = await mesh.submit(PIPELINE, project=project, **asked)
     view = await shown(mesh, run)
     if not sys.stdout.isatty():  # where the tree did not move, it comes at the end
         output.out().print(Text(), render(view, output.now()))

@@ -30,6 +30,7 @@ from runmesh.settings import PREFIX, Settings, load
 
 app = typer.Typer()
 
+_LOCAL: Final = "local_python"
 _READY_WITHIN: Final = 20.0
 _LOOK: Final = 0.05
 _LEASE: Final = 10.0
@@ -69,21 +70,27 @@ async def _run(here: Settings, server: Server, mesh: LocalMesh, file: Path, slot
 
 
 @asynccontextmanager
-async def services(here: Settings, server: Server, slots: int | None = None) -> AsyncIterator[tuple[Mesh, Stopping]]:
-    """Run a resolver and a local executor for the length of the block, which begins when they are ready."""
+async def services(
+    here: Settings, server: Server, slots: int | None = None, *, also: str | None = None
+) -> AsyncIterator[tuple[Mesh, Stopping]]:
+    """Run a resolver and a local executor for the length of the block, which begins when they are ready.
+
+    `also` is an executor type that runs beside the local one.
+    """
     environment = _environment(here, server, slots)
+    kinds = [_LOCAL, also] if also and also != _LOCAL else [_LOCAL]
     children = [
         Child("resolver", ("resolver",), environment),
-        Child("executor", ("executor", "local_python"), environment),
+        *(Child(f"executor {kind}" if also else "executor", ("executor", kind), environment) for kind in kinds),
     ]
     async with connect(server.url, name="runmesh up", token=server.token) as bus:
-        await provision(bus, pools={"local_python": here.pools}, ack_wait=here.ack_wait)
+        await provision(bus, pools=dict.fromkeys(kinds, here.pools), ack_wait=here.ack_wait)
         async with Stopping(children) as stopping, asyncio.TaskGroup() as group:
             keeping = group.create_task(_keep(server))
             for child in children:
                 group.create_task(child.run())
             mesh = Mesh(bus)
-            await _ready(mesh, stopping)
+            await _ready(mesh, stopping, len(kinds))
             yield mesh, stopping
             stopping.begin()
             keeping.cancel()
@@ -97,11 +104,11 @@ async def _keep(server: Server) -> None:
         await server.start()
 
 
-async def _ready(mesh: Mesh, stopping: Stopping) -> None:
-    """Wait until the first worker is there: what is submitted then starts at once."""
+async def _ready(mesh: Mesh, stopping: Stopping, count: int) -> None:
+    """Wait until so many workers are there: what is submitted then starts at once."""
     try:
         async with asyncio.timeout(_READY_WITHIN):
-            while not stopping.begun and not await mesh.workers():  # noqa: ASYNC110 - it happens in another process
+            while not stopping.begun and len(await mesh.workers()) < count:  # noqa: ASYNC110 - in other processes
                 await asyncio.sleep(_LOOK)
     except TimeoutError:
         output.say("no worker is there yet; `runmesh doctor` looks for the reason")

@@ -122,7 +122,7 @@ def test_lists_replace(shop: Shop) -> None:
     found = shop.load(
         {"executor_type": "ecs", "executor_config": {"tags": ["b"]}}, project={"ecs_config": {"tags": ["a"]}}
     )
-    assert found.config == {"tags": ["b"]}
+    assert said(found) == {"tags": ["b"]}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_provenance_names_every_value_and_nothing_else(shop: Shop) -> None:
 
 def test_a_block_on_another_type_skips_the_pipelines_configuration_and_says_so(shop: Shop) -> None:
     found = shop.load({"executor_type": "ecs"}, executor_type="k8s", executor_config={"namespace": "batch"})
-    assert found.config == {}
+    assert said(found) == {}
     assert found.skipped[-1].level == "pipeline"
     assert found.skipped[-1].value == {"namespace": "batch"}
     assert "k8s" in found.skipped[-1].reason
@@ -203,16 +203,16 @@ def test_a_request_for_another_type_skips_what_was_written_for_the_first(shop: S
         executor_config={"namespace": "batch"},
         request={"executor_type": "ecs", "executor_config": {"ecs": {"cpu": 512}}},
     )
-    assert found.blocks["load"].config == {"cpu": 512}
+    assert said(found.blocks["load"]) == {"cpu": 512}
     assert [skipped.level for skipped in found.blocks["load"].skipped] == ["pipeline", "block"]
-    assert found.pipeline.config == {"cpu": 512}
+    assert said(found.pipeline) == {"cpu": 512}
 
 
 def test_configuration_for_no_type_in_particular_goes_where_the_request_goes(shop: Shop) -> None:
     found = shop.load(
         {"executor_config": {"cpu": 512}}, executor_config={"memory": 1024}, request={"executor_type": "ecs"}
     )
-    assert found.config == {"cpu": 512, "memory": 1024}
+    assert said(found) == {"cpu": 512, "memory": 1024}
 
 
 def test_a_remote_executors_configuration_is_skipped_where_the_block_runs_locally(shop: Shop) -> None:

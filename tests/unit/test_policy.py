@@ -310,7 +310,7 @@ def test_mages_defaults_are_the_environments_level(shop: Guarded) -> None:
         "service_account_name": "runner",
     }
     assert found.provenance["resource_limits.memory"] == "environment"
-    assert shop.load({"executor_type": "ecs"}, environment=environment).config == {}
+    assert said(shop.load({"executor_type": "ecs"}, environment=environment)) == {}
 
 
 @pytest.mark.parametrize(

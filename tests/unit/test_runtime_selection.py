@@ -8,7 +8,7 @@ import pytest
 
 from runmesh.resolver import explain
 from runmesh.resolver.explanation import Explanation
-from tests.unit.shop import Shop
+from tests.unit.shop import Shop, levels, said
 
 MAGE = {"executor_config": {"runtime": "mage"}}
 NATIVE = {"executor_config": {"runtime": "native"}}
@@ -66,15 +66,15 @@ def test_null_leaves_the_choice_to_nobody(shop: Shop) -> None:
 def test_a_pipelines_runtime_reaches_blocks_on_another_executor(shop: Shop) -> None:
     config = {"runtime": "mage", "namespace": "batch"}
     found = shop.load({"executor_type": "ecs"}, executor_type="k8s", executor_config=config)
-    assert found.config == {"runtime": "mage"}
-    assert found.provenance == {"runtime": "pipeline"}
+    assert said(found) == {"runtime": "mage"}
+    assert levels(found) == {"runtime": "pipeline"}
     assert found.skipped[-1].value == {"namespace": "batch"}
 
 
 def test_a_blocks_runtime_goes_where_the_request_sends_it(shop: Shop) -> None:
     block = {"executor_type": "k8s", "executor_config": {"runtime": "mage", "namespace": "batch"}}
     found = shop.load(block, request={"executor_type": "ecs"})
-    assert found.config == {"runtime": "mage"}
+    assert said(found) == {"runtime": "mage"}
 
 
 def test_a_runtime_beside_remote_keys_reaches_a_local_block(shop: Shop) -> None:

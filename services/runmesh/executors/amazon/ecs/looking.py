@@ -1,0 +1,94 @@
+"""Looking at tasks: DescribeTasks for up to a hundred at once, and ListTasks by what started them.
+
+What ECS calls MISSING may be too new as well as forgotten: the worker waits for a while before that counts.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from runmesh.errors import Unavailable
+from runmesh.executor import Handle
+from runmesh.executors.amazon.access import Access
+from runmesh.executors.amazon.ecs import naming
+from runmesh.executors.amazon.ecs.interval import PER_CALL, Interval
+from runmesh.executors.amazon.ecs.known import Known
+from runmesh.executors.amazon.refusals import Refused
+
+if TYPE_CHECKING:
+    from runmesh.executors.amazon.session import Amazon
+
+log = structlog.get_logger(__name__)
+
+_MISSING: Final = "MISSING"
+_NO_CLUSTER: Final = "ClusterNotFoundException"
+
+Json = Mapping[str, Any]
+
+
+class Looking:
+    """The eyes of one worker."""
+
+    def __init__(self, amazon: "Amazon", known: Known, interval: Interval) -> None:
+        self._amazon, self._known, self._interval = amazon, known, interval
+
+    async def look(self, handles: Collection[Handle]) -> dict[Handle, Json | None]:
+        """Return what ECS says of tasks; None: it knows no such task; without an answer there is none here.
+
+        Raises `Unavailable` where it throttles.
+        """
+        seen: dict[Handle, Json | None] = {}
+        for (access, cluster), group in naming.groups(handles).items():
+            for first in range(0, len(group), PER_CALL):
+                seen |= await self._answers(access, cluster, group[first : first + PER_CALL])
+        changes = [self._known.see(handle, found) for handle, found in seen.items() if found is not None]
+        self._interval.seen(changed=any(changes), tasks=len(self._known))
+        return seen
+
+    async def find(self, access: Access, cluster: str, started_by: str) -> list[Json]:
+        """Return the tasks that were started under a name, whether they run or have ended. Raises `Refused`."""
+        arns: list[str] = []
+        for status in ("RUNNING", "STOPPED"):
+            arns += [arn async for arn in self._listed(access, cluster, desiredStatus=status, startedBy=started_by)]
+        found: list[Json] = (await self._described(access, cluster, arns[:PER_CALL]))["tasks"] if arns else []
+        return found
+
+    async def running(self, access: Access, cluster: str) -> AsyncIterator[Json]:
+        """Yield all tasks of a cluster that shall go on, whosever they are."""
+        arns = [arn async for arn in self._listed(access, cluster, desiredStatus="RUNNING")]
+        for first in range(0, len(arns), PER_CALL):
+            for found in (await self._described(access, cluster, arns[first : first + PER_CALL]))["tasks"]:
+                yield found
+
+    async def _answers(self, access: Access, cluster: str, handles: Collection[Handle]) -> dict[Handle, Json | None]:
+        by_arn = {naming.arn_of(handle): handle for handle in handles}
+        try:
+            answer = await self._described(access, cluster, list(by_arn))
+        except Refused as refused:
+            if refused.throttled:
+                raise Unavailable(str(refused)) from refused
+            if refused.code == _NO_CLUSTER:
+                return dict.fromkeys(handles)
+            log.warning("tasks not observed", cluster=cluster, tasks=len(handles), error=str(refused))
+            return {}
+        except ConnectionError as error:
+            log.warning("tasks not observed", cluster=cluster, tasks=len(handles), error=str(error))
+            return {}
+        missing = [failure["arn"] for failure in answer.get("failures", ()) if failure.get("reason") == _MISSING]
+        found: dict[Handle, Json | None] = {by_arn[arn]: None for arn in missing if arn in by_arn}
+        return found | {by_arn[task["taskArn"]]: task for task in answer["tasks"] if task["taskArn"] in by_arn}
+
+    async def _described(self, access: Access, cluster: str, arns: list[str]) -> Json:
+        asked = {"cluster": cluster, "tasks": arns, "include": ["TAGS"]}
+        return await self._amazon.read("ecs", access, "describe_tasks", **asked)
+
+    async def _listed(self, access: Access, cluster: str, **which: str) -> AsyncIterator[str]:
+        token: dict[str, str] = {}
+        while True:
+            answer = await self._amazon.read("ecs", access, "list_tasks", cluster=cluster, **which, **token)
+            for arn in answer["taskArns"]:
+                yield arn
+            if not answer.get("nextToken"):
+                return
+            token = {"nextToken": answer["nextToken"]}

@@ -1,0 +1,201 @@
+"""ECS: each task of the mesh is a task on ECS, which outlives its worker and is found again by what started it.
+
+RunTask is given a token made of the task's key, so a second submission starts nothing: ECS answers with the first task,
+or names it as it refuses. The same token is the task's `startedBy`, by which it is looked up. All tasks are observed by
+the hundred (`amazon/ecs/looking.py`), at an interval that adapts. A task is stopped by StopTask, and gone when ECS
+says STOPPED. ECS forgets stopped tasks by itself, so there is nothing to remove. What RunTask is asked for
+(`amazon/ecs/request.py`) and what a task's description means (`amazon/ecs/verdict.py`) is pure. The SDK is imported on
+entering.
+
+A handle is the task's ARN (see `amazon/ecs/naming.py`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, suppress
+from typing import ClassVar, Self
+
+from runmesh.errors import Invalid, Problem, Rejected, Unavailable
+from runmesh.executor import Handle, LogLine, Observation, Position, Site, Task
+from runmesh.executors.amazon.access import Access
+from runmesh.executors.amazon.ecs import naming
+from runmesh.executors.amazon.ecs.config import Config
+from runmesh.executors.amazon.ecs.definitions import Definitions
+from runmesh.executors.amazon.ecs.failures import of_failures
+from runmesh.executors.amazon.ecs.inherit import METADATA, inherited
+from runmesh.executors.amazon.ecs.interval import PER_CALL, Interval
+from runmesh.executors.amazon.ecs.known import Known
+from runmesh.executors.amazon.ecs.logs import Logs
+from runmesh.executors.amazon.ecs.looking import Json, Looking
+from runmesh.executors.amazon.ecs.observing import Observing
+from runmesh.executors.amazon.ecs.options import Options
+from runmesh.executors.amazon.ecs.request import cluster, run_task
+from runmesh.executors.amazon.ecs.verdict import STOPPED_BY_US
+from runmesh.executors.amazon.pace import Pace
+from runmesh.executors.amazon.refusals import Refused, Unreached
+
+__all__ = ["Config", "Executor"]
+
+_BURST = 50.0
+"""Launches that may come at once after a while without any."""
+_LONGEST_TURN = 4.0
+"""Seconds that a submission may wait for its turn; the worker waits for what takes longer."""
+
+
+class Executor:
+    """The ECS tasks of one worker."""
+
+    batch: ClassVar[int] = PER_CALL
+    gone_window: ClassVar[float] = 300.0
+    """Just after RunTask a task may be MISSING for minutes."""
+    find_window: ClassVar[float] = 15.0
+    """Should it be too short, the token of a second submission still finds the first."""
+    adoptable: ClassVar[bool] = True
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._options = Options.of(site.environment)
+        self._interval = Interval(self._options.poll)
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two looks, as things are."""
+        return self._interval.seconds
+
+    async def __aenter__(self) -> Self:
+        try:
+            from runmesh.executors.amazon.session import Amazon  # noqa: PLC0415 - the SDK, which only workers need
+        except ModuleNotFoundError as error:
+            raise Invalid(Problem("ecs", f"{error.name} is not installed", "pip install 'runmesh[aws]'")) from error
+        environment, options = self._site.environment, self._options
+        self._stack = AsyncExitStack()
+        self._amazon = await self._stack.enter_async_context(Amazon.open(environment))
+        try:
+            await self._enter(environment, options)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _enter(self, environment: Mapping[str, str], options: Options) -> None:
+        if not await self._amazon.has_credentials():
+            raise Invalid(Problem("ecs", "there are no AWS credentials", "set AWS_ACCESS_KEY_ID and its secret, …"))
+        usual = Access.of(environment)
+        self._base = await inherited(self._amazon, usual, environment.get(METADATA))
+        self._known = Known()
+        self._definitions = Definitions(self._amazon, self._site.mesh)
+        self._looking = Looking(self._amazon, self._known, self._interval)
+        self._logs = Logs(self._amazon, self._definitions, self._known, self._looking, self._interval)
+        self._observing = Observing(self._looking, self._known, self._logs)
+        self._launches = Pace(options.launches, _BURST)
+        self._clusters = {(usual, name) for name in (*options.clusters, *filter(None, [self._base.cluster]))}
+        self._giving = asyncio.create_task(self._logs.turns.give(options.log_reads))
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._giving.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._giving
+        await self._stack.aclose()
+
+    # --- the contract -------------------------------------------------------------------------------
+
+    async def submit(self, task: Task[Config]) -> Handle:
+        """Start the task, or adopt the one that its token has started before."""
+        access = self._access(task)
+        arguments = await self._arguments(task, access)
+        if (wait := self._launches.wait()) > _LONGEST_TURN:
+            raise Unavailable("more tasks are to be started than the rate of launches allows", wait)
+        await self._launches.turn()
+        try:
+            answer = await self._amazon.call("ecs", access, "run_task", **arguments)
+        except Unreached as error:
+            raise Unavailable(str(error)) from error
+        except Refused as refused:
+            return await self._adopted(task, access, refused)
+        if not answer.get("tasks"):
+            raise of_failures(answer.get("failures", ()))
+        return self._noted(answer["tasks"][0], access)
+
+    async def find(self, task: Task[Config]) -> Handle | None:
+        """Look for the task by what started it."""
+        access, where = self._access(task), cluster(task, self._base)
+        try:
+            started = await self._looking.find(access, where, naming.token(self._site.mesh, task.key))
+        except Refused as refused:
+            if refused.code == "ClusterNotFoundException":
+                return None
+            raise
+        found = next((each for each in started if self._is_of(task, each)), None)
+        return self._noted(found, access) if found else None
+
+    async def observe(self, handles: Collection[Handle]) -> Mapping[Handle, Observation]:
+        """Ask for all at once."""
+        return await self._observing.observe(handles)
+
+    async def cancel(self, handle: Handle) -> None:
+        """Stop a task that has not ended."""
+        if (entry := self._known.get(handle)) and entry.ended.is_set():
+            return
+        arn = naming.arn_of(handle)
+        asked = {"cluster": naming.cluster_of(arn), "task": arn, "reason": f"{STOPPED_BY_US}stopped by the mesh"}
+        try:
+            await self._amazon.read("ecs", naming.access_of(handle), "stop_task", **asked)
+        except Refused as refused:
+            if refused.code != "ClusterNotFoundException" and "not found" not in str(refused):
+                raise
+
+    async def remove(self, handle: Handle) -> None:
+        """Forget a task: ECS does so by itself, about an hour after its end."""
+        self._known.forget(handle)
+
+    async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
+        """Yield all tasks of our pool that are to go on, in every cluster that we had to do with."""
+        for access, name in list(self._clusters):
+            async for found in self._looking.running(access, name):
+                if key := naming.key_of(found, mesh=self._site.mesh, pool=self._site.pool):
+                    yield key, naming.handle_of(found["taskArn"], access)
+
+    # --- an optional power --------------------------------------------------------------------------
+
+    async def logs(self, handle: Handle, *, since: Position) -> AsyncIterator[LogLine]:
+        """Follow a task's output."""
+        async for line in self._logs.follow(handle, since):
+            yield line
+
+    # --- parts --------------------------------------------------------------------------------------
+
+    def _access(self, task: Task[Config]) -> Access:
+        config = task.config
+        access = Access.of(self._site.environment, config.region, config.endpoint_url, config.assume_role_arn)
+        self._clusters.add((access, cluster(task, self._base)))
+        return access
+
+    async def _arguments(self, task: Task[Config], access: Access) -> dict[str, object]:
+        try:
+            target = await self._definitions.target(task, self._base, access)
+        except Refused as refused:
+            raise refused.of_submit() if not refused.failed else Unavailable(str(refused)) from refused
+        except ConnectionError as error:  # nothing was started yet
+            raise Unavailable(str(error)) from error
+        if target is None:
+            raise Rejected("no task definition: set `task_definition`, or run the worker in a task of ECS")
+        return run_task(task, self._base, target, mesh=self._site.mesh, pool=self._site.pool)
+
+    async def _adopted(self, task: Task[Config], access: Access, refused: Refused) -> Handle:
+        """Return the task that has this token already, if that is why ECS refuses."""
+        arns = refused.answer.get("resourceIds") or ()
+        if refused.code != "ConflictException" or not arns:
+            raise refused.of_submit() from refused
+        handle = naming.handle_of(arns[0], access)
+        found = (await self._looking.look([handle])).get(handle)
+        if found is not None and not self._is_of(task, found):
+            raise Rejected(f"ECS has a task of this token already, and it is not of this mesh's task: {refused}")
+        return handle
+
+    def _noted(self, found: Json, access: Access) -> Handle:
+        handle = naming.handle_of(found["taskArn"], access)
+        self._known.see(handle, found)
+        return handle
+
+    def _is_of(self, task: Task[Config], found: Json) -> bool:
+        return naming.is_of(found, task, mesh=self._site.mesh, pool=self._site.pool)

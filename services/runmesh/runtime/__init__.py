@@ -14,6 +14,7 @@ pandas, polars, pyarrow or fsspec only for a value that needs them.
 ``code.py``        an executed source: its functions, their arguments, its tests
 ``decorators.py``  `@data_loader` and the others, injected or imported from `mage_ai` · ``fileio.py``: its `FileIO`
 ``parameters.py``  what a function takes · ``keywords.py``: the keyword arguments of block functions
+``spark.py``       the Spark session of a process that spark-submit started
 ``whole.py``       a whole pipeline in this process · ``progress.py``: its blocks' order, children and states
 ``notes.py``       which of its blocks began, for whoever comes after a process that was killed
 ``kept.py``        outputs handed on in memory · ``lines.py``: lines of blocks that run at the same time

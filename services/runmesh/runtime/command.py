@@ -40,13 +40,26 @@ def _run(argv: Sequence[str], environment: Mapping[str, str]) -> Failed | Invali
     for warning in job.outcome.warnings:
         say(f"warning: {warning}")
     _enter(job)
-    wrong = _work(job)
+    wrong = _work_with_spark(job) if job.arguments.spark else _work(job)
     try:
         _leave_outcome(job, _exit_code(wrong))
     except Failed as error:
         tell(error)
         return wrong or error
     return wrong
+
+
+def _work_with_spark(job: Job) -> Failed | Invalid | None:
+    from runmesh.runtime.spark import spark_session  # noqa: PLC0415 - few processes need it
+
+    config = job.pipeline.spark_config or job.project.spark_config  # the pipeline's replaces the project's, as in Mage
+    try:
+        with spark_session(config, f"{job.project.name}: {job.pipeline.uuid}"):
+            return _work(job)
+    except Invalid as error:
+        tell(error)
+        job.outcome.error = in_short(error)
+        return error
 
 
 def _work(job: Job) -> Failed | Invalid | None:

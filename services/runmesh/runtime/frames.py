@@ -1,26 +1,34 @@
 """DataFrames as Parquet, without importing pandas or polars for anybody who doesn't use them."""
 
 import json
+import sys
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 PARQUET_FILE: Final = "data.parquet"
 COLUMN_TYPES_FILE: Final = "data_column_types.json"
 """Mage's: by column, what the cells are; those that are dict or list were written as JSON texts."""
 
+_FAMILIES: Final = ("pandas", "polars", "pyspark")
 _FAITHFUL: Final = frozenset({"string", "empty", "bytes", "boolean", "date", "decimal"})
 """What columns of objects may hold to come back from Parquet as they were."""
 _REFUSED: Final = (ValueError, TypeError, NotImplementedError, OverflowError)
 """What pandas and pyarrow raise for a value that Parquet has no place for."""
 
 
-def family(value: Any) -> Literal["pandas", "polars"] | None:
+def family(value: Any) -> str | None:
     """Say whose DataFrame a value is, if it is one; a subclass (geopandas) is none."""
     kind = type(value)
     if kind.__name__ != "DataFrame":
         return None
     root = kind.__module__.split(".")[0]
-    return "pandas" if root == "pandas" else "polars" if root == "polars" else None
+    return root if root in _FAMILIES else None
+
+
+def for_spark(frame: Any) -> Any:
+    """Return a pandas DataFrame as Spark's, in a process that has a session."""
+    spark = sys.modules.get("runmesh.runtime.spark")
+    return spark.session().createDataFrame(frame) if spark else frame
 
 
 def write_pandas(frame: Any, directory: Path) -> bool:

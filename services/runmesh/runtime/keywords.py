@@ -21,8 +21,8 @@ def keywords(
 ) -> dict[str, Any]:
     """Return what a function with `**kwargs` gets, later beats earlier: event, variables, run, block.
 
-    `context` is the dict that all blocks of one process share, `index` that of a dynamic child. There is no `spark`,
-    and `interval_*` only if the run's variables hold them: no trigger of ours has a schedule.
+    `context` is the dict that all blocks of one process share, `index` that of a dynamic child. There is `spark` where
+    spark-submit started the process, `interval_*` only if the run's variables hold them: no trigger has a schedule.
     """
     date = arguments.execution_date
     variables = {**arguments.event, **pipeline.variables, **arguments.runtime_vars}
@@ -46,6 +46,7 @@ def keywords(
         "block_uuid": block.uuid,
         "repo_path": str(project.path),
         **({} if index is None else {"dynamic_block_index": index}),
+        **({"spark": _spark()} if arguments.spark else {}),
     }
 
 
@@ -59,6 +60,12 @@ def _intervals(variables: Mapping[str, Any]) -> dict[str, Any]:
             except ValueError:
                 say(f"warning: the variable {name} is no date: {text[:100]!r}")
     return found
+
+
+def _spark() -> Any:
+    from runmesh.runtime.spark import session  # noqa: PLC0415 - few processes have one
+
+    return session()
 
 
 class _Logger:

@@ -4,6 +4,7 @@
 the value              ``type`` written      file
 =====================  ===================  =============================================================
 pandas DataFrame       dataframe            data.parquet (and data_column_types.json for dict or list cells)
+Spark DataFrame        dataframe            data.parquet, by way of pandas: what is larger belongs into a table
 polars DataFrame       polars_dataframe     data.parquet
 JSON as Python has it  iterable, or null    data.json
 anything else          custom_object        object.joblib, a plain pickle, which joblib can load
@@ -35,9 +36,12 @@ class Unreadable(Exception):
 
 def store(value: Any, directory: Path) -> dict[str, Any]:
     """Write a value and return its description; raises whatever pickle does if it can't be stored."""
+    if from_spark := frames.family(value) == "pyspark":
+        value = value.toPandas()
     kind = _store_frame(value, directory) or _store_json(value, directory) or _store_pickle(value, directory)
     type_of_mage = None if kind == "json" else kind
     metadata = {"type": type_of_mage} | ({"pickle": True} if kind == "custom_object" else {})
+    metadata |= {"spark": True} if from_spark else {}
     (directory / TYPE_FILE).write_text(json.dumps(metadata), encoding="utf-8")
     return describe(value)
 
@@ -122,7 +126,7 @@ def _load(directory: Path, metadata: dict[str, Any]) -> Any:
     if kind in {None, "iterable"} and (directory / JSON_FILE).exists():
         return _load_json(directory)
     if reader := _READERS.get(kind or ""):
-        return reader(directory)
+        return frames.for_spark(reader(directory)) if metadata.get("spark") else reader(directory)
     raise Unreadable(f"{directory} holds Mage's type {kind!r}, which only Mage reads: runtime: mage")
 
 

@@ -14,7 +14,7 @@ def lines(pieces: Iterable[tuple[int, bytes]], since: Position, *, ended: bool) 
     rest = b""
     for start, content in pieces:
         if start > at + len(rest):
-            return  # a piece between is not listed yet
+            break  # a piece between is not listed yet
         rest += content[at + len(rest) - start :]
     while rest and (ended or b"\n" in rest):
         line, newline, rest = rest.partition(b"\n")

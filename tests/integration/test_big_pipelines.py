@@ -19,7 +19,7 @@ from runmesh.bus import Bus, Entry
 from runmesh.events import FINAL_RUN_STATES, ExecuteTask
 from runmesh.resolver.state import State
 from tests.eventually import eventually
-from tests.integration.test_cli_up import descendants, runmesh, start, up
+from tests.integration.test_cli_up import descendants, read, runmesh, start, up
 from tests.shop import (
     answering,
     ask,
@@ -163,16 +163,8 @@ async def stored(home: Path) -> dict[str, Any]:
 
 
 def server_below(pid: int) -> int:
-    (server,) = [child for child in descendants(pid) if name_of(child) == "nats-server"]
+    (server,) = [child for child in descendants(pid) if read(child, "comm") == "nats-server\n"]
     return server
-
-
-def name_of(pid: int) -> str | None:
-    """Return a process's name, None if it has ended."""
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return None
 
 
 async def ended(bus: Bus, run: str, within: float) -> None:

@@ -97,24 +97,28 @@ async def up(directory: Path, *arguments: str) -> AsyncIterator[asyncio.subproce
 def descendants(pid: int) -> list[int]:
     """Every process below one, by /proc."""
     found = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        for child in map(int, read(pid, f"task/{thread.name}/children").split()):
             found += [child, *descendants(child)]
     return found
 
 
 def service(pid: int, name: str) -> int:
     """The process of one of the services below `up`."""
-    return next(
-        child for child in descendants(pid) if f"\0{name}\0".encode() in Path(f"/proc/{child}/cmdline").read_bytes()
-    )
+    return next(child for child in descendants(pid) if f"\0{name}\0" in read(child, "cmdline"))
 
 
 def alive(pid: int) -> bool:
+    status = read(pid, "status")
+    return bool(status) and "\nState:\tZ" not in status
+
+
+def read(pid: int, file: str) -> str:
+    """Read what /proc says of a process; nothing if it has ended meanwhile."""
     try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+        return Path(f"/proc/{pid}/{file}").read_text()
     except OSError:
-        return False
+        return ""
 
 
 async def test_a_pipeline_runs_and_everything_ends_with_ctrl_c(project: Path) -> None:

@@ -153,7 +153,7 @@ class Mesh:
         """The states that were told of a task."""
         return [str(fact.state) for fact in await self.facts(event)]
 
-    async def ended(self, event: ExecuteTask, within: float = 20.0) -> TaskFact:
+    async def ended(self, event: ExecuteTask, within: float = 60.0) -> TaskFact:
         """The terminal fact of a task, which is the only one."""
 
         async def terminal() -> list[TaskFact]:

@@ -9,7 +9,7 @@ import pytest
 
 from runmesh.errors import Invalid, Rejected, Unavailable
 from runmesh.events import Cause
-from runmesh.executor import ENDED, GONE, UNKNOWN, Handle, Observation, Phase, Site
+from runmesh.executor import ENDED, GONE, UNKNOWN, Handle, Observation, Phase, Position, Site
 from runmesh.executors.k8s import Executor
 from tests.emulators.k8s import Cluster as Emulated
 from tests.emulators.kubernetes.faults import Fault
@@ -292,6 +292,38 @@ class TestEnds(Faulty):
         self.fault("get", "pods/log", times=100, code=500)
         end = await self.ended(executor, await executor.submit(self.shell("mute", "echo last words; exit 4")))
         assert (end.exit_code, end.log_tail) == (4, ("last words",))
+
+
+class TestLogs(Faulty):
+    """Every line once, in order, whatever becomes of connections."""
+
+    async def test_a_log_that_is_cut_again_and_again_is_whole(self, executor: Executor) -> None:
+        script = "for i in $(seq 60); do echo $i; echo err $i >&2; sleep 0.03; done; printf last"
+        handle = await executor.submit(self.shell("cut", script))
+        reading = asyncio.create_task(self.output(executor, handle))
+        while not reading.done():
+            self.emulated.api.reading.drop()
+            await asyncio.wait([reading], timeout=0.3)
+        expected = [line for i in range(1, 61) for line in (str(i), f"err {i}")] + ["last"]
+        assert [line.text for line in reading.result()] == expected
+        assert [line.number for line in reading.result()] == list(range(1, 122))
+
+    async def test_who_finds_no_room_to_follow_reads_at_the_end(self) -> None:
+        async with self.connect(RUNMESH_K8S_LOG_FOLLOWERS="1") as executor:
+            first = await executor.submit(self.shell("first", "echo first; sleep 300"))
+            following = executor.logs(first, since=Position())
+            assert (await anext(following)).text == "first"
+            second = await executor.submit(self.shell("second", "echo second"))
+            assert [line.text for line in await self.output(executor, second)] == ["second"]
+            await following.aclose()
+
+    async def test_a_log_of_a_job_that_is_gone_ends(self, executor: Executor) -> None:
+        handle = await executor.submit(self.shell("goes", "echo once; sleep 300"))
+        reading = asyncio.create_task(self.output(executor, handle))
+        await self.running(executor, handle)
+        await executor.cancel(handle)
+        async with asyncio.timeout(self.within):
+            assert [line.text for line in await reading] in ([], ["once"])
 
 
 class TestStopping(Faulty):

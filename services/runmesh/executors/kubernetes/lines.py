@@ -1,12 +1,14 @@
 """A pod's log, piece by piece, into lines; and which of them were read before (pure).
 
 The API gives each line its time and a space before it. A log can be asked for from a second on, and is a file whose
-lines stay in their order. So whoever knows the last second that was read, and how many lines of that second or later,
-can go on exactly where the connection broke, although the times of two streams may cross.
+lines stay in their order. So whoever knows how many lines were read of the last two seconds can go on exactly where the
+connection broke, although the times of two streams may cross a little.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 LONGEST_LINE: Final = 64 * 1024
@@ -78,28 +80,38 @@ def _parts(line: bytes) -> list[bytes]:
 class Place:
     """How far a log was read, for the next connection."""
 
-    second: str = ""
-    """The latest second that was read; empty: nothing was."""
-    _count: int = 0
-    """Pieces read of that second or later."""
-    _skip: int = field(default=0, init=False)
+    _read: dict[str, int] = field(default_factory=dict)
+    """Pieces read, by second: of the latest one, and of the one before, in which a crossing line may still come."""
+    _skip: int = 0
 
     @property
     def since(self) -> str | None:
         """What to ask for: from which second on."""
-        return f"{self.second}Z" if self.second else None
+        return f"{_before(max(self._read))}Z" if self._read else None
 
     def reopen(self) -> None:
-        """Expect what was read of that second again."""
-        self._skip = self._count
+        """Expect what was read of those seconds again."""
+        self._skip = sum(self._read.values())
 
     def is_new(self, piece: Piece) -> bool:
         """Whether a piece was not read before; note that it is now."""
-        if self._skip and piece.second == self.second:
+        latest = max(self._read, default="")
+        if self._skip and piece.second <= latest:
             self._skip -= 1
             return False
         self._skip = 0  # what was read has been rotated away
-        if piece.second > self.second:
-            self.second, self._count = piece.second, 0
-        self._count += piece.second >= self.second
+        first = _before(max(latest, piece.second))
+        if piece.second > latest:
+            self._read = {second: count for second, count in self._read.items() if second >= first}
+        if piece.second >= first:
+            self._read[piece.second] = self._read.get(piece.second, 0) + 1
         return True
+
+
+@lru_cache(maxsize=64)
+def _before(second: str) -> str:
+    """Return the second before; what is no time is its own."""
+    try:
+        return (datetime.fromisoformat(second) - timedelta(seconds=1)).isoformat()
+    except ValueError:
+        return second

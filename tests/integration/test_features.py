@@ -35,6 +35,7 @@ AT_ONCE: Final[Mapping[str, Mapping[str, Any]]] = {
     "dynamic_several": {},
     "dynamic_v2": {},
     "one_process": {},
+    "one_process_fails": {"allow_blocks_to_fail": True},
     "process_killed": {},
     "process_stopped": {"timeout": 6},
     "retries": {},
@@ -241,6 +242,19 @@ async def test_branches_of_a_pipeline_in_one_process_run_at_the_same_time(featur
     assert ended.inputs("join") == [[{"stock": 3}, ["each", "each"]]]
     assert [(note["of"], note["data"]) for note in ended.noted("success")] == [("join", "joined")]
     assert not list((ended.data / "features" / "pipelines").glob("one_process/**/output_0")), "all stayed in memory"
+
+
+async def test_blocks_of_one_process_are_tried_again_in_it_and_the_rest_goes_on_beside_one_that_may_fail(
+    features: Features,
+) -> None:
+    ended = await features.ended("one_process_fails")
+    assert (ended.state, ended.states) == (RunState.FAILED, {"_pipeline": "failed"})
+    assert ended.blocks["_pipeline"].attempt == 1
+    attempts = {name: [note["attempt"] for note in ended.noted("began", name)] for name in ("late", "fails")}
+    assert attempts == {"late": [1, 2, 3], "fails": [1, 2]}
+    assert {note["block"] for note in ended.noted("ended")} == {"late", "below_late"}
+    assert [note["of"] for note in ended.noted("success")] == ["late"]
+    assert [note["of"] for note in ended.noted("failure")] == ["fails"]
 
 
 async def test_what_a_process_was_running_when_it_was_killed_is_called_back_once(features: Features) -> None:

@@ -75,7 +75,9 @@ def test_a_block_that_took_too_long_is_tried_again() -> None:
     assert state.tasks["load"].attempt == 2
 
 
-def test_in_one_process_the_retries_are_those_of_pipeline_and_project(shop: Shop) -> None:
+def test_in_one_process_the_retries_are_those_of_pipeline_and_project_and_a_blocks_own_are_the_blocks(
+    shop: Shop,
+) -> None:
     found = shop.ask(
         {"retry_config": {"retries": 9}},
         project={"retry_config": {"retries": 1, "delay": 7}},
@@ -83,6 +85,12 @@ def test_in_one_process_the_retries_are_those_of_pipeline_and_project(shop: Shop
         run_pipeline_in_one_process=True,
     )
     assert (found.pipeline.retries.retries, found.pipeline.retries.delay) == (2, 7)
+    assert found.blocks["load"].retries == RetryPolicy(retries=9), "or they would multiply"
+
+
+def test_in_one_process_wrong_retries_of_a_block_are_an_error(shop: Shop) -> None:
+    found = shop.ask({"retry_config": {"retries": "many"}}, run_pipeline_in_one_process=True)
+    assert [error.path for error in found.errors] == ["block load: retry_config: retries"]
 
 
 def test_a_blocks_time_limit_counts_for_nothing_in_one_process(shop: Shop) -> None:

@@ -173,3 +173,37 @@ def test_children_stand_where_the_resolver_puts_them(factors: list[int]) -> None
 def test_what_is_not_run_keeps_nobody_waiting(kind: str) -> None:
     blocks = {"note": Block("note", kind), "a": block("a", "note")}
     assert names(ready(Progress(Pipeline("p", blocks=blocks), ("a",)))) == ["a"]
+
+
+def lenient(*blocks: Block) -> Progress:
+    pipeline = Pipeline("p", blocks={block.uuid: block for block in blocks})
+    return Progress(pipeline, topological_order(pipeline), may_fail=True)
+
+
+def test_where_blocks_may_fail_only_what_is_below_one_does_not_run() -> None:
+    found = lenient(block("a"), block("b"), block("below", "a", "b"), block("deep", "below"), block("late", "b"))
+    assert list(run(found, states={"a": "failed"})) == ["a", "b", "late"]
+    states = {"a": "failed", "b": "completed", "below": "upstream_failed", "deep": "upstream_failed"}
+    assert found.report() == states | {"late": "completed"}
+    assert (found.failed, found.is_stopped) == (["a"], False)
+
+
+def test_where_blocks_may_fail_a_child_takes_down_what_is_below_it_alone() -> None:
+    found = lenient(
+        block("p", **DYNAMIC), block("c", "p"), block("g", "c", **REDUCES), block("h", "g"), block("other", "p")
+    )
+    ran = run(found, {"p": 3}, {"c:1": "failed", "c:2": "condition_failed"})
+    assert [name for name in ran if name[0] in "gh"] == ["g:0"]
+    assert len([name for name in ran if name.startswith("other")]) == 3
+    report = found.report()
+    assert report["c"] == {"completed": 1, "failed": 1, "condition_failed": 1}
+    assert report["g"] == {"completed": 1, "upstream_failed": 1, "condition_failed": 1}
+    assert report["h"] == "upstream_failed"
+
+
+@pytest.mark.parametrize("child", [0, 1])
+def test_where_blocks_may_fail_a_dynamic_block_or_child_that_did_has_no_items(child: int) -> None:
+    found = lenient(block("p", **DYNAMIC), block("c", "p", **DYNAMIC), block("g", "c"), block("other"))
+    ran = run(found, {"p": 2, f"c:{1 - child}": 1}, {f"c:{child}": "failed"})
+    assert set(ran) == {"p", "c:0", "c:1", "other"}
+    assert found.report()["g"] == "upstream_failed"

@@ -144,10 +144,23 @@ def test_a_sensor_has_no_items(project: Path) -> None:
     assert any("a sensor has no output" in error.message for error in found.errors)
 
 
-def test_what_one_process_can_not_keep_of_single_blocks_is_said(project: Path) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "said"),
+    [
+        ("native", ["block load: timeout"]),
+        ("mage", ["block load: timeout", "block load: retry_config", "request: allow_blocks_to_fail"]),
+    ],
+)
+def test_what_one_process_can_not_keep_of_single_blocks_is_said(project: Path, runtime: str, said: list[str]) -> None:
     load = {"uuid": "load", "retry_config": {"retries": 1}, "timeout": 5}
-    request = {"run_pipeline_in_one_process": True, "allow_blocks_to_fail": True}
+    request = {"run_pipeline_in_one_process": True, "allow_blocks_to_fail": True, "runtime": runtime}
     found = asked(project, load, request=request)
-    paths = [warning.path for warning in found.warnings if "has no effect" in warning.message]
-    assert paths == ["block load: retry_config", "block load: timeout", "request: allow_blocks_to_fail"]
+    assert [warning.path for warning in found.warnings if "has no effect" in warning.message] == said
     assert not [each for each in asked(project, load).warnings if "has no effect" in each.message]
+
+
+def test_a_process_is_told_where_its_blocks_may_fail(project: Path) -> None:
+    asks = {"run_pipeline_in_one_process": True, "allow_blocks_to_fail": True}
+    assert "--allow-blocks-to-fail" in asked(project, {"uuid": "load"}, request=asks).pipeline.command
+    asks = {"run_pipeline_in_one_process": True}
+    assert "--allow-blocks-to-fail" not in asked(project, {"uuid": "load"}, request=asks).pipeline.command

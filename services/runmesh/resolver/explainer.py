@@ -54,7 +54,7 @@ class Explainer:
         self.of_pipeline = self.chooser.for_pipeline()
         self.configurations = Configurations(project, pipeline, request, environment, templates, self.rules.policy)
         self.commands = command.Commands(project, pipeline, self.revision, request, self.document)
-        self.retries = Retries(project, pipeline, self.file)
+        self.retries = Retries(project, pipeline, self.file, whole=self.whole)
         self.settled: dict[str, Configuration] = {}
         self.unreadable: list[Problem] = []
         self.variables = self._variables()
@@ -97,7 +97,8 @@ class Explainer:
         configuration = self.configurations.settle(choice, choice, None)
         unfit = self._unfit(configuration, self.selected) if self.whole else ()
         retries = self.retries.whole
-        flags = ("--retries", str(retries.retries)) if retries.retries else ()
+        may_fail = ("--allow-blocks-to-fail",) if self.request.allow_blocks_to_fail else ()
+        flags = (*may_fail, *_flag_of(retries))
         shared = self._explained(None, choice, configuration, unfit, flags)
         found = PipelineExplanation(name=self.pipeline.uuid, whole=self.whole, retries=retries, **shared)
         return steps.with_callbacks(found, blocks, configuration, self.variables) if self.whole else found
@@ -131,7 +132,7 @@ class Explainer:
     def _flags(self, block: Block, retries: RetryPolicy) -> tuple[str, ...]:
         """Return what our own runtime is told of one block's task."""
         part = ("--dynamic-index", "{index}") if steps.inputs_of(block, self.parts) else ()
-        return (*part, *(("--retries", str(retries.retries)) if retries.retries else ()))
+        return (*part, *_flag_of(retries))
 
     def _steps(self, blocks: Mapping[str, BlockExplanation]) -> Iterator[tuple[str, BlockExplanation]]:
         """Yield the tasks of their own for what a block's own job can't do."""
@@ -286,6 +287,10 @@ class Explainer:
         """Return what is wrong with triggers.yaml: errors of a request that names a trigger, else warnings."""
         problems = self.triggers.problems if named == bool(self.request.trigger_name) else ()
         return problems if named else (*problems, *self.triggers.warnings)
+
+
+def _flag_of(retries: RetryPolicy) -> tuple[str, ...]:
+    return ("--retries", str(retries.retries)) if retries.retries else ()
 
 
 def _after_conditions(uuid: str, block: BlockExplanation, extra: Collection[str]) -> BlockExplanation:

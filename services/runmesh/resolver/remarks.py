@@ -1,6 +1,7 @@
 """What is worth knowing of a pipeline's run though nothing forbids it: warnings about more than one task."""
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Final
 
 from runmesh.errors import Problem
 from runmesh.events import RunRequest
@@ -9,6 +10,8 @@ from runmesh.projects.addons import callbacks_of
 from runmesh.projects.commands import COMMAND
 from runmesh.resolver.config import Configuration
 from runmesh.resolver.selection import NEVER_EXECUTED
+
+_TOGETHER: Final = "the pipeline runs in one process"
 
 
 def left_out(pipeline: Pipeline) -> Iterator[Problem]:
@@ -42,14 +45,17 @@ def edges(project: Project, pipeline: Pipeline, settled: Mapping[str, Configurat
 def in_one_process(pipeline: Pipeline, request: RunRequest, runtime: str | None) -> Iterator[Problem]:
     """Yield what is said of single blocks and has no effect where all run in one process."""
     for uuid, block in pipeline.blocks.items():
-        for key, said in (("retry_config", block.retry_config), ("timeout", block.timeout)):
-            if said:
-                hint = f"the pipeline's own {key} holds" if key == "retry_config" else "the run's timeout holds"
-                yield Problem(f"block {uuid}: {key}", "has no effect: the pipeline runs in one process", hint)
-    if runtime == "mage" and any(any(callbacks_of(pipeline, block)) for block in pipeline.blocks.values()):
+        if block.timeout:
+            yield Problem(f"block {uuid}: timeout", f"has no effect: {_TOGETHER}", "the run's timeout holds")
+        if block.retry_config and runtime == "mage":
+            hint = "the pipeline's own retry_config holds"
+            yield Problem(f"block {uuid}: retry_config", f"has no effect: {_TOGETHER}, which is Mage's", hint)
+    if runtime != "mage":
+        return
+    if any(any(callbacks_of(pipeline, block)) for block in pipeline.blocks.values()):
         yield Problem("pipeline: callbacks", "are not called: `mage run` of a whole pipeline calls nobody back")
     if request.allow_blocks_to_fail:
-        yield Problem("request: allow_blocks_to_fail", "has no effect: the pipeline runs in one process")
+        yield Problem("request: allow_blocks_to_fail", f"has no effect: {_TOGETHER}, which is Mage's")
 
 
 def _apart(above: Configuration, below: Configuration) -> bool:

@@ -17,6 +17,7 @@ ours:
 ``--callbacks S --error TEXT``     run the block's callbacks for `failure` or `cancelled`, and nothing else; without a
                                    block those of all that a whole pipeline's process had begun when it was killed
 ``--concurrency N``                blocks that run at once in a whole pipeline (default: the processors, at least 2)
+``--allow-blocks-to-fail``         of a whole pipeline, after a failure run all that isn't below it
 ``--spark``                        have a Spark session, which blocks get as `spark`: for spark-submit
 ``--trigger-name T``               what started the run
 ``--execution-date D``             ISO 8601, UTC unless it says otherwise (default: now)
@@ -76,6 +77,7 @@ class Arguments(NamedTuple):
     error: str | None = None
     concurrency: int | None = None
     spark: bool = False
+    allow_blocks_to_fail: bool = False
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -213,6 +215,7 @@ _SWITCHES: Final = {
     "--skip-sensors": ("skip_sensors", True),
     "--conditions-only": ("conditions_only", True),
     "--spark": ("spark", True),
+    "--allow-blocks-to-fail": ("allow_blocks_to_fail", True),
 }
 _UNUSED: Final = ("--executor-type", "--block-run-id", "--callback-url", "--template-runtime-configuration")
 _CONVERTERS: Final[Mapping[str, Callable[[str], Any]]] = {

@@ -24,12 +24,17 @@ def run_block(job: Job, step: Step, outcome: Outcome) -> Failed | Invalid | None
     except (Failed, Invalid) as error:
         tell(error)
         outcome.error = in_short(error)
-        if isinstance(error, Invalid) or job.is_last_attempt:
-            _call_back(job, step, "failure", outcome, error.__cause__ or error)
+        call_back_for_failure(job, step, outcome, error)
         return error
     if not outcome.is_left_out:
         _call_back(job, step, "success", outcome)
     return None
+
+
+def call_back_for_failure(job: Job, step: Step, outcome: Outcome, error: Failed | Invalid) -> None:
+    """Run the failure callbacks of a block, if it has failed for good."""
+    if isinstance(error, Invalid) or job.is_last_attempt:
+        _call_back(job, step, "failure", outcome, error.__cause__ or error)
 
 
 def _run(job: Job, step: Step, outcome: Outcome) -> None:
@@ -38,7 +43,7 @@ def _run(job: Job, step: Step, outcome: Outcome) -> None:
         found := [*problems(job.pipeline, [block])]
     ):  # else the pipeline is checked as a whole
         raise Invalid(*found)
-    if any(conditions_of(job.pipeline, block)):
+    if outcome.condition is None and any(conditions_of(job.pipeline, block)):
         from runmesh.runtime.conditions import check_conditions  # noqa: PLC0415 - most blocks have none
 
         if not check_conditions(job, step, outcome):

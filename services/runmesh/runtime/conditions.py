@@ -9,7 +9,7 @@ tried again, not left out. So a note is kept beside the outcomes, ``.runmesh/<ru
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from runmesh.errors import Invalid, Problem
 from runmesh.projects import Block
@@ -24,34 +24,39 @@ from runmesh.runtime.outputs import clean_name
 from runmesh.runtime.places import place
 from runmesh.runtime.steps import Step
 
+_MET: Final[Mapping[str, Any]] = {"met": True}
+
 
 def check_conditions(job: Job, step: Step, outcome: Outcome) -> bool:
-    """Evaluate all conditions of a block and note the first that isn't met.
+    """Evaluate all conditions of a block and keep in its outcome that they are met, or the first that isn't.
 
     Raises `Invalid` for one that is none, `Failed` if inputs or the note can't be read or written.
     """
-    outcome.condition = {"met": True}
     note = _note(job, step)
     try:
         if note and place(note).exists(note):
+            outcome.condition = _MET
             return True
-        _evaluate(job, step, outcome)
-        if note and not outcome.is_left_out:
+        condition = _evaluate(job, step)
+        if note and condition["met"]:
             place(note).write(note, b"")
     except OSError as error:
         raise Failed(f"block {step.name!r}: that its conditions are met can't be noted: {error}") from None
+    outcome.condition = condition
     return not outcome.is_left_out
 
 
-def _evaluate(job: Job, step: Step, outcome: Outcome) -> None:
+def _evaluate(job: Job, step: Step) -> Mapping[str, Any]:
+    condition: Mapping[str, Any] = _MET
     inputs, merged = gather(step, job.pipeline.blocks, job.outputs)
     for conditional in conditions_of(job.pipeline, step.block):
         given = addon_keywords(job, step, conditional) | merged
         reason = _reason(job, conditional, inputs, given)
         if reason is not None:
             say(f"block {step.name!r} is left out, its condition {conditional.uuid!r} isn't met: {reason}")
-            if not outcome.is_left_out:
-                outcome.condition = {"met": False, "block": conditional.uuid, "reason": reason}
+            if condition["met"]:
+                condition = {"met": False, "block": conditional.uuid, "reason": reason}
+    return condition
 
 
 def _note(job: Job, step: Step) -> str | None:

@@ -2,7 +2,8 @@
 
 A block's steps may run when all blocks above it are over. A dynamic child has one step for every combination of what
 its upstream blocks offer, in the order of `itertools.product`, which is Mage's. After the first failure nothing more
-starts. What is below a block whose conditions weren't met is left out, as that block; of children, what is below them.
+starts, unless blocks may fail. What is below a block that failed, or whose conditions weren't met, is left out, as that
+block; of children, what is below them.
 """
 
 from collections import Counter, deque
@@ -23,18 +24,18 @@ _WORST_FIRST: Final = ("failed", "cancelled", "upstream_failed", "condition_fail
 
 
 class _Fan:
-    """The children of one block; `left_out` are those that didn't complete."""
+    """The children of one block; `lost` says what becomes of those below each that didn't complete."""
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.ended: Counter[str] = Counter()
-        self.left_out: set[int] = set()
+        self.lost: dict[int, str] = {}
 
     def end(self, child: int, state: str) -> bool:
         """Note how a child ended; say whether all have."""
         self.ended[state] += 1
         if state != COMPLETED:
-            self.left_out.add(child)
+            self.lost[child] = _below(state)
         return self.ended.total() == self.width
 
     @property
@@ -43,10 +44,10 @@ class _Fan:
 
 
 class Progress:
-    """The blocks of one pipeline, of which `order` are run, upstream first."""
+    """The blocks of one pipeline, of which `order` are run, upstream first; one that failed ends all, or may fail."""
 
-    def __init__(self, pipeline: Pipeline, order: tuple[str, ...]) -> None:
-        self._blocks, self._order = pipeline.blocks, order
+    def __init__(self, pipeline: Pipeline, order: tuple[str, ...], *, may_fail: bool = False) -> None:
+        self._blocks, self._order, self._may_fail = pipeline.blocks, order, may_fail
         self._kinds = kinds(pipeline, order)
         self._waits = {uuid: {name for name in self._upstream(uuid) if name in self._kinds} for uuid in order}
         self._below: dict[str, list[str]] = {uuid: [] for uuid in order}
@@ -58,15 +59,20 @@ class Progress:
         self._items: dict[tuple[str, int | None], int] = {}
         self._pending: deque[Iterator[Step]] = deque()
         self.failed: list[str] = []
-        """The steps that failed; nothing is opened any more once there is one."""
+        """The steps that failed."""
         self.refused: Failed | None = None
         """Why a block can't fan out."""
         for uuid in [uuid for uuid, upstream in self._waits.items() if not upstream]:
             self._open(uuid)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing more begins, as something failed."""
+        return bool(self.failed) and not self._may_fail
+
     def next(self) -> Step | None:
         """Return a step that may run now, in turns of all blocks that may; None if there is none yet, or no more."""
-        while self._pending and not self.failed:
+        while self._pending and not self.is_stopped:
             step = next(self._pending[0], None)
             if step is None:
                 self._pending.popleft()
@@ -112,7 +118,7 @@ class Progress:
             self._states[uuid] = state
             for name in self._below[uuid]:
                 self._waits[name].discard(uuid)
-                if not self._waits[name] and not self.failed and (ended := self._open(name)):
+                if not self._waits[name] and not self.is_stopped and (ended := self._open(name)):
                     over.append((name, ended))
 
     def _open(self, uuid: str) -> str | None:
@@ -120,7 +126,7 @@ class Progress:
         upstream = list(zip(self._upstream(uuid), self._kinds[uuid], strict=True))
         above = [self._states.get(name, COMPLETED) for name, kind in upstream if not self._by_child(name, kind)]
         if worst := next((state for state in _WORST_FIRST if state in above), None):
-            return "upstream_failed" if worst == "failed" else worst
+            return _below(worst)
         block = self._blocks[uuid]
         if is_child(self._kinds[uuid]):
             return self._fan_out(block, upstream)
@@ -138,16 +144,18 @@ class Progress:
         fan = self._fans[block.uuid] = _Fan(width)
         steps = []
         for child, parts in enumerate(product(*(self._parts(name, kind) for name, kind in upstream))):
-            if self._is_left_out(block, parts):
-                fan.end(child, "condition_failed")
+            if lost := self._lost(block, parts):
+                fan.end(child, lost)
             else:
                 steps.append(Step(block, child, parts))
         self._pending.append(iter(steps))
         return None if steps else fan.state
 
-    def _is_left_out(self, block: Block, parts: tuple[Part, ...]) -> bool:
+    def _lost(self, block: Block, parts: tuple[Part, ...]) -> str | None:
+        """Return how a child ends at once, if one above it didn't complete."""
         inputs = zip(block.upstream_blocks, parts, strict=True)
-        return any(part.child is not None and part.child in self._fans[name].left_out for name, part in inputs)
+        above = {self._fans[name].lost.get(part.child) for name, part in inputs if part.child is not None}
+        return next((state for state in _WORST_FIRST if state in above), None)
 
     def _by_child(self, name: str, kind: Kind) -> bool:
         """Say whether a child of an upstream block that was left out leaves out only what is below that child."""
@@ -180,3 +188,8 @@ class Progress:
 
     def _upstream(self, uuid: str) -> tuple[str, ...]:
         return self._blocks[uuid].upstream_blocks
+
+
+def _below(state: str) -> str:
+    """Return what becomes of what is below a block, or a child, that ended so."""
+    return "upstream_failed" if state == "failed" else state

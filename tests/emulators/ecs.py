@@ -1,0 +1,166 @@
+"""AWS with one ECS that runs commands as local processes: an endpoint for the real SDK.
+
+    python -m tests.emulators.ecs SOCKET ENVIRONMENT [--hollow]
+
+As a process it writes to ENVIRONMENT, as JSON, what its workers must find in theirs, and answers on SOCKET what only
+the omniscient may ask: ``{"do": "history"}`` (every task that ever was), ``{"do": "jobs"}``, and more (`_asked`). With
+``--hollow`` no process is started for any container: a task ends when it is told to.
+
+What it is faithful to, and its limits: `tests/emulators/amazon/`. Images, roles and networks are not there; a command
+runs on this machine, with this machine's files.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from aiohttp import web
+
+from runmesh.executors.amazon.ecs.definition import log_place
+from tests.emulators.amazon.api import Api
+from tests.emulators.amazon.cloudwatch import CloudWatch
+from tests.emulators.amazon.ecs import Ecs
+from tests.emulators.amazon.tasks import Agent, EcsTask
+from tests.emulators.platform import ENVIRONMENT
+
+HOST: Final = "127.0.0.1"
+REGION: Final = "eu-west-1"
+CONFIG: Final = {"task_definition": "etl", "cluster": "prod", "subnets": ["subnet-1"]}
+"""What a task must say at least."""
+_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+
+
+class Aws:
+    """Everything but the port, which may come and go."""
+
+    def __init__(self, directory: Path, inherited: Mapping[str, str], *, hollow: bool = False) -> None:
+        self.logs = CloudWatch()
+        self.agent = Agent(directory, {"PATH": _PATH, **inherited}, self._printed, hollow=hollow)
+        self.ecs = Ecs(self.agent, REGION)
+        self.api = Api(self.ecs, self.logs)
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    async def listen(self) -> None:
+        """Begin to answer, on the same port as before."""
+        self._runner = web.AppRunner(self.api.application(), shutdown_timeout=0.0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, HOST, self.port, reuse_address=True, backlog=1000).start()
+        _, self.port = self._runner.addresses[0][:2]
+
+    async def deafen(self) -> None:
+        """Stop answering; the tasks go on."""
+        if self._runner:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def close(self) -> None:
+        """End everything that runs."""
+        await self.deafen()
+        await self.agent.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a worker must find in its own."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{self.port}",
+            "AWS_ACCESS_KEY_ID": "OWN",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "RUNMESH_ECS_POLL_INTERVAL": "0.1",
+            "RUNMESH_ECS_LAUNCH_RATE": "1000",
+            "RUNMESH_ECS_LOG_RATE": "500",
+        }
+
+    def task(self, arn: str) -> EcsTask:
+        """Return a task."""
+        return self.ecs.tasks[arn]
+
+    def forget(self, arn: str) -> None:
+        """Forget an ended task and its token, as ECS does after a day."""
+        self.ecs.forget(arn)
+
+    def _printed(self, task: EcsTask, line: bytes) -> None:
+        container = task.own["name"]
+        if place := log_place(task.definition, container):
+            self.logs.add(place.group, place.stream(container, task.id), line)
+
+
+@asynccontextmanager
+async def aws(inherited: Mapping[str, str] | None = None, *, hollow: bool = False) -> AsyncIterator[Aws]:
+    """Run it in this process for the length of the block; no container outlives it."""
+    with TemporaryDirectory(prefix="ecs-") as directory:
+        found = Aws(Path(directory), inherited or {}, hollow=hollow)
+        await found.listen()
+        try:
+            yield found
+        finally:
+            await found.close()
+
+
+# --- as a process of its own ------------------------------------------------------------------------
+
+
+def _asked(found: Aws, request: Mapping[str, Any]) -> dict[str, Any]:
+    match request["do"]:
+        case "history":
+            return {"history": [_told(task) for task in found.ecs.history]}
+        case "jobs":
+            return {"jobs": [[task.id, task.arn] for task in found.ecs.tasks.values() if not task.ended]}
+        case "calls":
+            return {"calls": [[name, count] for name, count in found.api.calls.items()]}
+        case "end":
+            return {"count": sum(_end(found) for _ in range(request["count"]))}
+    raise ValueError(f"unknown: {request}")
+
+
+def _told(task: EcsTask) -> dict[str, Any]:
+    """Return the name and the labels of a task, as its tags have them, and its key."""
+    tags = {tag["key"].removeprefix("runmesh:"): tag["value"] for tag in task.told["tags"]}
+    return {"name": tags.get("key"), **tags}
+
+
+def _end(found: Aws) -> bool:
+    """Let one hollow task that runs succeed."""
+    for task in found.ecs.tasks.values():
+        if task.told["lastStatus"] == "RUNNING" and not task.code.done():
+            task.code.set_result(0)
+            return True
+    return False
+
+
+async def _answer(found: Aws, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    request = json.loads(await reader.readline())
+    writer.write(json.dumps(_asked(found, request)).encode() + b"\n")
+    await writer.drain()
+    writer.close()
+
+
+async def main(socket: Path, environment: Path, *, hollow: bool) -> None:
+    """Serve until told to stop."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with aws(json.loads(os.environ.get(ENVIRONMENT, "{}")), hollow=hollow) as found:
+        environment.write_text(json.dumps(found.environment))  # noqa: ASYNC240 - before anybody waits
+        # Nobody may find the socket before somebody listens on it.
+        async with await asyncio.start_unix_server(lambda *streams: _answer(found, *streams), f"{socket}.new"):
+            os.replace(f"{socket}.new", socket)  # noqa: PTH105 - as good, and no blocking call by ruff's lights
+            await ended.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("environment", type=Path)
+    parser.add_argument("--hollow", action="store_true")
+    given = parser.parse_args()
+    asyncio.run(main(given.socket, given.environment, hollow=given.hollow))

@@ -112,15 +112,19 @@ class Resolver:
                 log.warning("sweep is taken again", error=str(error))
             except Exception:
                 log.exception("sweep failed")
-            # However many runs there are, looking for lost ones takes a tenth of the time at most.
-            await asyncio.sleep(max(self._settings.sweep_interval, 9 * (monotonic() - began)))
+            # Looking for lost runs takes a tenth of the time; but where all is slow, none may stay lost for that.
+            rest = min(9 * (monotonic() - began), self._patience)
+            await asyncio.sleep(max(self._settings.sweep_interval, rest))
+
+    @property
+    def _patience(self) -> float:
+        return _PATIENCE * self._settings.sweep_interval
 
     async def _sweep_once(self, lanes: Lanes) -> None:
-        patience = _PATIENCE * self._settings.sweep_interval
         active = await self._store.active()
-        lanes.forget_all_but(active, patience)
+        lanes.forget_all_but(active, self._patience)
         for run in active:
-            if lanes.rested(run, patience):
+            if lanes.rested(run, self._patience):
                 lanes.sweep(run)
                 await asyncio.sleep(0.02 if len(lanes) > _BUSY else 0)
         await self._retention.sweep()

@@ -46,7 +46,7 @@ class Ecs:
     def forget(self, arn: str) -> None:
         """Forget a task and its token."""
         if task := self.tasks.pop(arn, None):
-            self._tokens.pop(task.asked.get("clientToken"), None)
+            self._tokens.pop(task.asked.get("clientToken", ""), None)
 
     def revisions(self) -> int:
         """Return how many definitions there are."""

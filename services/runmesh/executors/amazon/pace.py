@@ -14,8 +14,9 @@ class Pace:
         self._next = clock() - self._slack
 
     def wait(self) -> float:
-        """Return the seconds until there is a turn."""
-        return max(0.0, self._next - clock())
+        """Return the seconds that a turn would take now."""
+        now = clock()
+        return max(0.0, max(self._next, now - self._slack) + self._step - now)
 
     async def turn(self) -> None:
         """Wait for a turn."""

@@ -67,7 +67,7 @@ class Amazon:
             client = await self._client(service, access)
             answer: dict[str, Any] = await getattr(client, operation)(**arguments)
         except Exception as error:
-            raise self._explained(translated(error), service, access) from error
+            raise await self._explained(translated(error), service, access) from error
         return answer
 
     async def read(self, service: str, access: Access, operation: str, **arguments: Any) -> dict[str, Any]:
@@ -127,11 +127,11 @@ class Amazon:
         own = self._environment.get(f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}")
         return access.endpoint_url or own or self._environment.get("AWS_ENDPOINT_URL") or None
 
-    def _explained(self, error: Exception, service: str, access: Access) -> Exception:
+    async def _explained(self, error: Exception, service: str, access: Access) -> Exception:
         """Tell a region that doesn't exist from one that is not reached."""
         if not isinstance(error, Unreached) or self._endpoint(service, access):
             return error
-        known = aioboto3.Session().get_available_regions(service)
+        known = await aioboto3.Session().get_available_regions(service)
         if access.region in known:
             return error
         return Refused("UnknownRegion", f"{access.region!r}: {error}; {nearest(access.region, known)}")

@@ -1,0 +1,332 @@
+"""`ecs` where AWS throttles, fails, is silent, or is asked for what it doesn't have."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from runmesh.errors import Invalid, Rejected, Unavailable
+from runmesh.events import Cause
+from runmesh.executor import GONE, UNKNOWN, Phase, Position, Site, Task
+from runmesh.executors.amazon.refusals import Refused
+from runmesh.executors.ecs import Config, Executor
+from tests.emulators.amazon.ecs import logged
+from tests.emulators.amazon.faults import Fault
+from tests.executors.tasks import task_of
+from tests.executors.test_ecs import Ecs
+
+RUN, DESCRIBE, LIST, STOP, READ = "RunTask", "DescribeTasks", "ListTasks", "StopTask", "GetLogEvents"
+
+
+class EcsFaults(Ecs):
+    def trouble(self, operation: str, **how: Any) -> None:
+        self.aws.api.faults.append(Fault(operation, **how))
+
+    def started(self) -> int:
+        return len(self.aws.ecs.history)
+
+
+class TestSubmitting(EcsFaults):
+    @pytest.mark.parametrize(
+        ("code", "message"),
+        [
+            ("ThrottlingException", "Rate exceeded"),
+            ("ClientException", "Too many concurrent attempts to launch tasks: request was throttled"),
+            ("InvalidParameterException", "Rate exceeded while describing the task definition"),
+            ("LimitExceededException", "You've reached the limit on the number of tasks you can run concurrently"),
+            ("ExpiredTokenException", "The security token included in the request is expired"),
+        ],
+    )
+    async def test_what_passes_is_unavailable_in_whatever_words(
+        self, executor: Executor, code: str, message: str
+    ) -> None:
+        self.trouble(RUN, code=code, message=message)
+        with pytest.raises(Unavailable, match=message[:20]):
+            await executor.submit(self.sleeping("throttled"))
+        assert self.started() == 0
+
+    @pytest.mark.parametrize(
+        ("reason", "means"),
+        [
+            ("RESOURCE:FARGATE", Unavailable),
+            ("RESOURCE:MEMORY", Unavailable),
+            ("AGENT", Unavailable),
+            ("Capacity is unavailable at this time. Please try again later.", Unavailable),
+            ("ATTRIBUTE", Rejected),
+        ],
+    )
+    async def test_a_failure_with_200_started_nothing(
+        self, executor: Executor, reason: str, means: type[Exception]
+    ) -> None:
+        self.trouble(RUN, answer={"tasks": [], "failures": [{"reason": reason, "detail": "of no instance"}]})
+        with pytest.raises(means, match=f"{reason}: of no instance"):
+            await executor.submit(self.sleeping("failed"))
+
+    async def test_a_lost_answer_is_ambiguous_and_the_task_is_found(self, executor: Executor) -> None:
+        self.trouble(RUN, lost=True)
+        task = self.sleeping("lost")
+        with pytest.raises(ConnectionError):
+            await executor.submit(task)
+        found = await executor.find(task)
+        assert found == await executor.submit(task)
+        assert self.started() == 1
+
+    async def test_a_failure_of_awss_own_is_ambiguous(self, executor: Executor) -> None:
+        self.trouble(RUN, code="ServerException", message="Service unavailable", status=500)
+        with pytest.raises(Refused, match="Service unavailable"):
+            await executor.submit(self.sleeping("ambiguous"))
+
+    async def test_aws_out_of_reach_has_started_nothing(self, executor: Executor) -> None:
+        await self.aws.deafen()
+        with pytest.raises(Unavailable, match="not reached"):
+            await executor.submit(task_of(self.config(container_name="main"), "true", key="unreached"))
+
+    async def test_a_token_with_other_arguments_adopts_the_task(self, executor: Executor) -> None:
+        first = await executor.submit(self.sleeping("conflict"))
+        async with self.connect() as other:
+            changed = task_of(self.config(cpu=1024, memory=2048), "sleep", "300", key="conflict")
+            assert await other.submit(changed) == first
+        assert self.started() == 1
+
+    async def test_two_meshes_of_one_account_may_have_the_same_key(self, executor: Executor) -> None:
+        task = self.sleeping("same")
+        async with Executor(Site("other", "default", "w", self.aws.environment, self.directory)) as theirs:
+            assert await theirs.submit(task) != await executor.submit(task)
+            assert set(await self.listed(theirs)) == {"same"}
+
+    async def test_launches_keep_their_rate(self) -> None:
+        async with self.connect(RUNMESH_ECS_LAUNCH_RATE="0.1") as executor:
+            tasks = [self.task(f"t{n}", "true") for n in range(60)]
+            found = await asyncio.gather(*map(executor.submit, tasks), return_exceptions=True)
+        refused = [each.retry_after for each in found if isinstance(each, Unavailable)]
+        assert len(refused) == 10
+        assert all(refused)
+        assert self.started() == 50
+
+
+class TestObserving(EcsFaults):
+    async def test_a_task_that_is_missing_for_a_while_is_told_as_gone_and_comes_back(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("new"))
+        self.aws.ecs.hidden = 1
+        assert await self.observed(executor, handle) == GONE
+        assert executor.gone_window >= 120
+        await self.running(executor, handle)
+
+    async def test_throttled_observations_slow_the_observer_down(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("slow"))
+        self.trouble(DESCRIBE, times=4, code="ThrottlingException", message="Rate exceeded")
+        with pytest.raises(Unavailable):
+            await executor.observe([handle])
+        await self.running(executor, handle)
+
+    async def test_a_question_without_an_answer_keeps_what_was_known(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("kept"))
+        self.trouble(DESCRIBE, times=4, code="AccessDeniedException", message="no")
+        assert await self.observed(executor, handle) == UNKNOWN
+
+    async def test_a_hundred_tasks_are_one_call(self, executor: Executor) -> None:
+        handles = await asyncio.gather(*(executor.submit(self.sleeping(f"t{n}")) for n in range(30)))
+        self.aws.api.calls.clear()
+        assert set(await executor.observe(handles)) == set(handles)
+        assert self.aws.api.calls == {DESCRIBE: 1}
+
+    async def test_an_end_is_asked_for_once(self, executor: Executor) -> None:
+        handle = await executor.submit(self.task("once", "true"))
+        await self.ended(executor, handle)
+        self.aws.api.calls.clear()
+        await self.observed(executor, handle)
+        assert not self.aws.api.calls
+
+    async def test_the_interval_grows_while_nothing_changes(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("quiet"))
+        await self.running(executor, handle)
+        for _ in range(5):
+            await self.observed(executor, handle)
+        assert executor.poll_interval > 0.3
+        await executor.cancel(handle)
+        await self.stopped(executor, handle)
+        assert executor.poll_interval < 0.3
+
+    async def test_a_spot_interruption_is_the_infrastructures(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("spot"))
+        await self.running(executor, handle)
+        self.aws.agent.interrupt(self.aws.task(handle))
+        end = await self.ended(executor, handle)
+        assert (end.phase, end.cause) == (Phase.FAILED, Cause.INFRASTRUCTURE)
+        assert end.reason == "SpotInterruption: Your Spot Task was interrupted."
+
+    async def test_a_container_without_memory_is_the_users_with_the_limit_named(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("oom"))
+        await self.running(executor, handle)
+        self.aws.agent.run_out_of_memory(self.aws.task(handle))
+        end = await self.ended(executor, handle)
+        assert (end.cause, end.exit_code) == (Cause.USER, 137)
+        assert "1024 MiB" in str(end.reason)
+
+    async def test_a_command_that_does_not_exist_is_a_wrong_configuration(self, executor: Executor) -> None:
+        handle = await executor.submit(self.task("nothing", "no-such-command-anywhere"))
+        end = await self.ended(executor, handle)
+        assert end.cause is Cause.CONFIG
+        assert "no-such-command-anywhere" in str(end.reason)
+
+    async def test_a_task_without_a_place_says_so_for_as_long(self, executor: Executor) -> None:
+        self.aws.agent.room.clear()
+        handle = await executor.submit(self.task("waits", "true"))
+        seen = await self.observed(executor, handle)
+        assert (seen.phase, seen.reason) == (Phase.PENDING, "PROVISIONING for now")
+        self.aws.agent.room.set()
+        assert (await self.ended(executor, handle)).phase is Phase.SUCCEEDED
+
+    async def test_somebody_elses_stop_is_no_cancellation_of_ours(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("theirs"))
+        await self.running(executor, handle)
+        self.aws.agent.stop(self.aws.task(handle), "by hand")
+        end = await self.ended(executor, handle)
+        assert (end.cause, end.reason) == (Cause.INFRASTRUCTURE, "UserInitiated: by hand")
+
+    async def test_a_fact_says_where_to_look(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("url"))
+        seen = await self.observed(executor, handle)
+        page = f"https://eu-west-1.console.aws.amazon.com/ecs/v2/clusters/prod/tasks/{handle.rpartition('/')[2]}"
+        assert seen.url == f"{page}?region=eu-west-1"
+
+
+class TestStopping(EcsFaults):
+    async def test_a_task_that_ignores_term_is_stopped_all_the_same(self, executor: Executor) -> None:
+        self.aws.agent.grace = 0.2
+        handle = await executor.submit(self.shell("stubborn", "trap '' TERM; echo on; while true; do sleep 0.05; done"))
+        assert (await anext(executor.logs(handle, since=Position()))).text == "on"
+        await executor.cancel(handle)
+        assert (await self.observed(executor, handle)).phase is Phase.RUNNING
+        await self.stopped(executor, handle)
+
+    async def test_a_stop_that_is_throttled_is_asked_for_again(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("stop"))
+        self.trouble(STOP, times=2, code="ThrottlingException", message="Rate exceeded")
+        await executor.cancel(handle)
+        await self.stopped(executor, handle)
+
+    async def test_what_cannot_be_stopped_is_an_error(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("denied"))
+        self.trouble(STOP, code="AccessDeniedException", message="not authorized to perform: ecs:StopTask")
+        with pytest.raises(Refused, match="ecs:StopTask"):
+            await executor.cancel(handle)
+
+
+class TestLogs(EcsFaults):
+    async def test_nothing_is_lost_or_doubled_over_pages_and_faults(self, executor: Executor) -> None:
+        self.aws.logs.page = 7
+        handle = await executor.submit(self.shell("pages", "seq 60; sleep 0.2; seq 61 100"))
+        for code in ("ThrottlingException", "ServiceUnavailableException"):
+            self.trouble(READ, times=2, code=code, status=503 if code.startswith("Service") else 400)
+        lines = await self.output(executor, handle)
+        assert [line.text for line in lines] == [str(n) for n in range(1, 101)]
+        assert [line.number for line in lines] == list(range(1, 101))
+
+    async def test_a_definition_without_awslogs_has_no_lines(self, executor: Executor) -> None:
+        self.aws.ecs.define("mute", {"containerDefinitions": [{"name": "main", "image": "x"}]})
+        task = task_of(self.config(task_definition="mute"), "sh", "-c", "echo lost; exit 1", key="mute")
+        handle = await executor.submit(task)
+        assert await self.output(executor, handle) == []
+        assert (await self.ended(executor, handle)).log_tail == ()
+
+    async def test_lines_that_cannot_be_read_end_no_task(self, executor: Executor) -> None:
+        self.trouble(READ, times=99, code="AccessDeniedException", message="logs:GetLogEvents")
+        handle = await executor.submit(self.shell("unread", "echo x; exit 4"))
+        end = await self.ended(executor, handle)
+        assert (end.exit_code, end.log_tail) == (4, ())
+
+
+class TestDefinitions(EcsFaults):
+    def with_definition(self, key: str, **container: Any) -> Task[Config]:
+        definition = {"containerDefinitions": [{**logged("job"), **container}], "networkMode": "awsvpc"}
+        return task_of(self.config(task_definition=definition), "echo", "inline", key=key)
+
+    async def test_an_inline_definition_is_registered_once_per_content(self, executor: Executor) -> None:
+        before = self.aws.ecs.revisions()
+        handles = await asyncio.gather(*(executor.submit(self.with_definition(f"inline{n}")) for n in range(5)))
+        assert [line.text for line in await self.output(executor, handles[0])] == ["inline"]
+        async with self.connect() as other:
+            await other.submit(self.with_definition("again"))
+        assert self.aws.ecs.revisions() == before + 1
+        await executor.submit(self.with_definition("different", image="etl:2"))
+        assert self.aws.ecs.revisions() == before + 2
+
+    async def test_image_and_secrets_make_a_definition_like_the_one_named(self, executor: Executor) -> None:
+        config = self.config(image="etl:9", secrets={"TOKEN": "arn:aws:ssm:eu-west-1:1:parameter/token"})
+        handle = await executor.submit(task_of(config, "true", key="derived"))
+        [container] = self.aws.task(handle).definition["containerDefinitions"]
+        assert container["image"] == "etl:9"
+        assert container["secrets"] == [{"name": "TOKEN", "valueFrom": "arn:aws:ssm:eu-west-1:1:parameter/token"}]
+        assert container["logConfiguration"] == logged("main")["logConfiguration"]
+
+
+class TestInheriting(EcsFaults):
+    async def test_a_task_takes_after_the_workers_own_which_is_read_once(self) -> None:
+        async with self.connect() as executor:
+            own = await executor.submit(self.sleeping("own"))
+        details = [{"name": "networkInterfaceId", "value": "eni-1"}, {"name": "subnetId", "value": "subnet-own"}]
+        self.aws.task(own).told["attachments"] = [{"type": "ElasticNetworkInterface", "details": details}]
+        task = {"Cluster": "arn:aws:ecs:eu-west-1:1:cluster/prod", "TaskARN": own, "Family": "etl", "Revision": "1"}
+        self.aws.api.metadata |= {"": {"Name": "main"}, "/task": task}
+        self.aws.api.calls.clear()
+        uri = f"{self.aws.environment['AWS_ENDPOINT_URL']}/metadata"
+        async with self.connect(ECS_CONTAINER_METADATA_URI_V4=uri) as executor:
+            for n in range(3):
+                handle = await executor.submit(task_of(Config(), "true", key=f"heir{n}"))
+        assert self.aws.api.calls["DescribeNetworkInterfaces"] == 1
+        asked = self.aws.task(handle).asked
+        assert (asked["cluster"], asked["taskDefinition"]) == ("prod", "etl:1")
+        vpc = asked["networkConfiguration"]["awsvpcConfiguration"]
+        assert vpc == {"subnets": ["subnet-own"], "securityGroups": ["sg-own"], "assignPublicIp": "ENABLED"}
+
+    async def test_a_role_is_assumed_for_the_task_and_for_all_that_becomes_of_it(self, executor: Executor) -> None:
+        role = "arn:aws:iam::1:role/jobs"
+        task = task_of(self.config(assume_role_arn=role), "true", key="role")
+        handle = await executor.submit(task)
+        self.aws.api.keys.clear()
+        async with self.connect() as other:
+            assert (await self.ended(other, handle)).phase is Phase.SUCCEEDED
+            assert await other.find(task) == handle
+        assert self.aws.api.keys == {"ROLE"}
+        assert set(self.aws.api.assumed) == {role}
+
+
+class TestBadInput(EcsFaults):
+    @pytest.mark.parametrize(
+        ("config", "words"),
+        [
+            ({"cluster": "missing"}, "ClusterNotFoundException"),
+            ({"task_definition": "nobody", "container_name": "main"}, "Unable to describe task definition"),
+            ({"task_definition": "nobody"}, "Unable to describe task definition"),
+            ({"container_name": "nobody"}, "Override for container named nobody"),
+            ({"container_name": "nobody", "image": "x"}, "no container 'nobody', it has main"),
+            ({"subnets": []}, "no subnets"),
+            ({"task_definition": None}, "no task definition"),
+            ({"assume_role_arn": "arn:aws:iam::1:role/denied"}, "sts:AssumeRole"),
+            ({"task_definition": {"containerDefinitions": [{"nmae": "x", "name": "x"}]}}, "nmae"),
+            ({"environment": {"LONG": "x" * 9000}}, "ECS takes 8192 characters of overrides, and these are 9"),
+        ],
+    )
+    async def test_what_ecs_does_not_have_is_rejected_in_its_words(
+        self, executor: Executor, config: dict[str, Any], words: str
+    ) -> None:
+        with pytest.raises(Rejected, match=words):
+            await executor.submit(task_of(self.config(**config), "true", key="bad"))
+        assert self.started() == 0
+
+    async def test_a_region_that_does_not_exist_is_rejected_with_the_nearest(self) -> None:
+        there = {name: value for name, value in self.aws.environment.items() if name != "AWS_ENDPOINT_URL"}
+        async with Executor(Site("mesh", "default", "w", there, self.directory)) as executor:
+            config = self.config(container_name="main", region="eu-wst-1")
+            with pytest.raises(Rejected, match=r"'eu-wst-1'.* did you mean 'eu-west-1'"):
+                await executor.submit(task_of(config, "true", key="region"))
+
+    async def test_no_credentials_are_said_at_the_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with pytest.raises(Invalid, match="no AWS credentials"):
+            async with Executor(Site("mesh", "default", "w", {}, self.directory)):
+                pass
+
+    async def test_a_cluster_of_an_unknown_name_has_no_task(self, executor: Executor) -> None:
+        assert await executor.find(task_of(self.config(cluster="missing"), "true", key="bad")) is None

@@ -165,7 +165,8 @@ class Exchange:
         except Passing:
             self._resting.append(call)
         except BusError as error:
-            call.future.set_exception(error)
+            # The traceback leads to the call and so back to the error: a circle, where many answers are refusals.
+            call.future.set_exception(error.with_traceback(None))
         except (ValueError, LookupError, TypeError) as error:
             call.future.set_exception(BusError(f"{call.subject}: an answer that makes no sense: {error!r}"))
 

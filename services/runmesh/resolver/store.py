@@ -205,7 +205,7 @@ async def _answers(sent: Sequence[asyncio.Future[Any]]) -> list[Any]:
         try:
             answers.append(await answer)
         except BusError as error:
-            answers.append(error)
+            answers.append(error.with_traceback(None))  # it leads to this very list
     return answers
 
 

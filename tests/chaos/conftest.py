@@ -13,4 +13,4 @@ pytest.register_assert_rewrite("tests.chaos.matrix")
 if sys.platform != "linux":
     collect_ignore_glob = ["test_*.py"]
 elif os.environ.get("RUNMESH_CHAOS") != "long":
-    collect_ignore = ["test_gaps.py", "test_cluster.py", "test_full_disk.py"]
+    collect_ignore = ["test_gaps.py", "test_clock.py", "test_cluster.py", "test_full_disk.py"]

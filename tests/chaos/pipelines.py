@@ -12,6 +12,7 @@ from tests.chaos.service import REMOTE
 _TYPES: Final = ("local_python", REMOTE)
 _FAILING: Final = 0.06
 _FLAKY: Final = 0.15
+_ENDLESS: Final = 0.03
 _DYNAMIC: Final = 0.2
 
 
@@ -25,7 +26,7 @@ class Shape:
 
 
 def shapes(folder: Folder, random: Random, count: int) -> list[Shape]:
-    """Return so many random pipelines: chains, fans, joins, retries, failures, and some that are dynamic."""
+    """Return so many random pipelines: chains, fans, joins, retries, failures, timeouts, and some that are dynamic."""
     python = str(folder.write_runtime())
     return [
         _dynamic(f"p{number}", folder, python, random)
@@ -71,12 +72,14 @@ def _dynamic(name: str, folder: Folder, python: str, random: Random) -> Shape:
 
 
 def _behaviour(random: Random) -> tuple[str, dict[str, Any], bool]:
-    """Return what a block does, its retries, and whether it fails in the end."""
+    """Return what a block does, its retries or timeout, and whether it fails in the end."""
     pause, fate = f"sleep {random.choice((0, 0.1, 0.3, 1))}", random.random()
     if fate < _FAILING:
         return f"{pause}; exit 3", {"retry_config": {"retries": random.choice((0, 1)), "delay": 0.2}}, True
     if fate < _FAILING + _FLAKY:
         return f"{pause}; [ $RUNMESH_ATTEMPT -gt 1 ]", {"retry_config": {"retries": 1, "delay": 0.2}}, False
+    if fate < _FAILING + _FLAKY + _ENDLESS:
+        return "sleep 300", {"timeout": 1}, True
     return pause, {}, False
 
 

@@ -119,7 +119,7 @@ async def submissions(mesh: ChaosMesh) -> Counter[tuple[str, ...]]:
 
 async def leftovers(mesh: ChaosMesh) -> list[str]:
     """Name what is left behind, in queues, claims, on the platform and on this machine."""
-    streams = [subjects.REQUESTS, *map(subjects.execute_stream, KINDS)]
+    streams = [subjects.REQUESTS, *map(subjects.execute_stream, mesh.kinds)]
     counts = {stream: (await mesh.bus.stream_info(stream)).messages for stream in streams}
     claims = await mesh.bus.bucket(subjects.CLAIMS).entries()
     open_claims = [entry.key for entry in claims if Claim.decode(entry.value).phase is not ClaimPhase.TERMINAL]

@@ -81,7 +81,7 @@ class CrashMatrix:
     @asynccontextmanager
     async def mesh(self, directory: Path, pools: Sequence[str] = _SHARED) -> AsyncIterator[ChaosMesh]:
         """Run a mesh with one resolver, a worker for each of these pools, and the pipelines of all cases."""
-        async with chaos_mesh(directory, pools, self.cloud) as mesh:
+        async with chaos_mesh(directory, pools, self.cloud, self.executor_type) as mesh:
             script = mesh.folder.script
             after = {"uuid": "after", "command": script("true"), "upstream_blocks": ["work"]}
             flaky = {"uuid": "work", "command": script("[ $RUNMESH_ATTEMPT -gt 1 ]")}

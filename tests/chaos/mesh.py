@@ -158,8 +158,10 @@ async def nursery(folder: Path, environment: Mapping[str, str]) -> AsyncIterator
 class ChaosMesh:
     """The processes of one mesh."""
 
-    def __init__(self, folder: Folder, servers: Sequence[Server], bus: Bus, services: Nursery) -> None:
-        self.folder, self.servers, self.bus = folder, servers, bus
+    def __init__(
+        self, folder: Folder, servers: Sequence[Server], bus: Bus, services: Nursery, kinds: Sequence[str]
+    ) -> None:
+        self.folder, self.servers, self.bus, self.kinds = folder, servers, bus, kinds
         self.rules = Rules(folder.path)
         self.deaths: Counter[str] = Counter()
         """How often a process of a kind ended, in whichever way."""
@@ -237,12 +239,16 @@ class ChaosMesh:
 
 @asynccontextmanager
 async def chaos_mesh(
-    directory: Path, pools: Sequence[str] = (), cloud: Cloud = running_platform, **settings: Any
+    directory: Path,
+    pools: Sequence[str] = (),
+    cloud: Cloud = running_platform,
+    kind: str = REMOTE,
+    **settings: Any,
 ) -> AsyncIterator[ChaosMesh]:
-    """Run a server and a platform in a directory, without any service yet."""
+    """Run a server and a platform in a directory, without any service yet; `kind` is what the platform runs."""
     async with (
         embedded(directory / "store") as server,
-        running_mesh(directory, [server], pools, settings, cloud) as mesh,
+        running_mesh(directory, [server], pools, settings, cloud, kind) as mesh,
     ):
         yield mesh
 
@@ -254,6 +260,7 @@ async def running_mesh(
     pools: Sequence[str],
     settings: Mapping[str, Any],
     cloud: Cloud = running_platform,
+    kind: str = REMOTE,
 ) -> AsyncIterator[ChaosMesh]:
     """Run a mesh on servers that run already."""
     folder = Folder(directory)
@@ -264,8 +271,9 @@ async def running_mesh(
         connect(urls, name="chaos", token=servers[0].token) as bus,
         nursery(directory, environment_of(folder, servers, settings) | there) as services,
     ):
-        await provision(bus, ack_wait=LEASE, pools=dict.fromkeys(("local_python", REMOTE), pools))
-        mesh = ChaosMesh(folder, servers, bus, services)
+        kinds = (*dict.fromkeys(("local_python", REMOTE, kind)),)
+        await provision(bus, ack_wait=LEASE, pools=dict.fromkeys(kinds, pools))
+        mesh = ChaosMesh(folder, servers, bus, services, kinds)
         for server in servers:
             mesh.keep_server(server)
         try:

@@ -22,7 +22,8 @@ from runmesh import settings, subjects
 from runmesh.cli.exits import run_service
 from runmesh.cli.working import Working
 from runmesh.executor import Backend
-from runmesh.executors import k8s, local_python
+from runmesh.executors import k8s, local_python, pyspark
+from runmesh.executors.amazon.emr import observing, staging  # noqa: F401 - as below
 from runmesh.executors.kubernetes import client  # noqa: F401 - the nursery imports all that its children need
 from runmesh.resolver import budgets, retention
 from runmesh.resolver.service import Resolver
@@ -58,14 +59,25 @@ def worker(points: Points, kind: str, *, random_keys: bool) -> Coroutine[Any, An
 
 
 def _backend(kind: str) -> Backend:
-    if kind != REMOTE:
+    if kind == "local_python":
         return Backend(local_python.Executor, local_python.Config)
+    if kind == "pyspark":
+        return Backend(Spark, pyspark.Config)
     return remote.BACKEND if remote.SOCKET in os.environ else Backend(Kubernetes, k8s.Config)
 
 
 class Kubernetes(k8s.Executor):
     """The real one, on a cluster that answers at once."""
 
+    find_window = 2.0
+
+
+class Spark(pyspark.Executor):
+    """The real one, which looks again sooner, on an emulated cloud that answers at once."""
+
+    poll_interval = 0.2
+    output_every = 0.5
+    gone_window = 1.0
     find_window = 2.0
 
 

@@ -33,6 +33,13 @@ async def running_cluster(socket: Path, *options: str, **environment: str) -> As
 
 
 @asynccontextmanager
+async def running_emr(socket: Path, **environment: str) -> AsyncIterator[dict[str, str]]:
+    """Run EMR and S3 likewise."""
+    async with _running("emr", [str(socket)], socket, environment):
+        yield json.loads(Path(f"{socket}.environment").read_text())  # noqa: ASYNC240 - small
+
+
+@asynccontextmanager
 async def _running(
     module: str, arguments: Sequence[str], socket: Path, environment: Mapping[str, str]
 ) -> AsyncIterator[None]:

@@ -15,7 +15,7 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-k8s test test-mage lint types schemas bench model clean
+.PHONY: help setup demo demo-k8s test test-mage lint types schemas bench model chaos soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ chaos: $(READY) ## Kill everything at every point, and show that nothing is lost
 	RUNMESH_CHAOS=long $(BIN)/pytest -n 2 tests/chaos $(ARGS)
 	@$(BIN)/python -m tests.chaos.proof
 	@CHAOS_RUNS=200 CHAOS_SECONDS=40 $(BIN)/python -m tests.chaos.proof control
+
+soak: $(READY) ## Kill something every ten seconds for an hour, and see that nothing grows (CHAOS_SECONDS, CHAOS_RATE)
+	@$(BIN)/python -m tests.chaos.soak
 
 clean: ## Remove .venv, .mage-venv and every cache
 	rm -rf $(VENV) $(MAGE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -164,15 +164,6 @@ def test_a_type_of_pipeline_that_only_mage_can_run(shop: Shop, kind: str, whole:
     assert shop.ask(type=kind, run_pipeline_in_one_process=whole, request={"runtime": "mage"}).errors == ()
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["blocks", "whole"])
-def test_streams_that_only_mages_scheduler_can_start_are_refused(shop: Shop, whole: bool) -> None:  # noqa: FBT001
-    found = shop.ask(type="integration", run_pipeline_in_one_process=whole, request={"runtime": "mage"})
-    assert refused(found, "metadata.yaml: type", "from its own database only", "request level")
-    assert len(found.errors) == 1
-    native = shop.ask(type="integration", run_pipeline_in_one_process=whole)
-    assert [each.hint for each in native.errors] == [None]
-
-
 def test_conditions_that_mage_would_not_ask_are_refused(shop: Shop) -> None:
     asked: dict[str, Any] = {
         "conditionals": [{"uuid": "gate", "type": "conditional", "upstream_blocks": ["load"], "content": ""}]

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from runmesh.errors import Problem
 from runmesh.events import RunRequest
-from runmesh.projects import Block, Pipeline, Project
+from runmesh.projects import Block, Pipeline, Project, RetryPolicy
 from runmesh.projects.commands import COMMAND, LONGEST_ARGUMENT
 from runmesh.projects.fanout import Kind, is_child
 from runmesh.resolver.merging import plain
@@ -117,6 +117,19 @@ class Commands:
         if self.document is not None:
             flags += ("--pipeline-document", _json(self.document))
         return (*flags, *_json_flag("--event", self.request.event))
+
+
+def tries(retries: RetryPolicy) -> tuple[str, ...]:
+    """Return how often a task of our own runtime is tried again, if it is."""
+    return ("--retries", str(retries.retries)) if retries.retries else ()
+
+
+def of_stream(argv: Sequence[str], block: str, stream: str, told: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the command of a block as Mage takes it for one stream, with what its scheduler tells of that."""
+    before = _flag("--block-uuid", block)
+    place = argv.index(before[0])
+    named = (*_flag("--block-uuid", f"{block}:{stream}"), *argv[place + len(before) :])
+    return (*argv[:place], *named, *_json_flag("--template-runtime-configuration", told))
 
 
 def refused(block: Block, pipeline: Pipeline, executor_type: str, upstream: Sequence[Kind]) -> Iterator[Problem]:

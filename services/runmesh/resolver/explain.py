@@ -17,8 +17,8 @@ from runmesh.events import RunRequest
 from runmesh.projects import Pipeline, Project, revision
 from runmesh.projects.documents import load_documents
 from runmesh.projects.triggers import Triggers
-from runmesh.resolver.explainer import Explainer, distinct
-from runmesh.resolver.explanation import BlockExplanation, Explanation, PipelineExplanation
+from runmesh.resolver.explainer import Explainer
+from runmesh.resolver.explanation import BlockExplanation, Explanation, PipelineExplanation, distinct
 from runmesh.resolver.policy import Policy, read
 from runmesh.resolver.refusals import Rules
 from runmesh.resolver.triggered import triggered

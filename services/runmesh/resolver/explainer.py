@@ -1,9 +1,8 @@
 """One explanation in the making: the choices for every block and for the pipeline, and all that is wrong with them."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from runmesh.errors import Invalid, Problem
 from runmesh.events import RunRequest
@@ -12,10 +11,10 @@ from runmesh.projects.addons import statuses_of
 from runmesh.projects.commands import COMMAND
 from runmesh.projects.fanout import Kind, is_child, kinds, role
 from runmesh.projects.triggers import Triggers
-from runmesh.resolver import command, mage, refusals, remarks, steps
+from runmesh.resolver import command, mage, refusals, remarks, steps, streams
 from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
 from runmesh.resolver.config import Configuration, Configurations
-from runmesh.resolver.explanation import BlockExplanation, Explanation, PipelineExplanation
+from runmesh.resolver.explanation import BlockExplanation, Explanation, PipelineExplanation, distinct
 from runmesh.resolver.limits import concurrency
 from runmesh.resolver.refusals import Rules
 from runmesh.resolver.retrying import Retries
@@ -23,6 +22,8 @@ from runmesh.resolver.selection import runs_whole, select, unknown_blocks
 from runmesh.resolver.triggered import trigger_of
 from runmesh.resolver.validation import smallest
 from runmesh.subjects import CALLBACK, CONDITION, WHOLE_PIPELINE
+
+Read = TypeVar("Read")
 
 _CALLS_BACK: Final = ("--callbacks", "{callback}", "--error", "{error}")
 
@@ -57,8 +58,10 @@ class Explainer:
         self.retries = Retries(project, pipeline, self.file, whole=self.whole)
         self.settled: dict[str, Configuration] = {}
         self.unreadable: list[Problem] = []
-        self.variables = self._variables()
+        self.variables = self._readable(lambda: variables_of(project, pipeline, environment), "")
         self.parts = self._parts()
+        on_disk = self.document is None
+        self.streams = self._readable(lambda: streams.found_in(project, pipeline, on_disk=on_disk), ())
         trigger = trigger_of(request, self.triggers)
         settings = trigger.settings if trigger else None
         self.concurrency = concurrency(
@@ -70,7 +73,8 @@ class Explainer:
         blocks = {uuid: self._block(self.pipeline.blocks[uuid]) for uuid in self.selected}
         whole = self._pipeline(blocks)
         extra = dict(self._step_of_all(whole) if self.whole else self._steps(blocks))
-        tasks = (whole, *blocks.values(), *extra.values())
+        own = streams.spread(blocks, self.streams, self.parts or blocks) if self.streams else blocks
+        tasks = (whole, *own.values(), *extra.values())
         used = {task.executor_type for task in tasks}
         documents = (self.project.warnings, self.pipeline.warnings, self._of_triggers(named=False))
         left_out, unused = remarks.left_out(self.pipeline), remarks.unused(self.request, used)
@@ -82,7 +86,7 @@ class Explainer:
         return Explanation(
             project=self.project.name,
             pipeline=whole,
-            blocks={uuid: _after_conditions(uuid, block, extra) for uuid, block in blocks.items()},
+            blocks={uuid: steps.after_conditions(uuid, block, extra) for uuid, block in own.items()},
             steps=extra,
             revision=self.revision,
             variables=self.variables,
@@ -98,7 +102,7 @@ class Explainer:
         unfit = self._unfit(configuration, self.selected) if self.whole else ()
         retries = self.retries.whole
         may_fail = ("--allow-blocks-to-fail",) if self.request.allow_blocks_to_fail else ()
-        flags = (*may_fail, *_flag_of(retries))
+        flags = (*may_fail, *command.tries(retries))
         shared = self._explained(None, choice, configuration, unfit, flags)
         found = PipelineExplanation(name=self.pipeline.uuid, whole=self.whole, retries=retries, **shared)
         return steps.with_callbacks(found, blocks, configuration, self.variables) if self.whole else found
@@ -132,7 +136,7 @@ class Explainer:
     def _flags(self, block: Block, retries: RetryPolicy) -> tuple[str, ...]:
         """Return what our own runtime is told of one block's task."""
         part = ("--dynamic-index", "{index}") if steps.inputs_of(block, self.parts) else ()
-        return (*part, *_flag_of(retries))
+        return (*part, *command.tries(retries))
 
     def _steps(self, blocks: Mapping[str, BlockExplanation]) -> Iterator[tuple[str, BlockExplanation]]:
         """Yield the tasks of their own for what a block's own job can't do."""
@@ -247,12 +251,13 @@ class Explainer:
             return choice.executor_type
         return mage.block_type(self.chooser.rendered(block.executor_type), pipeline, self.environment)
 
-    def _variables(self) -> str:
+    def _readable(self, read: Callable[[], Read], otherwise: Read) -> Read:
+        """Return what can be read; what is wrong with it is one more error."""
         try:
-            return variables_of(self.project, self.pipeline, self.environment)
+            return read()
         except Invalid as error:
             self.unreadable += error.problems
-            return ""
+            return otherwise
 
     def _parts(self) -> Mapping[str, Sequence[Kind]]:
         """Return what each block gets of its upstream blocks; nothing where their order is wrong."""
@@ -272,6 +277,7 @@ class Explainer:
         yield from unknown
         yield from refusals.of_pipeline(self.pipeline, self.request, whole=self.whole)
         yield from command.misplaced(self.pipeline)
+        yield from streams.refused(self.pipeline, self.file)
         runtimes = {uuid: configuration.common.runtime for uuid, configuration in self.settled.items()}
         yield from command.unreadable_by_mage(self.pipeline, runtimes)
         yield from steps.refused(self.pipeline, self.selected, {} if self.whole else self.parts)
@@ -287,17 +293,3 @@ class Explainer:
         """Return what is wrong with triggers.yaml: errors of a request that names a trigger, else warnings."""
         problems = self.triggers.problems if named == bool(self.request.trigger_name) else ()
         return problems if named else (*problems, *self.triggers.warnings)
-
-
-def _flag_of(retries: RetryPolicy) -> tuple[str, ...]:
-    return ("--retries", str(retries.retries)) if retries.retries else ()
-
-
-def _after_conditions(uuid: str, block: BlockExplanation, extra: Collection[str]) -> BlockExplanation:
-    condition = f"{CONDITION}{uuid}"
-    return replace(block, upstream=(*block.upstream, condition)) if condition in extra else block
-
-
-def distinct(*groups: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return every problem once, in order."""
-    return tuple(dict.fromkeys(chain.from_iterable(groups)))

@@ -1,7 +1,8 @@
 """What `explain` returns, and what a plan is built from: every decision, with the reason for it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import chain
 from typing import Any
 
 from runmesh.errors import Problem
@@ -79,6 +80,11 @@ class Explanation:
     """All of them, the blocks' included."""
     errors: tuple[Problem, ...] = ()
     """Likewise."""
+
+
+def distinct(*groups: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return every problem once, in order."""
+    return tuple(dict.fromkeys(chain.from_iterable(groups)))
 
 
 def plain(value: Any) -> Any:

@@ -84,8 +84,7 @@ def of_runtime(
 
 def _native_pipeline(pipeline: Pipeline, file: str) -> Iterator[Problem]:
     if pipeline.type not in _NATIVE_PIPELINES:
-        hint = None if pipeline.type == "integration" else _USE_MAGE
-        yield Problem(f"{file}: type", f"the native runtime can't run {pipeline.type} pipelines", hint)
+        yield Problem(f"{file}: type", f"the native runtime can't run {pipeline.type} pipelines", _USE_MAGE)
 
 
 def _native_block(block: Block) -> Iterator[Problem]:
@@ -111,9 +110,6 @@ def of_mage(
     chosen = f"`runtime: mage` was chosen ({configuration.provenance.get('runtime', 'default')} level)"
     if not on_disk:
         yield Problem(file, f"Mage runs only what is on disk, and {chosen}", _USE_NATIVE)
-    if pipeline.type == "integration":
-        message = f"Mage starts the streams of an integration pipeline from its own database only, and {chosen}"
-        yield Problem(f"{file}: type", message)
     if whole and pipeline.type != "streaming" and any(each.upstream_blocks for each in pipeline.conditionals.values()):
         message = f"`mage run` of a whole pipeline asks no conditions: all blocks would run, and {chosen}"
         yield Problem(f"{file}: conditionals", message, "run_pipeline_in_one_process: false")

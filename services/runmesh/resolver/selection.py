@@ -9,14 +9,15 @@ from runmesh.projects import Pipeline
 
 NEVER_EXECUTED: Final = frozenset({"chart", "markdown", "scratchpad"})
 """Block types that Mage keeps in a pipeline and never runs."""
-_ALWAYS_WHOLE: Final = "streaming"
+_ALWAYS: Final = {"streaming": True, "integration": False}
+"""By type of the pipeline, whatever is asked for."""
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 
 
 def runs_whole(pipeline: Pipeline, request: RunRequest, environment: Mapping[str, str]) -> bool:
     """Say whether all blocks run in one process, as one task."""
-    if pipeline.type == _ALWAYS_WHOLE:
-        return True
+    if pipeline.type in _ALWAYS:
+        return _ALWAYS[pipeline.type]
     if request.run_pipeline_in_one_process is not None:
         return request.run_pipeline_in_one_process
     if pipeline.run_pipeline_in_one_process is not None:

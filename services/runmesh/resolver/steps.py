@@ -63,6 +63,12 @@ def needs_outcome(block: Block, configuration: Configuration, variables: str) ->
         yield Problem(f"block {block.uuid}", message, hint)
 
 
+def after_conditions(uuid: str, block: BlockExplanation, steps: Collection[str]) -> BlockExplanation:
+    """Return what is known of a block, after the task that asks its conditions if there is one."""
+    condition = f"{CONDITION}{uuid}"
+    return replace(block, upstream=(*block.upstream, condition)) if condition in steps else block
+
+
 def _out_of_reach(configuration: Configuration, variables: str) -> bool:
     local = configuration.executor_type == LOCAL.executor_type
     return not local and "://" not in variables and not configuration.common.shared

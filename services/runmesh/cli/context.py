@@ -15,7 +15,7 @@ from runmesh.projects import find_project
 from runmesh.settings import Settings, load
 
 METADATA: Final = "metadata.yaml"
-_PATIENCE: Final = 2.0
+_PATIENCE: Final = 5.0
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, one value a line, and nothing else.")]
 Project = Annotated[
@@ -33,7 +33,7 @@ def settings() -> Settings:
 
 @asynccontextmanager
 async def mesh() -> AsyncIterator[Mesh]:
-    """Connect to the mesh that this machine or the environment names. A person waits for two seconds, no more."""
+    """Connect to the mesh that this machine or the environment names. A person waits for five seconds, no more."""
     here = settings()
     async with AsyncExitStack() as stack:
         try:

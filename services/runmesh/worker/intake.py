@@ -121,9 +121,9 @@ class Intake:
         return not await self._beat.is_alive(claim.owner)
 
     async def _wait_for_upgrade(self, message: Message, error: UnknownVersion) -> None:
-        ack_wait = self._station.settings.ack_wait
-        if (utc() - message.at).total_seconds() < UPGRADE * ack_wait:
-            await message.nak(ack_wait / 2)
+        # Counted in deliveries: the clock that stamped the message is another one than ours.
+        if message.deliveries <= 2 * UPGRADE:
+            await message.nak(self._station.settings.ack_wait / 2)
         else:
             await self._bury(message, error)
 

@@ -51,7 +51,7 @@ SECONDS: Final = float(os.environ.get("CHAOS_SECONDS", "150"))
 SEED: Final = int(os.environ.get("CHAOS_SEED") or int.from_bytes(os.urandom(3)))
 PIPELINES: Final = 60
 FAULTS: Final = Faults(throttle=0.02, internal=0.02, lost=0.02, slow_delete=0.3, seed=SEED)
-QUIET: Final = 180.0
+QUIET: Final = 600.0
 """Seconds after the last kill until all must have ended."""
 _KILLS: Final = {"resolver": 4, "worker": 6, "nats": 2, "stopped worker": 2, "drained worker": 2}
 _EVERY: Final = 0.8

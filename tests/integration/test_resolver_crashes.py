@@ -121,6 +121,37 @@ async def forgetting(bus: Bus) -> None:
     await bus.api(f"STREAM.UPDATE.{subjects.FACTS}", {**facts, "duplicate_window": 100_000_000})
 
 
+async def let_time_pass(store: Store, name: str) -> None:
+    """Have a run owe what it owes for an hour, and the stream forget what it was told."""
+    run, hour = await store.load(name), timedelta(hours=1)
+    assert run is not None
+    assert run.state.outbox
+    long_ago = tuple(debt.model_copy(update={"at": debt.at - hour}) for debt in run.state.outbox)
+    await store.swap(run, run.state.model_copy(update={"outbox": long_ago}))
+    await asyncio.sleep(0.3)
+
+
+async def test_a_request_that_comes_again_after_the_end_of_its_run_tells_nothing(bus: Bus, projects: Path) -> None:
+    await forgetting(bus)
+    async with resolving(bus, settings_for(projects)), answering(bus, a=TaskState.FAILED):
+        await ask(bus, "run", {"pipeline": "chain", "id": "r1"})
+        await ends(bus, "r1", "failed")
+        await eventually(lambda: is_retired(bus))
+        told = await task_facts(bus, "r1")
+        await let_time_pass(Store(bus), "r1")
+        await ask(bus, "run", {"pipeline": "chain", "id": "r1"})
+        await eventually(lambda: none_queued(bus))
+        assert await task_facts(bus, "r1") == told
+
+
+async def is_retired(bus: Bus) -> bool:
+    return not await bus.bucket(subjects.RUNS).keys("active.*")
+
+
+async def none_queued(bus: Bus) -> bool:
+    return (await bus.stream_info(subjects.REQUESTS)).messages == 0
+
+
 async def test_what_was_told_before_all_resolvers_were_away_is_not_told_again(bus: Bus, projects: Path) -> None:
     await forgetting(bus)
     settings, store = settings_for(projects), Store(bus)
@@ -128,12 +159,8 @@ async def test_what_was_told_before_all_resolvers_were_away_is_not_told_again(bu
         await ask(bus, "run", {"pipeline": "remote", "id": "r1"})
         await one_command(bus, "k8s")
         await kill(first)
-    run, hour = await store.load("r1"), timedelta(hours=1)
-    assert run is not None
-    long_ago = tuple(debt.model_copy(update={"at": debt.at - hour}) for debt in run.state.outbox)
-    await store.swap(run, run.state.model_copy(update={"outbox": long_ago}))
+    await let_time_pass(store, "r1")
     told = await task_facts(bus, "r1")
-    await asyncio.sleep(0.3)  # until the stream has forgotten their ids
     async with resolving(bus, settings):
 
         async def noted() -> bool:
@@ -374,19 +401,11 @@ async def test_a_run_that_has_ended_tells_nothing_again(bus: Bus, projects: Path
     async with resolving(bus, settings), answering(bus, a=TaskState.FAILED):
         await ask(bus, "run", {"pipeline": "chain", "id": "r1"})
         await ends(bus, "r1", "failed")
-
-        async def retired() -> bool:
-            return not await bus.bucket(subjects.RUNS).keys("active.*")
-
-        await eventually(retired)
+        await eventually(lambda: is_retired(bus))
         told = len(await task_facts(bus, "r1"))
         await asyncio.sleep(0.3)  # until the stream has forgotten their ids
         await ask(bus, "cancel", {"run": "r1"})
-
-        async def taken() -> bool:
-            return (await bus.stream_info(subjects.REQUESTS)).messages == 0
-
-        await eventually(taken)
+        await eventually(lambda: none_queued(bus))
         await ask(bus, "run", {"pipeline": "one", "id": "after"})
         await ends(bus, "after", "completed")
         assert len(await task_facts(bus, "r1")) == told

@@ -296,7 +296,7 @@ class Lanes:
             stored = await self._store.load(run)
             if stored is None:
                 return None
-            memory = _Memory(stored, await self._store.told(stored))
+            memory = _Memory(stored)
         self._remember(run, memory)
         return memory
 

@@ -116,9 +116,10 @@ class Store:
 
         What is refused for now (a full stream, no answer) stays owed. Raises `NotPermitted` and `NotProvisioned`.
         """
-        sent = [(item, self._post(run, item)) for item in owed(run.plan, run.state) if item.debt not in noted]
+        due = [item for item in owed(run.plan, run.state) if item.debt not in noted]
+        stored = {item.debt for item in due if await self._is_told(run, item)}
+        sent = [(item, self._post(run, item)) for item in due if item.debt not in stored]
         answers = await _answers([answer for _, answer in sent])
-        stored = set()
         for (item, _), answer in zip(sent, answers, strict=True):
             if not isinstance(answer, BusError):
                 _count(item)
@@ -126,12 +127,6 @@ class Store:
                 continue
             stored.add(item.debt)
         return stored
-
-    async def told(self, run: Run) -> set[Debt]:
-        """Return the debts of a run that was just read, but for recent ones, whose facts are stored already."""
-        facts = [(debt, event) for debt, event in owed(run.plan, run.state) if isinstance(event, TaskFact)]
-        project = run.state.project
-        return {debt for debt, fact in facts if await is_told(self._bus, fact_subject(project, fact), fact)}
 
     async def republish(self, plan: Plan, state: State, ended: Collection[str]) -> None:
         """Give the orders for what is out again: the commands (refused while one is queued or held), and the stop.
@@ -175,6 +170,10 @@ class Store:
         return self._bus.post(
             subject, event.to_json(), headers=headers, message_id=message_id, last_sequence=last_sequence
         )
+
+    async def _is_told(self, run: Run, item: Owed) -> bool:
+        fact = item.event
+        return isinstance(fact, TaskFact) and await is_told(self._bus, fact_subject(run.state.project, fact), fact)
 
     async def _is_there(self, item: Owed, refusal: BusError) -> bool:
         """Say whether a refusal means that it was stored before."""

@@ -130,6 +130,10 @@ class TestVerdict:
         assert observed("FAILED", ending=ending).cause is Cause.USER
         assert observed("FAILED", ending=Ending("TERMINATED", "INTERNAL_ERROR"), report=Report(1)).cause is Cause.USER
 
+    def test_a_program_that_was_stopped_from_outside_did_not_fail(self) -> None:
+        seen = observed("FAILED", report=Report(143, stopped=True))
+        assert (seen.cause, seen.reason) == (Cause.INFRASTRUCTURE, "EMR stopped it")
+
     def test_a_step_that_waits_says_for_what(self) -> None:
         assert observed("PENDING", ending=Ending("STARTING")).reason == "the cluster is STARTING"
 

@@ -12,7 +12,7 @@ call and what states mean is pure, too (`emr/cluster.py`, `emr/step.py`, `emr/ve
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from weakref import WeakValueDictionary
 
 from runmesh.clock import clock
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from runmesh.executors.amazon.emr.staging import Staged
 
 __all__ = ["Config", "Executor"]
+
+_OF_BUCKETS: Final = frozenset({"NoSuchBucket", "AccessDenied", "403", "PermanentRedirect", "301"})
 
 
 class Executor:
@@ -81,7 +83,7 @@ class Executor:
             except Unreached as error:
                 raise Unavailable(str(error)) from error
             except Refused as refused:
-                raise refused.of_submit() from refused
+                raise _explained(refused, folder) from refused
         return address.handle
 
     async def find(self, task: Task[Config]) -> Handle | None:
@@ -203,6 +205,14 @@ class Executor:
             place = Place.of(self._amazon, access, self._site.mesh, self._site.pool)
             self._places[access] = place, Observing(place)
         return self._places[access]
+
+
+def _explained(refused: Refused, folder: Folder) -> Exception:
+    """Return what a refusal means; one of S3's says nothing of where."""
+    meaning = refused.of_submit()
+    if refused.code in _OF_BUCKETS and isinstance(meaning, Rejected):
+        return Rejected(f"s3://{folder.bucket} (staging): {meaning}")
+    return meaning
 
 
 def _access(task: Task[Any], site: Site) -> Access:

@@ -29,6 +29,8 @@ class Fault:
     status: int = 400
     lost: bool = False
     """It is done, and then the connection is cut instead of an answer."""
+    hides: bool = False
+    """What is listed is not there yet."""
 
 
 class Api:
@@ -64,6 +66,8 @@ class Api:
             answer = await self._answer(request, name)
         except Refusal as refusal:
             answer = _refusal(refusal)
+        if fault and fault.hides:
+            return _json({})
         if fault and fault.lost and request.transport:
             request.transport.abort()
         return answer

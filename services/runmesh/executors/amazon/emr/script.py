@@ -127,11 +127,15 @@ def command_of(order: dict[str, Any], directory: str) -> list[str]:
     return [sys.executable, f"{there}/runmesh/runtime/__main__.py", f"{there}/{order['project']}", *flags, "--spark"]
 
 
-def watch(child: subprocess.Popen[bytes]) -> None:
-    """End the child when we are told to end, and when spark-submit is gone, which ends nothing by itself."""
-    parent = os.getppid()
+def watch(child: subprocess.Popen[bytes]) -> threading.Event:
+    """End the child when we are told to end, and when spark-submit is gone, which ends nothing by itself.
+
+    Return what is set then.
+    """
+    parent, stopped = os.getppid(), threading.Event()
 
     def stop(*_: object) -> None:
+        stopped.set()
         child.terminate()
         timer = threading.Timer(GRACE, child.kill)
         timer.daemon = True
@@ -146,6 +150,7 @@ def watch(child: subprocess.Popen[bytes]) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=look, daemon=True).start()
+    return stopped
 
 
 def main() -> int:
@@ -166,15 +171,14 @@ def main() -> int:
             print(f"runmesh: {error}", file=sys.stderr)  # noqa: T201
             store.put("report.json", json.dumps({"exit_code": 127, "tail": [str(error)]}).encode())
             return 127
-        watch(child)
+        stopped = watch(child)
         if child.stdout:
             output.follow(child.stdout)
         code = child.wait()
     code = code if code >= 0 else 128 - code
     if code:
-        store.put(
-            "report.json", json.dumps({"exit_code": code, "tail": output.tail, "native": bool(order["code"])}).encode()
-        )
+        told = {"native": bool(order["code"]), "stopped": stopped.is_set()}
+        store.put("report.json", json.dumps({"exit_code": code, "tail": output.tail, **told}).encode())
     return code
 
 

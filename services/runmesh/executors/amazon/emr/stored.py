@@ -59,7 +59,9 @@ class Stored:
         if content is None:
             return None
         said = json.loads(content)
-        return Report(said.get("exit_code"), tuple(said.get("tail") or ()), bool(said.get("native")))
+        return Report(
+            said.get("exit_code"), tuple(said.get("tail") or ()), bool(said.get("native")), bool(said.get("stopped"))
+        )
 
     async def last_lines(self, log: str) -> tuple[str, ...]:
         """Return the end of a log of EMR's own (s3://…/stderr.gz), if it is there yet and can be read."""

@@ -48,6 +48,8 @@ class Report:
     tail: tuple[str, ...] = ()
     native: bool = False
     """It ran our own runtime, whose exit codes have a meaning."""
+    stopped: bool = False
+    """It was told to end from outside: by YARN, or since its machine went down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def observed(
         return Observation(Phase.UNKNOWN, reason=f"EMR says {state!r}, which is not known here", url=url)
     if phase is Phase.SUCCEEDED:
         return Observation(phase, exit_code=0, url=url)
-    reported = report is not None and report.exit_code is not None
+    reported = report is not None and report.exit_code is not None and not report.stopped
     if ending and not reported and (ending.takes_steps_along if phase is Phase.FAILED else ending.is_final):
         return Observation(Phase.FAILED, None, Cause.INFRASTRUCTURE, str(ending), url)
     if phase is Phase.PENDING:
@@ -108,6 +110,8 @@ def _failed(state: str, why: str, report: Report, url: str | None) -> Observatio
     if state == "INTERRUPTED":
         return Observation(Phase.FAILED, None, Cause.INFRASTRUCTURE, why or "interrupted", url, report.tail)
     code = report.exit_code
+    if report.stopped:
+        return Observation(Phase.FAILED, code, Cause.INFRASTRUCTURE, why or "EMR stopped it", url, report.tail)
     if code is None:
         return Observation(Phase.FAILED, None, Cause.USER, why or "the step failed", url, report.tail)
     cause = _CODES.get(code, Cause.USER) if report.native else Cause.USER

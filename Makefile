@@ -33,7 +33,7 @@ test: $(READY) ## Run all tests
 	$(BIN)/pytest -n 4 --dist loadgroup $(ARGS)
 
 test-mage: $(READY) $(MAGE_READY) ## Run native and Mage's own blocks in one run, with the real Mage
-	$(BIN)/pytest tests/mage/interop.py $(ARGS)
+	$(BIN)/pytest tests/mage/interop.py tests/mage/integration.py $(ARGS)
 
 lint: $(READY) ## Check style, formatting and layers
 	$(BIN)/ruff check

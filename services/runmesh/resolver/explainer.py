@@ -10,6 +10,7 @@ from runmesh.projects import Block, Pipeline, Project, RetryPolicy, check_graph,
 from runmesh.projects.addons import statuses_of
 from runmesh.projects.commands import COMMAND
 from runmesh.projects.fanout import Kind, is_child, kinds, role
+from runmesh.projects.streams import Stream
 from runmesh.projects.triggers import Triggers
 from runmesh.resolver import command, mage, refusals, remarks, steps, streams
 from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
@@ -61,7 +62,9 @@ class Explainer:
         self.variables = self._readable(lambda: variables_of(project, pipeline, environment), "")
         self.parts = self._parts()
         on_disk = self.document is None
-        self.streams = self._readable(lambda: streams.found_in(project, pipeline, on_disk=on_disk), ())
+        self.streams: tuple[Stream, ...] = self._readable(
+            lambda: streams.found_in(project, pipeline, on_disk=on_disk), ()
+        )
         trigger = trigger_of(request, self.triggers)
         settings = trigger.settings if trigger else None
         self.concurrency = concurrency(

@@ -24,6 +24,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from runmesh.executors.amazon.ecs.definition import log_place
+from runmesh.executors.amazon.ecs.inherit import METADATA
 from tests.emulators.amazon.api import Api
 from tests.emulators.amazon.cloudwatch import CloudWatch
 from tests.emulators.amazon.ecs import Ecs
@@ -32,8 +33,14 @@ from tests.emulators.platform import ENVIRONMENT
 
 HOST: Final = "127.0.0.1"
 REGION: Final = "eu-west-1"
-CONFIG: Final = {"task_definition": "etl", "cluster": "prod", "subnets": ["subnet-1"]}
-"""What a task must say at least."""
+CONFIG: Final[dict[str, Any]] = {
+    "task_definition": "etl",
+    "cluster": "prod",
+    "subnets": ["subnet-1"],
+    "container_name": "main",
+    "security_groups": ["sg-1"],
+}
+"""What a task must say of its place."""
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -80,6 +87,17 @@ class Aws:
             "RUNMESH_ECS_LOG_RATE": "500",
         }
 
+    def place_worker(self) -> dict[str, str]:
+        """Make a task that workers find themselves in; return what they find in their environment."""
+        asked = {"overrides": {"containerOverrides": [{"name": "main"}]}}
+        own = EcsTask(REGION, CONFIG["cluster"], asked, self.ecs.definition("etl"))
+        details = [{"name": "networkInterfaceId", "value": "eni-1"}]
+        own.told |= {"attachments": [{"type": "ElasticNetworkInterface", "details": details}], "lastStatus": "RUNNING"}
+        self.ecs.others[own.arn] = own
+        told = {"Cluster": own.told["clusterArn"], "TaskARN": own.arn, "Family": "etl", "Revision": "1"}
+        self.api.metadata |= {"": {"Name": "main"}, "/task": told}
+        return {METADATA: f"http://{HOST}:{self.port}/metadata"}
+
     def task(self, arn: str) -> EcsTask:
         """Return a task."""
         return self.ecs.tasks[arn]
@@ -123,9 +141,9 @@ def _asked(found: Aws, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _told(task: EcsTask) -> dict[str, Any]:
-    """Return the name and the labels of a task, as its tags have them, and its key."""
-    tags = {tag["key"].removeprefix("runmesh:"): tag["value"] for tag in task.told["tags"]}
-    return {"name": tags.get("key"), **tags}
+    """Return which submission a task was started for: its key tells attempts and resubmissions apart."""
+    said = {tag["key"].removeprefix("runmesh:"): tag["value"] for tag in task.told["tags"]}
+    return {"name": said["key"], "attempt": 0, "resubmission": said["key"], **said}
 
 
 def _end(found: Aws) -> bool:
@@ -150,7 +168,8 @@ async def main(socket: Path, environment: Path, *, hollow: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with aws(json.loads(os.environ.get(ENVIRONMENT, "{}")), hollow=hollow) as found:
-        environment.write_text(json.dumps(found.environment))  # noqa: ASYNC240 - before anybody waits
+        there = {**found.environment, **found.place_worker()}
+        environment.write_text(json.dumps(there))  # noqa: ASYNC240 - before anybody waits
         # Nobody may find the socket before somebody listens on it.
         async with await asyncio.start_unix_server(lambda *streams: _answer(found, *streams), f"{socket}.new"):
             os.replace(f"{socket}.new", socket)  # noqa: PTH105 - as good, and no blocking call by ruff's lights

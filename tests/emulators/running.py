@@ -40,6 +40,14 @@ async def running_emr(socket: Path, **environment: str) -> AsyncIterator[dict[st
 
 
 @asynccontextmanager
+async def running_ecs(socket: Path, *options: str, **environment: str) -> AsyncIterator[dict[str, str]]:
+    """Run ECS likewise; its workers find themselves in a task, which others inherit from."""
+    there = Path(f"{socket}.environment")
+    async with _running("ecs", [str(socket), str(there), *options], socket, environment):
+        yield json.loads(there.read_text())  # noqa: ASYNC240 - small
+
+
+@asynccontextmanager
 async def _running(
     module: str, arguments: Sequence[str], socket: Path, environment: Mapping[str, str]
 ) -> AsyncIterator[None]:

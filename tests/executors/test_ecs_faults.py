@@ -79,7 +79,7 @@ class TestSubmitting(EcsFaults):
     async def test_aws_out_of_reach_has_started_nothing(self, executor: Executor) -> None:
         await self.aws.deafen()
         with pytest.raises(Unavailable, match="not reached"):
-            await executor.submit(task_of(self.config(container_name="main"), "true", key="unreached"))
+            await executor.submit(self.task("unreached", "true"))
 
     async def test_a_token_with_other_arguments_adopts_the_task(self, executor: Executor) -> None:
         first = await executor.submit(self.sleeping("conflict"))
@@ -240,7 +240,7 @@ class TestLogs(EcsFaults):
 class TestDefinitions(EcsFaults):
     def with_definition(self, key: str, **container: Any) -> Task[Config]:
         definition = {"containerDefinitions": [{**logged("job"), **container}], "networkMode": "awsvpc"}
-        return task_of(self.config(task_definition=definition), "echo", "inline", key=key)
+        return task_of(self.config(task_definition=definition, container_name=None), "echo", "inline", key=key)
 
     async def test_an_inline_definition_is_registered_once_per_content(self, executor: Executor) -> None:
         before = self.aws.ecs.revisions()
@@ -263,15 +263,8 @@ class TestDefinitions(EcsFaults):
 
 class TestInheriting(EcsFaults):
     async def test_a_task_takes_after_the_workers_own_which_is_read_once(self) -> None:
-        async with self.connect() as executor:
-            own = await executor.submit(self.sleeping("own"))
-        details = [{"name": "networkInterfaceId", "value": "eni-1"}, {"name": "subnetId", "value": "subnet-own"}]
-        self.aws.task(own).told["attachments"] = [{"type": "ElasticNetworkInterface", "details": details}]
-        task = {"Cluster": "arn:aws:ecs:eu-west-1:1:cluster/prod", "TaskARN": own, "Family": "etl", "Revision": "1"}
-        self.aws.api.metadata |= {"": {"Name": "main"}, "/task": task}
-        self.aws.api.calls.clear()
-        uri = f"{self.aws.environment['AWS_ENDPOINT_URL']}/metadata"
-        async with self.connect(ECS_CONTAINER_METADATA_URI_V4=uri) as executor:
+        there = self.aws.place_worker()
+        async with self.connect(**there) as executor:
             for n in range(3):
                 handle = await executor.submit(task_of(Config(), "true", key=f"heir{n}"))
         assert self.aws.api.calls["DescribeNetworkInterfaces"] == 1
@@ -279,6 +272,13 @@ class TestInheriting(EcsFaults):
         assert (asked["cluster"], asked["taskDefinition"]) == ("prod", "etl:1")
         vpc = asked["networkConfiguration"]["awsvpcConfiguration"]
         assert vpc == {"subnets": ["subnet-own"], "securityGroups": ["sg-own"], "assignPublicIp": "ENABLED"}
+
+    async def test_a_task_waits_where_what_it_inherits_cannot_be_read_for_now(self) -> None:
+        async with self.connect(**self.aws.place_worker()) as executor:
+            self.trouble(DESCRIBE, times=4, code="ThrottlingException", message="Rate exceeded")
+            with pytest.raises(Unavailable, match="own network"):
+                await executor.submit(task_of(Config(), "true", key="waits"))
+            assert await executor.submit(task_of(Config(), "true", key="waits"))
 
     async def test_a_role_is_assumed_for_the_task_and_for_all_that_becomes_of_it(self, executor: Executor) -> None:
         role = "arn:aws:iam::1:role/jobs"
@@ -297,14 +297,14 @@ class TestBadInput(EcsFaults):
         ("config", "words"),
         [
             ({"cluster": "missing"}, "ClusterNotFoundException"),
-            ({"task_definition": "nobody", "container_name": "main"}, "Unable to describe task definition"),
             ({"task_definition": "nobody"}, "Unable to describe task definition"),
+            ({"task_definition": "nobody", "container_name": None}, "Unable to describe task definition"),
             ({"container_name": "nobody"}, "Override for container named nobody"),
             ({"container_name": "nobody", "image": "x"}, "no container 'nobody', it has main"),
             ({"subnets": []}, "no subnets"),
             ({"task_definition": None}, "no task definition"),
             ({"assume_role_arn": "arn:aws:iam::1:role/denied"}, "sts:AssumeRole"),
-            ({"task_definition": {"containerDefinitions": [{"nmae": "x", "name": "x"}]}}, "nmae"),
+            ({"task_definition": {"containerDefinitions": [{"nmae": "x", "name": "main"}]}}, "nmae"),
             ({"environment": {"LONG": "x" * 9000}}, "ECS takes 8192 characters of overrides, and these are 9"),
         ],
     )
@@ -318,7 +318,7 @@ class TestBadInput(EcsFaults):
     async def test_a_region_that_does_not_exist_is_rejected_with_the_nearest(self) -> None:
         there = {name: value for name, value in self.aws.environment.items() if name != "AWS_ENDPOINT_URL"}
         async with Executor(Site("mesh", "default", "w", there, self.directory)) as executor:
-            config = self.config(container_name="main", region="eu-wst-1")
+            config = self.config(region="eu-wst-1")
             with pytest.raises(Rejected, match=r"'eu-wst-1'.* did you mean 'eu-west-1'"):
                 await executor.submit(task_of(config, "true", key="region"))
 

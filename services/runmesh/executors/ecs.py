@@ -13,7 +13,7 @@ A handle is the task's ARN (see `amazon/ecs/naming.py`).
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from runmesh.errors import Invalid, Problem, Rejected, Unavailable
 from runmesh.executor import Handle, LogLine, Observation, Position, Site, Task
@@ -22,14 +22,14 @@ from runmesh.executors.amazon.ecs import naming
 from runmesh.executors.amazon.ecs.config import Config
 from runmesh.executors.amazon.ecs.definitions import Definitions
 from runmesh.executors.amazon.ecs.failures import of_failures
-from runmesh.executors.amazon.ecs.inherit import METADATA, inherited
+from runmesh.executors.amazon.ecs.inherit import METADATA, Base, Own
 from runmesh.executors.amazon.ecs.interval import PER_CALL, Interval
 from runmesh.executors.amazon.ecs.known import Known
 from runmesh.executors.amazon.ecs.logs import Logs
 from runmesh.executors.amazon.ecs.looking import Json, Looking
 from runmesh.executors.amazon.ecs.observing import Observing
 from runmesh.executors.amazon.ecs.options import Options
-from runmesh.executors.amazon.ecs.request import cluster, run_task
+from runmesh.executors.amazon.ecs.request import cluster, inherits, run_task
 from runmesh.executors.amazon.ecs.verdict import STOPPED_BY_US
 from runmesh.executors.amazon.pace import Pace
 from runmesh.executors.amazon.refusals import Refused, Unreached
@@ -81,14 +81,15 @@ class Executor:
         if not await self._amazon.has_credentials():
             raise Invalid(Problem("ecs", "there are no AWS credentials", "set AWS_ACCESS_KEY_ID and its secret, …"))
         usual = Access.of(environment)
-        self._base = await inherited(self._amazon, usual, environment.get(METADATA))
+        await self._amazon.open_clients(usual, "ecs", "logs")
+        self._own = Own(self._amazon, usual, environment.get(METADATA))
         self._known = Known()
         self._definitions = Definitions(self._amazon, self._site.mesh)
         self._looking = Looking(self._amazon, self._known, self._interval)
         self._logs = Logs(self._amazon, self._definitions, self._known, self._looking, self._interval)
         self._observing = Observing(self._looking, self._known, self._logs)
         self._launches = Pace(options.launches, _BURST)
-        self._clusters = {(usual, name) for name in (*options.clusters, *filter(None, [self._base.cluster]))}
+        self._clusters = {(usual, name) for name in options.clusters}
         self._giving = asyncio.create_task(self._logs.turns.give(options.log_reads))
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -101,8 +102,8 @@ class Executor:
 
     async def submit(self, task: Task[Config]) -> Handle:
         """Start the task, or adopt the one that its token has started before."""
-        access = self._access(task)
-        arguments = await self._arguments(task, access)
+        access, base = self._access(task), await self._base(task)
+        arguments = await self._arguments(task, base, access)
         if (wait := self._launches.wait()) > _LONGEST_TURN:
             raise Unavailable("more tasks are to be started than the rate of launches allows", wait)
         await self._launches.turn()
@@ -118,7 +119,7 @@ class Executor:
 
     async def find(self, task: Task[Config]) -> Handle | None:
         """Look for the task by what started it."""
-        access, where = self._access(task), cluster(task, self._base)
+        access, where = self._access(task), cluster(task, await self._base(task))
         try:
             started = await self._looking.find(access, where, naming.token(self._site.mesh, task.key))
         except Refused as refused:
@@ -150,6 +151,8 @@ class Executor:
 
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
         """Yield all tasks of our pool that are to go on, in every cluster that we had to do with."""
+        if name := (await self._own.base()).cluster:
+            self._clusters.add((Access.of(self._site.environment), name))
         for access, name in list(self._clusters):
             async for found in self._looking.running(access, name):
                 if key := naming.key_of(found, mesh=self._site.mesh, pool=self._site.pool):
@@ -166,20 +169,23 @@ class Executor:
 
     def _access(self, task: Task[Config]) -> Access:
         config = task.config
-        access = Access.of(self._site.environment, config.region, config.endpoint_url, config.assume_role_arn)
-        self._clusters.add((access, cluster(task, self._base)))
-        return access
+        return Access.of(self._site.environment, config.region, config.endpoint_url, config.assume_role_arn)
 
-    async def _arguments(self, task: Task[Config], access: Access) -> dict[str, object]:
+    async def _base(self, task: Task[Config]) -> Base:
+        """Return what the task takes after; nothing if it says everything itself."""
+        return await self._own.base() if inherits(task.config) else Base()
+
+    async def _arguments(self, task: Task[Config], base: Base, access: Access) -> Mapping[str, Any]:
         try:
-            target = await self._definitions.target(task, self._base, access)
+            target = await self._definitions.target(task, base, access)
         except Refused as refused:
             raise refused.of_submit() if not refused.failed else Unavailable(str(refused)) from refused
         except ConnectionError as error:  # nothing was started yet
             raise Unavailable(str(error)) from error
         if target is None:
             raise Rejected("no task definition: set `task_definition`, or run the worker in a task of ECS")
-        return run_task(task, self._base, target, mesh=self._site.mesh, pool=self._site.pool)
+        self._clusters.add((access, cluster(task, base)))
+        return run_task(task, base, target, mesh=self._site.mesh, pool=self._site.pool)
 
     async def _adopted(self, task: Task[Config], access: Access, refused: Refused) -> Handle:
         """Return the task that has this token already, if that is why ECS refuses."""

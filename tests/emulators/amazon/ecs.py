@@ -20,6 +20,8 @@ class Ecs:
     def __init__(self, agent: Agent, region: str) -> None:
         self.tasks: dict[str, EcsTask] = {}
         """By ARN, in the order of their start."""
+        self.others: dict[str, EcsTask] = {}
+        """Tasks of somebody else's."""
         self.history: list[EcsTask] = []
         self.hidden = 0
         """So many more descriptions of a task say MISSING, as they may just after RunTask."""
@@ -64,7 +66,7 @@ class Ecs:
                 told = "RunTask request could not be processed due to conflicts. The provided clientToken is in use."
                 raise AwsError("ConflictException", told, resourceIds=[task.arn])
             return {"tasks": [task.told], "failures": []}
-        definition = self._definition(asked["taskDefinition"])
+        definition = self.definition(asked["taskDefinition"])
         _check(asked, definition)
         task = EcsTask(self._region, cluster, asked, definition)
         self.tasks[task.arn] = task
@@ -82,7 +84,7 @@ class Ecs:
             raise AwsError("InvalidParameterException", "Tasks cannot be more than 100.")
         found, failures = [], []
         for arn in asked["tasks"]:
-            task = self.tasks.get(arn)
+            task = self.tasks.get(arn) or self.others.get(arn)
             if task is None or arn.split("/")[1] != cluster or self.hidden > 0:
                 self.hidden = max(0, self.hidden - 1)
                 failures.append({"arn": arn, "reason": "MISSING"})
@@ -95,7 +97,7 @@ class Ecs:
         cluster, status = _cluster(asked), asked.get("desiredStatus", "RUNNING")
         arns = [
             task.arn
-            for task in self.tasks.values()
+            for task in (*self.tasks.values(), *self.others.values())
             if task.arn.split("/")[1] == cluster
             and task.told["desiredStatus"] == status
             and asked.get("startedBy") in (None, task.told["startedBy"])
@@ -118,9 +120,10 @@ class Ecs:
 
     async def describe_task_definition(self, asked: Mapping[str, Any]) -> Json:
         """Describe a definition."""
-        return {"taskDefinition": self._definition(asked["taskDefinition"])}
+        return {"taskDefinition": self.definition(asked["taskDefinition"])}
 
-    def _definition(self, name: str) -> Json:
+    def definition(self, name: str) -> Json:
+        """Return a definition by its family, revision or ARN."""
         family, _, revision = name.rpartition("/")[2].partition(":")
         revisions = self._definitions.get(family, [])
         if not revisions or (revision and int(revision) > len(revisions)):

@@ -76,6 +76,11 @@ class Amazon:
         except Exception as error:
             raise translated(error) from error
 
+    async def open_clients(self, access: Access, *services: str) -> None:
+        """Open clients now: each takes a tenth of a second of CPU, which nothing else should wait for later."""
+        for service in services:
+            await self._client(service, access)
+
     async def call(self, service: str, access: Access, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call once, by the SDK's name of the operation. Raises `Refused`, `Unreached`, ConnectionError."""
         try:

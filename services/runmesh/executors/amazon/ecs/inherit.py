@@ -1,7 +1,8 @@
 """What tasks inherit where their configuration says nothing: from the task that the worker itself runs in, as in Mage.
 
-Read once when the worker starts (Mage asks at every launch, and is throttled): the container's metadata say cluster,
-definition and container, ECS and EC2 the network. What can't be read is not inherited, and the log says why.
+Read once in a process (Mage asks at every launch, and is throttled): the container's metadata say cluster, definition
+and container, ECS and EC2 the network. Where that fails for now, tasks that need it wait; a network that the worker
+may not look at is not inherited, and the log says so.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from runmesh.errors import Unavailable
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.refusals import Refused
 
@@ -36,19 +38,50 @@ class Base:
     security_groups: tuple[str, ...] = ()
 
 
-async def inherited(amazon: "Amazon", access: Access, uri: str | None) -> Base:
-    """Return the worker's own task."""
-    if not uri:
-        return Base()
-    try:
-        async with asyncio.timeout(_WITHIN):
-            container, task = await _metadata(uri), await _metadata(f"{uri}/task")
-            there = Access.of_arn(task["TaskARN"], access.query)
-            interfaces = await _interfaces(amazon, there, task)
-            return base_of(container, task, interfaces)
-    except (Refused, OSError, TimeoutError, KeyError, ValueError) as error:
-        log.warning("nothing inherited: the worker's own task can't be read", error=repr(error))
-        return Base()
+class Own:
+    """The worker's own task, read when something must be inherited first, and once in a process."""
+
+    def __init__(self, amazon: "Amazon", access: Access, uri: str | None) -> None:
+        self._amazon, self._access, self._uri = amazon, access, uri
+        self._base = None if uri else Base()
+        self._reading = asyncio.Lock()
+
+    async def base(self) -> Base:
+        """Return what there is to inherit. Raises `Unavailable` while it can't be read."""
+        async with self._reading:
+            if self._base is None:
+                self._base = await self._read(self._uri or "")
+        return self._base
+
+    async def _read(self, uri: str) -> Base:
+        try:
+            async with asyncio.timeout(_WITHIN):
+                container, task = await _metadata(uri), await _metadata(f"{uri}/task")
+                return base_of(container, task, await self._interfaces(task))
+        except (OSError, TimeoutError, KeyError, ValueError) as error:
+            raise Unavailable(f"the worker's own task can't be read, which others inherit from: {error!r}") from error
+
+    async def _interfaces(self, task: Json) -> list[Json]:
+        """Return the network interfaces of a task; none where it has no network of its own, or we may not look."""
+        access = Access.of_arn(task["TaskARN"], self._access.query)
+        asked = {"cluster": task["Cluster"], "tasks": [task["TaskARN"]]}
+        try:
+            [found] = (await self._amazon.read("ecs", access, "describe_tasks", **asked))["tasks"]
+            if not (ids := _interface_ids(found)):
+                return []
+            answer = await self._amazon.read("ec2", access, "describe_network_interfaces", NetworkInterfaceIds=ids)
+        except Refused as refused:
+            if refused.passing or refused.unauthenticated:
+                raise Unavailable(f"the worker's own network can't be read: {refused}") from refused
+            log.warning("no network inherited: the worker's own can't be read", error=str(refused))
+            return []
+        interfaces: list[Json] = answer["NetworkInterfaces"]
+        return interfaces
+
+
+def _interface_ids(task: Json) -> list[str]:
+    details = [detail for each in task.get("attachments") or () for detail in each.get("details") or ()]
+    return [detail["value"] for detail in details if detail["name"] == "networkInterfaceId"]
 
 
 def base_of(container: Json, task: Json, interfaces: list[Json]) -> Base:
@@ -72,16 +105,3 @@ async def _metadata(uri: str) -> Json:
             return found
     except aiohttp.ClientError as error:
         raise ConnectionError(f"{uri}: {error!r}") from error
-
-
-async def _interfaces(amazon: "Amazon", access: Access, task: Json) -> list[Json]:
-    """Return the network interfaces of a task; none where it is in no network of its own."""
-    asked = {"cluster": task["Cluster"], "tasks": [task["TaskARN"]]}
-    [found] = (await amazon.read("ecs", access, "describe_tasks", **asked))["tasks"]
-    details = [detail for each in found.get("attachments") or () for detail in each.get("details") or ()]
-    ids = [detail["value"] for detail in details if detail["name"] == "networkInterfaceId"]
-    if not ids:
-        return []
-    answer = await amazon.read("ec2", access, "describe_network_interfaces", NetworkInterfaceIds=ids)
-    interfaces: list[Json] = answer["NetworkInterfaces"]
-    return interfaces

@@ -52,6 +52,12 @@ def run_task(task: Task[Config], base: Base, target: Target, *, mesh: str, pool:
     return {name: value for name, value in arguments.items() if value not in (None, [], {})}
 
 
+def inherits(config: Config) -> bool:
+    """Whether a configuration leaves anything to the worker's own task."""
+    network = config.network_configuration or (config.subnets and config.security_groups)
+    return not (config.cluster and config.task_definition and network)
+
+
 def cluster(task: Task[Config], base: Base) -> str:
     """Return the cluster: the account's default one if nothing says which."""
     return task.config.cluster or base.cluster or "default"

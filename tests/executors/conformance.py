@@ -342,7 +342,11 @@ class ExecutorConformance(Platform):
         ends = [await self.ended(executor, handle) for handle in handles]
         assert [end.phase is Phase.SUCCEEDED for end in ends] == [i % 3 == 0 for i in range(self.burst)]
         await asyncio.gather(*(self.remove(executor, handle) for handle in handles))
-        assert await self.listed(executor) == {}
+
+        async def is_clean() -> bool:
+            return await self.listed(executor) == {}
+
+        await eventually(is_clean, within=self.within)
 
     async def test_an_executor_may_be_entered_again(self) -> None:
         executor: Any = self.connect()

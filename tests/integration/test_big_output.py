@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -52,7 +52,9 @@ async def test_too_much_output_is_cut_with_a_mark_and_its_end_is_kept(mesh: Mesh
 
 
 class Slow(ToldExecutor):
-    """Prints more slowly than its jobs end."""
+    """Prints more slowly than its jobs end, which others wait for."""
+
+    adoptable: ClassVar[bool] = False
 
     async def logs(self, handle: Handle, *, since: Position) -> AsyncIterator[LogLine]:  # noqa: ARG002 - the contract's
         """Yield a line now, and another one when nobody waits any more."""

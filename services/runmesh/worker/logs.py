@@ -35,6 +35,8 @@ MOST_UNCONFIRMED_BYTES: Final = 32 * 2**20
 """Of all jobs of a worker."""
 END: Final = 2.0
 """Seconds that a terminal fact waits for the last lines."""
+REST: Final = 30.0
+"""Seconds that a job's removal waits for them: thousands that end at once are read one after another."""
 _TASK_ENDED: Final = "the task has ended"
 
 Stream = Literal["stdout", "stderr"]
@@ -57,10 +59,18 @@ class Logs:
             job.follower = self._spawn(self._carry(job, self._source))
 
     async def end(self, job: Job) -> None:
-        """Wait a moment until the last lines are stored."""
+        """Wait a moment until the last lines are stored, so that they come before the end is told."""
+        if job.follower is not None:
+            await asyncio.wait([job.follower], timeout=END)
+
+    async def rest(self, job: Job) -> None:
+        """Wait until all that is left is stored, while the job is still there, but not for ever.
+
+        Not at all where a job holds a slot until its end, which others wait for.
+        """
         if job.follower is None:
             return
-        _, late = await asyncio.wait([job.follower], timeout=END)
+        _, late = await asyncio.wait([job.follower], timeout=REST if self._station.platform.adoptable else 0)
         for follower in late:
             follower.cancel(_TASK_ENDED)
             log.warning("log cut short", key=job.event.key)

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 CALL: Final = 30.0
 """Seconds for one call that has no limit of its own."""
+AT_ONCE: Final = 64
+"""How many jobs are told to stop at once, and how many removed: the others wait, and their time does not run yet."""
 SUBMIT_SHARE: Final = 0.8
 """A submit ends within this part of `find_window`, so that what `find` says afterwards can be believed."""
 
@@ -25,6 +27,7 @@ class Platform:
     def __init__(self, executor: Executor[Any], lease: Lease) -> None:
         self.executor = executor
         self._lease = lease
+        self._stopping, self._removing = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
 
     @property
     def adoptable(self) -> bool:
@@ -45,11 +48,13 @@ class Platform:
 
     async def cancel(self, handle: Handle) -> None:
         """Tell a job to stop."""
-        await self._call(self.executor.cancel(handle))
+        async with self._stopping:
+            await self._call(self.executor.cancel(handle))
 
     async def remove(self, handle: Handle) -> None:
         """Delete what is left of a job."""
-        await self._call(self.executor.remove(handle))
+        async with self._removing:
+            await self._call(self.executor.remove(handle))
 
     def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
         """List the jobs of this mesh and pool."""

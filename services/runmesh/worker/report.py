@@ -48,6 +48,7 @@ class Reporter:
         await self._station.claims.write(job.held, job.claim.finished(fact))
         await self._logs.end(job)
         await self.tell(fact, job.message)
+        await self._logs.rest(job)
         await self._clean_up(job, fact, job.claim)
         metrics.TASKS.labels(fact.executor_type, fact.pool, fact.state, fact.cause or "").inc()
         log.info("task ended", key=fact.key, run=fact.run, block=fact.block, state=fact.state, cause=fact.cause)

@@ -17,6 +17,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -26,7 +27,7 @@ from aiohttp import web
 
 from tests.emulators.kubernetes.api import Api
 from tests.emulators.kubernetes.jobs import Jobs
-from tests.emulators.kubernetes.kubelet import Kubelet
+from tests.emulators.kubernetes.kubelet import Kubelet, Pod
 from tests.emulators.kubernetes.store import Store
 from tests.emulators.platform import ENVIRONMENT
 
@@ -104,7 +105,9 @@ def _asked(found: Cluster, request: Mapping[str, Any]) -> dict[str, Any]:
         case "ended":
             return {"ended": found.jobs.ended}
         case "end":
-            return {"count": sum(_end(found) for _ in range(request["count"]))}
+            return {"count": _end(found, request["count"])}
+        case "running":
+            return {"count": sum(_runs(pod) for pod in found.kubelet.pods.values())}
     raise ValueError(f"unknown: {request}")
 
 
@@ -115,13 +118,16 @@ def _told(job: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": said["key"], "attempt": 0, "resubmission": said["key"], **said}
 
 
-def _end(found: Cluster) -> bool:
-    """Let one hollow pod that runs succeed."""
-    for pod in found.kubelet.pods.values():
-        if pod.object["status"].get("phase") == "Running" and not pod.code.done():
-            pod.code.set_result(0)
-            return True
-    return False
+def _runs(pod: Pod) -> bool:
+    return pod.object["status"].get("phase") == "Running" and not pod.code.done()
+
+
+def _end(found: Cluster, count: int) -> int:
+    """Let so many hollow pods succeed, if so many run."""
+    ending = [*islice(filter(_runs, found.kubelet.pods.values()), count)]
+    for pod in ending:
+        pod.code.set_result(0)
+    return len(ending)
 
 
 async def _answer(found: Cluster, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -311,7 +311,7 @@ class TestLogs(Faulty):
     async def test_who_finds_no_room_to_follow_reads_at_the_end(self) -> None:
         async with self.connect(RUNMESH_K8S_LOG_FOLLOWERS="1") as executor:
             first = await executor.submit(self.shell("first", "echo first; sleep 300"))
-            following = executor.logs(first, since=Position())
+            following: Any = executor.logs(first, since=Position())
             assert (await anext(following)).text == "first"
             second = await executor.submit(self.shell("second", "echo second"))
             assert [line.text for line in await self.output(executor, second)] == ["second"]

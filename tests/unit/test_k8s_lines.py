@@ -43,7 +43,8 @@ def read(place: Place, answer: bytes, cuts: Sequence[int], until: int) -> Iterat
 def test_no_line_is_lost_or_doubled_however_often_the_connection_breaks(
     log: list[Line], breaks: list[tuple[float, list[int]]], data: st.DataObject
 ) -> None:
-    place, found, written = Place(), [], 0
+    place, written = Place(), 0
+    found: list[Piece] = []
     for share, cuts in [*breaks, (1.0, [])]:
         written = data.draw(st.integers(written, len(log))) if share < 1.0 else len(log)  # it grows meanwhile
         answer = stored(log[:written], place.since)

@@ -35,7 +35,6 @@ __all__ = ["Config", "Executor"]
 log = structlog.get_logger(__name__)
 
 _FOREGROUND: Final = "Foreground"
-_REMOVED_WITHIN: Final = 10.0
 
 
 class Executor:
@@ -125,18 +124,10 @@ class Executor:
             await self._delete(handle)
 
     async def remove(self, handle: Handle) -> None:
-        """Delete the Job, and wait a moment until it is gone; not one that the cluster itself removes in time."""
+        """Delete the Job, and with it its pods; not one that the cluster itself removes in time."""
         entry = self._known.get(handle)
-        if entry and (job := entry.job) and _goes_by_itself(job):
-            return
-        if not await self._delete(handle):
-            return
-        try:
-            async with asyncio.timeout(_REMOVED_WITHIN):
-                while self._known.get(handle):
-                    await self._known.change(handle)
-        except TimeoutError:
-            log.info("job not gone yet", handle=handle)
+        if not (entry and (job := entry.job) and _goes_by_itself(job)):
+            await self._delete(handle)
 
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
         """Yield all Jobs of our pool, as the watch knows them: listing them again would tell no more."""
@@ -177,17 +168,15 @@ class Executor:
         theirs = job["metadata"].get("labels") or {}
         return all(theirs.get(name) == ours[name] for name in (naming.MESH, naming.POOL, naming.KEY))
 
-    async def _delete(self, handle: Handle) -> bool:
-        """Delete exactly this Job; return whether it was there."""
+    async def _delete(self, handle: Handle) -> None:
+        """Delete exactly this Job, if it is there. It goes when its pods have gone."""
         namespace, name, uid = handle.split("/")
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": _FOREGROUND}
         try:
             await self._client.delete(path(JOBS, namespace, name), {**options, "preconditions": {"uid": uid}})
         except Refused as refused:
-            if refused.missing or refused.conflicts:
-                return False
-            raise
-        return True
+            if not (refused.missing or refused.conflicts):
+                raise
 
     async def _inherited(self) -> Base:
         options = self._options

@@ -31,20 +31,20 @@ Query = Mapping[str, str]
 
 
 class Pace:
-    """So many calls a second, and a few at once."""
+    """So many calls a second, and a few at once. Whoever gives up while waiting takes no turn."""
 
     def __init__(self, rate: float) -> None:
         self._step = 1 / rate
         self._slack = 2.0
         """Seconds' worth of calls that may come at once."""
-        self._next = clock()
+        self._next = clock() - self._slack
+        self._line = asyncio.Lock()
 
     async def turn(self) -> None:
-        """Wait for a turn."""
-        now = clock()
-        self._next = max(self._next, now - self._slack) + self._step
-        if self._next > now:
-            await asyncio.sleep(self._next - now)
+        """Wait for a turn, in the order of asking."""
+        async with self._line:
+            await asyncio.sleep(max(0.0, self._next - clock()))
+            self._next = max(self._next, clock() - self._slack) + self._step
 
 
 class Client:

@@ -23,6 +23,7 @@ _OF_METADATA: Final = (
 )
 _OF_SPEC: Final = ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "nodeName")
 _OURS: Final = "RUNMESH_"
+_MOST_GONE: Final = 10_000
 
 
 def handle_of(job: Mapping[str, Any]) -> Handle:
@@ -99,6 +100,7 @@ class Known:
     def __init__(self, changed: Callable[[Handle], None]) -> None:
         self._entries: dict[Handle, Entry] = {}
         self._synced: set[tuple[str, str]] = set()
+        self._gone: dict[Handle, None] = {}
         self._sync = asyncio.Event()
         self._changed = changed
 
@@ -112,6 +114,10 @@ class Known:
     def synced(self, namespace: str) -> bool:
         """Whether all Jobs and pods of a namespace were told at least once."""
         return {(namespace, JOBS), (namespace, PODS)} <= self._synced
+
+    def is_gone(self, handle: Handle) -> bool:
+        """Whether the cluster told not long ago that a Job is no more: its uid never comes again."""
+        return handle in self._gone
 
     def created(self, job: Json) -> Handle:
         """Take a Job that we have just created or read ourselves, unless more is known already."""
@@ -169,6 +175,9 @@ class Known:
         changed, entry.change = entry.change, asyncio.Event()
         if entry.empty:
             del self._entries[handle]
+            self._gone[handle] = None
+            if len(self._gone) > _MOST_GONE:
+                del self._gone[next(iter(self._gone))]
         changed.set()
         self._changed(handle)
 

@@ -52,6 +52,8 @@ class Observing:
     def _seen(self, handle: Handle) -> Observation | None:
         """Return what is known; None if that takes a question."""
         entry = self._known.get(handle)
+        if self._known.is_gone(handle):
+            return GONE
         if entry is None:
             return None if self._known.synced(handle.split("/")[0]) else UNKNOWN
         if entry.seen is None:

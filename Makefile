@@ -15,7 +15,7 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-k8s test test-mage lint types schemas bench model chaos soak clean
+.PHONY: help setup demo demo-k8s demo-ecs test test-mage lint types schemas bench model chaos soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' Makefile
@@ -26,7 +26,10 @@ demo: $(READY) ## Watch a real pipeline go through the mesh
 	@$(BIN)/python -m runmesh demo
 
 demo-k8s: $(READY) ## Watch it go through Jobs, on an emulated Kubernetes cluster
-	@$(BIN)/python -m tests.emulators.demo
+	@$(BIN)/python -m tests.emulators.demo k8s
+
+demo-ecs: $(READY) ## Watch it go through tasks of ECS, on an emulated AWS
+	@$(BIN)/python -m tests.emulators.demo ecs
 
 # Tests wait more than they compute: four at a time are right for two cores.
 test: $(READY) ## Run all tests

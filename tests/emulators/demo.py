@@ -1,36 +1,76 @@
-"""The demo, every block of it as a Job on an emulated Kubernetes cluster: `make demo-k8s`.
+"""The demo, every block of it on an emulated platform: `make demo-k8s` (Jobs), `make demo-ecs` (tasks of ECS).
 
-The Jobs run on this machine, so they find the project and its variables where they are.
+Jobs and tasks run on this machine, so they find the project and its variables where they are.
 """
 
 import asyncio
 import os
+import shutil
 import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import yaml
 
-from tests.emulators.running import running_cluster
+from tests.emulators.running import running_cluster, running_ecs
 
+_FOLDER: Final = Path("deploy", "demo")
 _NAMESPACE: Final = "penguins"
 """The demo's own."""
 
 
-async def main() -> int:
+@dataclass(frozen=True)
+class _Place:
+    """What the demo is told, and where it is started."""
+
+    environment: Mapping[str, str]
+    directory: Path
+
+
+@asynccontextmanager
+async def _kubernetes(directory: Path, programs: str) -> AsyncIterator[_Place]:
+    config = directory / "k8s.yaml"
+    config.write_text(yaml.safe_dump({"image": "emulated", "shared": True}))
+    async with running_cluster(directory / "cluster", "--namespace", _NAMESPACE, PATH=programs) as there:
+        yield _Place({**there, "K8S_CONFIG_FILE": str(config), "KUBE_NAMESPACE": _NAMESPACE}, Path.cwd())
+
+
+@asynccontextmanager
+async def _ecs(directory: Path, programs: str) -> AsyncIterator[_Place]:
+    """Nothing says cluster, definition and network: tasks have them of the one that the worker finds itself in."""
+    _write_project(directory / _FOLDER)
+    async with running_ecs(directory / "aws", PATH=programs) as there:
+        yield _Place(there, directory)
+
+
+def _write_project(folder: Path) -> None:
+    """Copy the demo's project, and say of its memory what ECS understands."""
+    shutil.copytree(_FOLDER, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    project, pipeline = folder / "metadata.yaml", folder / "pipelines" / "penguins" / "metadata.yaml"
+    project.write_text(f"{project.read_text()}\necs_config:\n  shared: true\n")
+    of_jobs = "resource_limits:\n      memory: 2Gi"
+    pipeline.write_text(pipeline.read_text().replace(of_jobs, "memory: 2 GB"))
+
+
+_PLATFORMS: Final = {"k8s": _kubernetes, "ecs": _ecs}
+
+
+async def main(executor_type: str) -> int:
     """Run it; return its exit code."""
-    with TemporaryDirectory(prefix="demo-k8s-") as directory:
-        config, socket = Path(directory) / "k8s.yaml", Path(directory) / "cluster"
-        config.write_text(yaml.safe_dump({"image": "emulated", "shared": True}))
-        programs = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-        async with running_cluster(socket, "--namespace", _NAMESPACE, PATH=programs) as there:
+    programs = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+    with TemporaryDirectory(prefix=f"demo-{executor_type}-") as directory:
+        async with _PLATFORMS[executor_type](Path(directory), programs) as place:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "runmesh", "demo", "--executor-type", "k8s"),
-                env={**os.environ, **there, "K8S_CONFIG_FILE": str(config), "KUBE_NAMESPACE": _NAMESPACE},
+                *(sys.executable, "-m", "runmesh", "demo", "--executor-type", executor_type),
+                cwd=place.directory,
+                env={**os.environ, **place.environment},
             )
             return await process.wait()
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(main(sys.argv[1] if sys.argv[1:] else "k8s")))

@@ -168,7 +168,8 @@ async def main(socket: Path, environment: Path, *, hollow: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with aws(json.loads(os.environ.get(ENVIRONMENT, "{}")), hollow=hollow) as found:
-        there = {**found.environment, **found.place_worker()}
+        calm = {"RUNMESH_ECS_POLL_INTERVAL": "0.3", "RUNMESH_ECS_LOG_RATE": "20"}  # many workers, and no CPU to spare
+        there = {**found.environment, **found.place_worker(), **calm}
         environment.write_text(json.dumps(there))  # noqa: ASYNC240 - before anybody waits
         # Nobody may find the socket before somebody listens on it.
         async with await asyncio.start_unix_server(lambda *streams: _answer(found, *streams), f"{socket}.new"):

@@ -8,6 +8,7 @@
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
+SPARK   := .spark
 MAGE    := .mage-venv
 MAGE_READY  := $(MAGE)/.ready
 MAGE_PYTHON ?= python3.11
@@ -15,7 +16,7 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-k8s demo-ecs test test-mage lint types schemas bench model chaos soak clean
+.PHONY: help setup demo demo-k8s demo-ecs demo-spark test test-mage test-spark lint types schemas bench model chaos soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' Makefile
@@ -37,6 +38,12 @@ test: $(READY) ## Run all tests
 
 test-mage: $(READY) $(MAGE_READY) ## Run native and Mage's own blocks in one run, with the real Mage
 	$(BIN)/pytest tests/mage/interop.py tests/mage/integration.py $(ARGS)
+
+demo-spark: $(READY) $(SPARK)/.ready ## Watch a Spark pipeline run as a step of EMR, on an emulated AWS
+	@$(BIN)/python -m tests.spark.demo
+
+test-spark: $(READY) $(SPARK)/.ready ## Run blocks on a real Spark (half a gigabyte; skipped without Java)
+	$(BIN)/pytest tests/spark/blocks.py $(ARGS)
 
 lint: $(READY) ## Check style, formatting and layers
 	$(BIN)/ruff check
@@ -64,7 +71,7 @@ soak: $(READY) ## Kill something every ten seconds for an hour, and see that not
 	@$(BIN)/python -m tests.chaos.soak
 
 clean: ## Remove .venv, .mage-venv and every cache
-	rm -rf $(VENV) $(MAGE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(MAGE) $(SPARK) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find services tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
@@ -85,6 +92,14 @@ $(READY): pyproject.toml constraints.txt
 		$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
 	fi
 	@touch $(READY)
+
+$(SPARK)/.ready: tests/spark/requirements.txt
+	@if command -v uv >/dev/null; then \
+		uv pip install --python $(BIN)/python --target $(SPARK) -r $<; \
+	else \
+		$(BIN)/python -m pip install --disable-pip-version-check --upgrade --target $(SPARK) -r $<; \
+	fi
+	@touch $@
 
 $(MAGE_READY): tests/mage/requirements.txt tests/mage/constraints.txt
 	@set -e; \

@@ -1,0 +1,1 @@
+"""What needs a real Spark: `make test-spark` and `make demo-spark` bring it."""

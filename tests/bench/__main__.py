@@ -14,6 +14,8 @@ bench_start       BENCH_STARTS (40)       starts of the runtime
 bench_flood       BENCH_FLOOD (100000)    requests of a flood
 ..                BENCH_FLOOD_LIMITED     requests of a flood of a pipeline that limits its runs (5000)
 bench_open        BENCH_OPEN (10000)      runs that run, and as many that wait
+bench_k8s         BENCH_K8S_JOBS (5000)   Jobs in flight on one Kubernetes worker
+..                BENCH_K8S_QPS (1000)    calls a second that it may make
 bench_logs        BENCH_LOG_MB (100)      megabytes that one block prints, BENCH_LOG_RUNS (5) times
 ================  ======================  =======================================================
 """
@@ -33,6 +35,7 @@ BENCHES = (
     "bench_logs",
     "bench_flood",
     "bench_open",
+    "bench_k8s",
 )
 
 

@@ -35,7 +35,7 @@ MOST_UNCONFIRMED_BYTES: Final = 32 * 2**20
 """Of all jobs of a worker."""
 END: Final = 2.0
 """Seconds that a terminal fact waits for the last lines."""
-REST: Final = 30.0
+REST: Final = 120.0
 """Seconds that a job's removal waits for them: thousands that end at once are read one after another."""
 _TASK_ENDED: Final = "the task has ended"
 

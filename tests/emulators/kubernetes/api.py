@@ -12,6 +12,7 @@ from tests.emulators.kubernetes import checks
 from tests.emulators.kubernetes.faults import Faults
 from tests.emulators.kubernetes.jobs import Jobs
 from tests.emulators.kubernetes.kubelet import Kubelet
+from tests.emulators.kubernetes.selectors import flag
 from tests.emulators.kubernetes.status import Status, not_found
 from tests.emulators.kubernetes.store import Object, Store
 from tests.emulators.kubernetes.watching import Reading
@@ -168,7 +169,7 @@ def _call(request: web.Request) -> Call:
     found = request.match_info
     name, verb = found.get("name"), _VERBS[request.method]
     if verb == "get" and name is None:
-        verb = "watch" if request.query.get("watch") in ("1", "true") else "list"
+        verb = "watch" if flag(request.query, "watch") else "list"
     return Call(verb, found["kind"], found["namespace"], name, found.get("part"))
 
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from time import time_ns
 from typing import Final, NamedTuple
 
+from tests.emulators.kubernetes.selectors import flag
+
 _SECOND: Final = 10**9
 
 
@@ -36,13 +38,13 @@ class Output:
 
     async def read(self, query: Mapping[str, str]) -> AsyncIterator[bytes]:
         """Yield what a caller asked for; a caller that follows, until the end."""
-        since, stamped = _since(query.get("sinceTime")), query.get("timestamps") == "true"
+        since, stamped = _since(query.get("sinceTime")), flag(query, "timestamps")
         wanted = [line for line in self.lines if line.at >= since]
         read = len(self.lines)
         tail = query.get("tailLines")
         for line in wanted if tail is None else wanted[max(0, len(wanted) - int(tail)) :]:
             yield _said(line, stamped=stamped)
-        while query.get("follow") == "true":
+        while flag(query, "follow"):
             while read < len(self.lines):
                 yield _said(self.lines[read], stamped=stamped)
                 read += 1

@@ -1,4 +1,4 @@
-"""Which objects a caller asks for: label and field selectors."""
+"""What a caller asks for: label and field selectors, and parameters that say yes or no."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,3 +34,8 @@ def fields(selector: str, found: Mapping[str, Any]) -> bool:
         if place != value:
             return False
     return True
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Return whether a parameter says yes, in any of Go's ways."""
+    return query.get(name, "") in ("1", "t", "T", "true", "TRUE", "True")

@@ -87,7 +87,7 @@ class Reading:
     ) -> None:
         matches = selectors.labels(query.get("labelSelector", ""))
         until = _now() + float(query.get("timeoutSeconds") or _LONGEST)
-        bookmarks = query.get("allowWatchBookmarks") == "true"
+        bookmarks = selectors.flag(query, "allowWatchBookmarks")
         while True:
             if version < self.store.oldest:
                 await response.write(to_json({"type": "ERROR", "object": self._expired(version).body}) + b"\n")

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from random import uniform
 from typing import Any, Final, Self
 
@@ -72,7 +72,7 @@ class Amazon:
     async def has_credentials(self) -> bool:
         """Whether there are any at all; says nothing about whether they are good."""
         try:
-            return await self._session().get_credentials() is not None
+            return await self._own.get_credentials() is not None
         except Exception as error:
             raise translated(error) from error
 
@@ -113,11 +113,12 @@ class Amazon:
         return self._clients[where]
 
     def _opened(self, service: str, access: Access) -> Any:
-        session = self._session() if access.role_arn is None else self._assuming(access.role_arn, access)
+        session = self._own if access.role_arn is None else self._assuming(access.role_arn, access)
         endpoint = self._endpoint(service, access)
         return session.client(service, region_name=access.region, endpoint_url=endpoint, config=self._config)
 
-    def _session(self) -> aioboto3.Session:
+    @cached_property
+    def _own(self) -> aioboto3.Session:
         return aioboto3.Session(
             aws_access_key_id=self._environment.get("AWS_ACCESS_KEY_ID"),
             aws_secret_access_key=self._environment.get("AWS_SECRET_ACCESS_KEY"),

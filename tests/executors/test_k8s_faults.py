@@ -129,6 +129,20 @@ class TestSubmitting(Faulty):
             await executor.submit(self.sleeping("late"))
         assert await executor.submit(self.sleeping("late"))
 
+    async def test_a_kubeconfig_that_is_just_being_written_ends_nothing(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        handle = await executor.submit(self.sleeping("goes on"))
+        await self.running(executor, handle)
+        self.emulated.api.tokens = {"renewed"}
+        await asyncio.to_thread((tmp_path / "kubeconfig").write_text, "clusters: [")
+        self.emulated.api.reading.drop()
+        with pytest.raises(Unavailable, match="Unauthorized"):
+            await executor.submit(self.sleeping("late"))
+        environment_of(tmp_path, self.emulated, token="renewed")  # noqa: S106 - of nothing
+        self.emulated.kubelet.run_out_of_memory(await self.pod(handle))
+        assert (await self.ended(executor, handle)).cause is Cause.USER
+
     @pytest.mark.parametrize("missing", ["file", "context"])
     async def test_a_kubeconfig_or_context_that_is_missing_is_told(self, tmp_path: Path, missing: str) -> None:
         wrong = {"KUBECONFIG": str(tmp_path / "nothing")} if missing == "file" else {"RUNMESH_K8S_CONTEXT": "nothing"}

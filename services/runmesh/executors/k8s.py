@@ -24,7 +24,7 @@ from runmesh.executors.kubernetes.config import Config
 from runmesh.executors.kubernetes.inherit import Base
 from runmesh.executors.kubernetes.known import JOBS, PODS, Json, Known, is_over
 from runmesh.executors.kubernetes.logs import Logs
-from runmesh.executors.kubernetes.manifest import manifest
+from runmesh.executors.kubernetes.manifest import manifest, namespace
 from runmesh.executors.kubernetes.observing import Observing, read_job
 from runmesh.executors.kubernetes.options import Options
 from runmesh.executors.kubernetes.refusals import Refused, Unreached
@@ -70,8 +70,8 @@ class Executor:
             self._logs = Logs(self._client, self._known, options.followers)
             self._watched: dict[str, list[asyncio.Task[None]]] = {}
             self._observing = Observing(self._client, self._known, self._logs)
-            for namespace in (self._base.namespace, *options.namespaces):
-                self._watch(namespace)
+            for where in (self._base.namespace, *options.namespaces):
+                self._watch(where)
         except BaseException:
             await self._stack.aclose()
             raise
@@ -89,26 +89,25 @@ class Executor:
     async def submit(self, task: Task[Config]) -> Handle:
         """Create the task's Job, or adopt the one of this name."""
         job = manifest(task, self._base, mesh=self._site.mesh, pool=self._site.pool)
-        namespace = job["metadata"]["namespace"]
-        self._watch(namespace)
+        where = namespace(task, self._base)
+        self._watch(where)
         try:
-            created = await self._client.create(path(JOBS, namespace), job, fieldValidation="Strict")
+            created = await self._client.create(path(JOBS, where), job, fieldValidation="Strict")
         except Unreached as error:
             raise Unavailable(str(error)) from error
         except Refused as refused:
             if not refused.exists:
                 raise refused.of_submit() from refused
-            return await self._adopted(task, namespace, job["metadata"]["name"])
+            return await self._adopted(task, where, job["metadata"]["name"])
         return self._known.created(created)
 
     async def find(self, task: Task[Config]) -> Handle | None:
         """Look for the Job of this name."""
-        job = manifest(task, self._base, mesh=self._site.mesh, pool=self._site.pool)
-        namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
-        found = await read_job(self._client, namespace, name)
+        where, name = namespace(task, self._base), naming.job_name(task, self._site.mesh)
+        found = await read_job(self._client, where, name)
         if found is None or not self._is_of(task, found):
             return None
-        self._watch(namespace)
+        self._watch(where)
         return self._known.created(found)
 
     async def observe(self, handles: Collection[Handle]) -> Mapping[Handle, Observation]:
@@ -186,6 +185,8 @@ class Executor:
         try:
             pod = await self._client.get(path(PODS, namespace, options.pod))
         except Refused as refused:
+            if not (refused.missing or refused.forbidden):
+                raise
             log.warning("nothing inherited: the worker's own pod can't be read", pod=options.pod, error=str(refused))
             return Base(namespace=namespace)
         return replace(Base.of_pod(pod, options.container), namespace=namespace)

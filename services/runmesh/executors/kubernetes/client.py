@@ -12,12 +12,15 @@ from random import uniform
 from typing import Any, Final, Self
 
 import aiohttp
+import structlog
 from kubernetes_asyncio.client import ApiClient, Configuration
 from pydantic_core import from_json
 
 from runmesh.clock import clock
 from runmesh.executors.kubernetes.access import Access
 from runmesh.executors.kubernetes.refusals import Refused, Unreached
+
+log = structlog.get_logger(__name__)
 
 CALL: Final = 8.0
 """Seconds for one try of a call."""
@@ -145,8 +148,12 @@ class Client:
 
     async def _heed(self, refused: Refused) -> None:
         """Read the credentials again if they are no good: tokens are renewed while we run."""
-        if refused.unauthorized:
+        if not refused.unauthorized:
+            return
+        try:
             await self._access.load(self._api.configuration)
+        except Exception as error:  # noqa: BLE001 - a file that is being written; the next call tries again
+            log.warning("credentials not read again", error=repr(error))
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> Refused:

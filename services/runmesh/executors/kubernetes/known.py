@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
+from runmesh.clock import clock
 from runmesh.events import Handle
 from runmesh.executor import Observation
 
@@ -47,8 +48,8 @@ class Entry:
 
     _job: bytes | None = None
     _pods: dict[str, bytes] = field(default_factory=dict)
-    fresh: bool = False
-    """We created it, and no list or watch has told of it yet."""
+    fresh: float | None = None
+    """When we read or created it ourselves (by `clock`), until a list or a watch tells of it."""
     seen: Observation | None = None
     """What was made of it, until it changes."""
     change: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,18 +81,18 @@ class Entry:
         """Take what an object is now; None: it is no more. Return whether that is news."""
         text = to_json(short(found)) if found else None
         if kind == JOBS:
-            old, self._job, self.fresh = self._job, text, False
+            old, self._job, self.fresh = self._job, text, None
         else:
             old = self._pods.pop(name, None)
             if text:
                 self._pods[name] = text
         return old != text
 
-    def names(self, kind: str, job: str) -> Iterable[str]:
-        """Return the names of what there is of a kind."""
+    def names(self, kind: str, job: str, before: float) -> Iterable[str]:
+        """Return the names of what there is of a kind, and was there before a moment."""
         if kind == PODS:
             return list(self._pods)
-        return [job] if self._job and not self.fresh else []
+        return [job] if self._job and (self.fresh is None or self.fresh < before) else []
 
 
 class Known:
@@ -125,7 +126,7 @@ class Known:
         entry = self._entries.setdefault(handle, Entry())
         if entry.job is None:
             self._put(handle, JOBS, job["metadata"]["name"], job)
-            entry.fresh = True
+            entry.fresh = clock()
         return handle
 
     def tell(self, kind: str, found: Json, *, deleted: bool = False) -> None:
@@ -134,13 +135,13 @@ class Known:
         if handle:
             self._put(handle, kind, found["metadata"]["name"], None if deleted else found)
 
-    def replace(self, kind: str, namespace: str, found: Iterable[Json]) -> None:
-        """Take all there is of a kind in a namespace: what isn't listed is no more."""
+    def replace(self, kind: str, namespace: str, found: Iterable[Json], asked: float) -> None:
+        """Take all there is of a kind in a namespace: what isn't listed is no more, unless it came after we asked."""
         left = {
             (handle, name)
             for handle, entry in self._entries.items()
             if handle.startswith(f"{namespace}/")
-            for name in entry.names(kind, handle.split("/")[1])
+            for name in entry.names(kind, handle.split("/")[1], asked)
         }
         for each in found:
             handle = handle_of(each) if kind == JOBS else owner_of(each)

@@ -49,6 +49,11 @@ class Refused(RunmeshError):
         return self.code == _UNAUTHORIZED
 
     @property
+    def forbidden(self) -> bool:
+        """Whether we may not."""
+        return self.code == _FORBIDDEN
+
+    @property
     def missing(self) -> bool:
         """Whether there is no such thing."""
         return self.code == _NOT_FOUND
@@ -88,7 +93,7 @@ class Refused(RunmeshError):
     @property
     def full(self) -> bool:
         """Whether a quota is used up."""
-        return self.code == _FORBIDDEN and _QUOTA in str(self)
+        return self.forbidden and _QUOTA in str(self)
 
 
 def _seconds(value: Any) -> float | None:

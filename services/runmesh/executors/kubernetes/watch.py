@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from pydantic_core import from_json
 
+from runmesh.clock import clock
 from runmesh.executor import Handle
 from runmesh.executors.kubernetes.known import JOBS, PODS, Known, short
 from runmesh.executors.kubernetes.refusals import Refused
@@ -61,7 +62,7 @@ class Reflector:
                 await self._watch()
             except Refused as refused:
                 self._refused(refused)
-            except (OSError, TimeoutError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, nothing is known without the watch
                 log.info("watch broke off", kind=self._kind, namespace=self._namespace, error=repr(error))
             else:
                 continue
@@ -76,6 +77,7 @@ class Reflector:
 
     async def _list(self) -> None:
         found: list[Any] = []
+        asked = clock()
         query = {"labelSelector": self._selector, "limit": str(PAGE)}
         while True:
             page = await self._client.get(self._path, **query)
@@ -83,7 +85,7 @@ class Reflector:
             query["continue"] = page["metadata"].get("continue") or ""
             if not query["continue"]:
                 break
-        self._known.replace(self._kind, self._namespace, found)
+        self._known.replace(self._kind, self._namespace, found, asked)
         self._version = page["metadata"]["resourceVersion"]
 
     async def _watch(self) -> None:

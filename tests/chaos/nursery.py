@@ -88,4 +88,5 @@ def _tell(**words: Any) -> None:
 
 
 if __name__ == "__main__":
+    service.warm()
     Nursery(sys.argv[1]).run()

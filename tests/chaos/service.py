@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import typer
+from botocore.session import get_session
 
 from runmesh import settings, subjects
 from runmesh.cli.exits import run_service
 from runmesh.cli.working import Working
 from runmesh.executor import Backend
 from runmesh.executors import k8s, local_python, pyspark
+from runmesh.executors.amazon import session
 from runmesh.executors.amazon.emr import observing, staging  # noqa: F401 - as below
 from runmesh.executors.kubernetes import client  # noqa: F401 - the nursery imports all that its children need
 from runmesh.resolver import budgets, retention
@@ -75,10 +77,19 @@ class Kubernetes(k8s.Executor):
 class Spark(pyspark.Executor):
     """The real one, which looks again sooner, on an emulated cloud that answers at once."""
 
-    poll_interval = 0.2
-    output_every = 0.5
-    gone_window = 1.0
+    poll_interval = 0.7
+    output_every = 3.0
+    gone_window = 1.5
     find_window = 2.0
+
+
+def warm() -> None:
+    """Read what the SDK knows of services before the nursery forks, where its children will call them."""
+    if "AWS_ENDPOINT_URL" in os.environ:
+        sdk = get_session()
+        sdk.register_component("data_loader", session.descriptions())
+        for name in ("s3", "emr"):
+            sdk.create_client(name, "eu-central-1")
 
 
 def main(directory: str, kind: str, *more: str) -> None:

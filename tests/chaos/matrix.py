@@ -77,6 +77,8 @@ class CrashMatrix:
 
     executor_type: ClassVar[str]
     cloud: ClassVar[Cloud] = staticmethod(running_platform)
+    drain_every: ClassVar[float] = 2.0
+    """Seconds between two drains of all workers, who have to start again meanwhile."""
 
     @asynccontextmanager
     async def mesh(self, directory: Path, pools: Sequence[str] = _SHARED) -> AsyncIterator[ChaosMesh]:
@@ -133,7 +135,7 @@ class CrashMatrix:
             await ask(mesh.bus, "cancel", {"run": case.run})
         if case.point is Point.DURING_DRAIN:
             # Whoever drains may die before it comes to this run: then the next one is asked to.
-            await eventually(lambda: self.drained(mesh, case), within=WITHIN, every=2.0)
+            await eventually(lambda: self.drained(mesh, case), within=WITHIN, every=self.drain_every)
         assert not await ended(mesh, [case.run], within=WITHIN), "it has not ended"
 
     async def submitted(self, mesh: ChaosMesh, run: str) -> None:

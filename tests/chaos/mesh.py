@@ -27,6 +27,7 @@ from runmesh.embedded import Server, embedded
 from tests.chaos.points import Rules, kill, pids
 from tests.chaos.service import REMOTE
 from tests.emulators import platform
+from tests.emulators.ecs import CONFIG as ECS
 from tests.emulators.running import running_platform
 from tests.eventually import eventually
 from tests.shop import write_project
@@ -264,7 +265,8 @@ async def running_mesh(
 ) -> AsyncIterator[ChaosMesh]:
     """Run a mesh on servers that run already."""
     folder = Folder(directory)
-    write_project(folder.projects / "shop", k8s_executor_config={"shared": True, "image": "emulated"})
+    configs = {"k8s_executor_config": {"shared": True, "image": "emulated"}, "ecs_config": {"shared": True, **ECS}}
+    write_project(folder.projects / "shop", **configs)
     urls = [server.url for server in servers]
     async with (
         cloud(folder.socket, **{MARK: folder.mark, "PATH": f"{folder.bin}:/usr/bin:/bin"}) as there,

@@ -23,7 +23,7 @@ from runmesh import settings, subjects
 from runmesh.cli.exits import run_service
 from runmesh.cli.working import Working
 from runmesh.executor import Backend
-from runmesh.executors import k8s, local_python, pyspark
+from runmesh.executors import ecs, k8s, local_python, pyspark
 from runmesh.executors.amazon import session
 from runmesh.executors.amazon.emr import observing, staging  # noqa: F401 - as below
 from runmesh.executors.kubernetes import client  # noqa: F401 - the nursery imports all that its children need
@@ -63,6 +63,8 @@ def worker(points: Points, kind: str, *, random_keys: bool) -> Coroutine[Any, An
 def _backend(kind: str) -> Backend:
     if kind == "local_python":
         return Backend(local_python.Executor, local_python.Config)
+    if kind == "ecs":
+        return Backend(Ecs, ecs.Config)
     if kind == "pyspark":
         return Backend(Spark, pyspark.Config)
     return remote.BACKEND if remote.SOCKET in os.environ else Backend(Kubernetes, k8s.Config)
@@ -72,6 +74,12 @@ class Kubernetes(k8s.Executor):
     """The real one, on a cluster that answers at once."""
 
     find_window = 2.0
+
+
+class Ecs(ecs.Executor):
+    """The real one, on an emulated cloud that answers soon."""
+
+    find_window = 4.0
 
 
 class Spark(pyspark.Executor):
@@ -88,7 +96,7 @@ def warm() -> None:
     if "AWS_ENDPOINT_URL" in os.environ:
         sdk = get_session()
         sdk.register_component("data_loader", session.descriptions())
-        for name in ("s3", "emr"):
+        for name in ("s3", "emr", "ecs", "logs"):
             sdk.create_client(name, "eu-central-1")
 
 

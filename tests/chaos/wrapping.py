@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from secrets import token_hex
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Self, TypeVar, cast
 
 from pydantic import model_validator
 
@@ -114,10 +114,14 @@ def pointed(backend: Backend, points: Points, *, random_keys: bool = False) -> B
     real: Any = backend.Executor
 
     class Pointed(real):  # type: ignore[misc]  # whichever executor it is
+        keys: ClassVar[dict[Handle, str]] = {}
+        """Of what this worker has submitted: not every platform's handles hold them."""
+
         async def submit(self, task: Task[Any]) -> Handle:
             step = Step("submit", f"{task.run} {task.key}")
             points.reach(step, before=True)
             handle: Handle = await super().submit(self._named(task))
+            self.keys[handle] = task.key
             points.reach(step, before=False)
             return handle
 
@@ -126,9 +130,10 @@ def pointed(backend: Backend, points: Points, *, random_keys: bool = False) -> B
             return found
 
         async def cancel(self, handle: Handle) -> None:
-            points.reach(Step("cancel", handle), before=True)
+            step = Step("cancel", f"{handle} {self.keys.get(handle, '')}")
+            points.reach(step, before=True)
             await super().cancel(handle)
-            points.reach(Step("cancel", handle), before=False)
+            points.reach(step, before=False)
 
         def _named(self, task: Task[Any]) -> Task[Any]:
             return replace(task, key=token_hex(10)) if random_keys else task

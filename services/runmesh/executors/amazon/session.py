@@ -41,6 +41,12 @@ def descriptions() -> Loader:
     return create_loader()
 
 
+def _describe(service: str) -> None:
+    """Read a service's description, as a client will ask for it: that of EC2 takes a second of CPU."""
+    for kind in ("service-2", "endpoint-rule-set-1"):
+        descriptions().load_service_model(service, kind, api_version=None)
+
+
 def sdk() -> AioSession:
     """Return a session of the SDK's."""
     session = get_session()
@@ -109,6 +115,7 @@ class Amazon:
         if where not in self._clients:
             async with self._opening:
                 if where not in self._clients:
+                    await asyncio.to_thread(_describe, service)
                     self._clients[where] = await self._stack.enter_async_context(self._opened(service, access))
         return self._clients[where]
 

@@ -135,6 +135,10 @@ def pointed(backend: Backend, points: Points, *, random_keys: bool = False) -> B
             await super().cancel(handle)
             points.reach(step, before=False)
 
+        async def remove(self, handle: Handle) -> None:
+            self.keys.pop(handle, None)
+            await super().remove(handle)
+
         def _named(self, task: Task[Any]) -> Task[Any]:
             return replace(task, key=token_hex(10)) if random_keys else task
 

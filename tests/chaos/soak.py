@@ -76,7 +76,6 @@ async def spared(mesh: ChaosMesh) -> dict[str, int]:
         (found[" ".join(kind)],) = await eventually(partial(_new, mesh, kind[0], known))
     await working(mesh, 1)
     await working(mesh, 1, "local_python")
-    (found["supervisor of local_python"],) = children(found["worker local_python"])
     return found
 
 
@@ -112,6 +111,8 @@ async def sample(mesh: ChaosMesh, soak: Soak, console: Console) -> None:
     while True:
         for name, pid in soak.spared.items():
             soak.usage.process(name, pid)
+        for supervisor in children(soak.spared["worker local_python"]):  # a worker whose lease ended has another one
+            soak.usage.process("supervisor of local_python", supervisor)
         with suppress(BusError, TimeoutError, ValueError, OSError):  # the server is dead for the moment
             soak.usage.process("nats-server", pid_of(mesh.servers[0]))
             async with asyncio.timeout(5):

@@ -152,7 +152,7 @@ async def answering(
     **ends: TaskState,
 ) -> AsyncIterator[list[ExecuteTask]]:
     """Stand in for a worker: end every command at once, completed unless `ends` names the block."""
-    taken, seen = list[ExecuteTask](), set[int]()
+    taken, seen = list[ExecuteTask](), set[str]()
 
     async def work() -> None:
         stream, durable = subjects.execute_stream(executor_type), subjects.execute_consumer("default")
@@ -162,9 +162,9 @@ async def answering(
 
     def take(message: Message) -> ExecuteTask:
         command = decode(ExecuteTask, message.headers, message.data)
-        if message.sequence not in seen:  # what comes again because we were slow was ordered once
+        if command.key not in seen:  # as a claim does: what comes again, as somebody was slow, is the same task
             taken.append(command)
-        seen.add(message.sequence)
+        seen.add(command.key)
         return command
 
     async def finish(message: Message, command: ExecuteTask) -> None:

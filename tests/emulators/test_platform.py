@@ -18,6 +18,8 @@ from tests.executors.tasks import task_of
 
 class TestConformance(ExecutorConformance):
     streams_logs: ClassVar[bool] = False
+    burst: ClassVar[int] = 10
+    """It starts one process after another, all within its executor's `find_window`."""
 
     @pytest.fixture(autouse=True)
     async def _platform(self, tmp_path: Path) -> AsyncIterator[None]:

@@ -216,6 +216,7 @@ class TestWatching(Faulty):
     async def test_a_list_of_many_pages_is_whole(self) -> None:
         async with self.connect() as executor:
             handle = await executor.submit(self.sleeping("many"))
+            await self.running(executor, handle)
         [job] = self.emulated.jobs.history
         self.emulated.kubelet.full = True
         for number in range(1100):

@@ -97,7 +97,8 @@ def test_the_deepest_document_is_read() -> None:
 
 @given(json_like)
 def test_gives_back_any_plain_data(value: Any) -> None:
-    assert parse(yaml.safe_dump(value, allow_unicode=True), "f") == value
+    text = yaml.safe_dump(value, allow_unicode=True)
+    assert parse(text, "f") == yaml.safe_load(text)  # which is not the value where that holds U+0085
 
 
 @given(st.text() | st.text(alphabet="abc:-[]{}&*!?|>'\"#%@,<\n \t019.", max_size=200))

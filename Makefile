@@ -15,6 +15,9 @@ MAGE_PYTHON ?= python3.11
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 
+# Tests start interpreters by the hundred: none should compile again what another has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-k8s demo-ecs demo-spark test test-mage test-spark lint types schemas bench model chaos soak clean
 

@@ -12,7 +12,7 @@ from tests.emulators.mapreduce.clusters import OVER, Refusal, Step
 
 Json = dict[str, Any]
 APPLICATION = "00application"
-_STATES = {"PENDING": "SCHEDULED", "COMPLETED": "SUCCESS"}
+_STATES = {"PENDING": "SCHEDULED", "COMPLETED": "SUCCESS", "CANCEL_PENDING": "CANCELLING"}
 
 
 class Jobs:
@@ -66,6 +66,7 @@ class Jobs:
 
     async def _cancel(self, job: Step) -> None:
         if job.state not in OVER:
+            job.state = "CANCEL_PENDING"
             if job.driver:
                 await job.driver.end()
             job.end("CANCELLED", "cancelled")

@@ -23,8 +23,8 @@ from runmesh.executor import ENDED, Handle, Phase, Site
 from runmesh.executors.ecs import Config, Executor
 from tests.bench.memory import resident
 from tests.emulators.ecs import CONFIG
-from tests.emulators.platform import call
 from tests.emulators.running import running_ecs
+from tests.emulators.serving import call
 from tests.executors.tasks import task_of
 
 TASKS: Final = int(os.environ.get("BENCH_ECS_TASKS", "2000"))

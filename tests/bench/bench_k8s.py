@@ -29,8 +29,8 @@ from runmesh.embedded import embedded
 from runmesh.events import TaskFact
 from tests.bench.bench_resolver import service
 from tests.bench.memory import resident
-from tests.emulators.platform import call
 from tests.emulators.running import running_cluster
+from tests.emulators.serving import call
 from tests.eventually import eventually
 from tests.shop import PROJECT, write_pipeline, write_project
 

@@ -26,9 +26,9 @@ from runmesh.bus import Bus, connect, provision
 from runmesh.embedded import Server, embedded
 from tests.chaos.points import Rules, kill, pids
 from tests.chaos.service import REMOTE
-from tests.emulators import platform
 from tests.emulators.ecs import CONFIG as ECS
 from tests.emulators.running import running_platform
+from tests.emulators.serving import call
 from tests.eventually import eventually
 from tests.shop import write_project
 
@@ -191,7 +191,7 @@ class ChaosMesh:
 
     async def platform(self, do: str, **request: Any) -> dict[str, Any]:
         """Ask the platform."""
-        return await platform.call(self.folder.socket, do=do, **request)
+        return await call(self.folder.socket, do=do, **request)
 
     def said(self, characters: int = 5000) -> str:
         """Return the last words of the services."""

@@ -34,6 +34,7 @@ from tests.chaos.jumping import CLOCK, follow
 from tests.chaos.points import Points, Rules
 from tests.chaos.wrapping import pointed, wrapped
 from tests.emulators import remote
+from tests.emulators.platform import SOCKET
 
 REMOTE: Final = "k8s"
 """What the platform of the tests plays."""
@@ -67,7 +68,7 @@ def _backend(kind: str) -> Backend:
         return Backend(Ecs, ecs.Config)
     if kind == "pyspark":
         return Backend(Spark, pyspark.Config)
-    return remote.BACKEND if remote.SOCKET in os.environ else Backend(Kubernetes, k8s.Config)
+    return remote.BACKEND if SOCKET in os.environ else Backend(Kubernetes, k8s.Config)
 
 
 class Kubernetes(k8s.Executor):

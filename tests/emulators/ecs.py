@@ -1,10 +1,9 @@
 """AWS with one ECS that runs commands as local processes: an endpoint for the real SDK.
 
-    python -m tests.emulators.ecs SOCKET ENVIRONMENT [--hollow]
+    python -m tests.emulators.ecs SOCKET [--hollow]
 
-As a process it writes to ENVIRONMENT, as JSON, what its workers must find in theirs, and answers on SOCKET what only
-the omniscient may ask: ``{"do": "history"}`` (every task that ever was), ``{"do": "jobs"}``, and more (`_asked`). With
-``--hollow`` no process is started for any container: a task ends when it is told to.
+As a process (serving.py) its workers find themselves in a task, which others inherit from. With ``--hollow`` no process
+is started for any container: a task ends when it is told to.
 
 What it is faithful to, and its limits: `tests/emulators/amazon/`. Images, roles and networks are not there; a command
 runs on this machine, with this machine's files.
@@ -12,11 +11,9 @@ runs on this machine, with this machine's files.
 
 import argparse
 import asyncio
-import json
-import os
-import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -29,7 +26,7 @@ from tests.emulators.amazon.api import Api
 from tests.emulators.amazon.cloudwatch import CloudWatch
 from tests.emulators.amazon.ecs import Ecs
 from tests.emulators.amazon.tasks import Agent, EcsTask
-from tests.emulators.platform import ENVIRONMENT
+from tests.emulators.serving import Answer, Request, inherited, serve
 
 HOST: Final = "127.0.0.1"
 REGION: Final = "eu-west-1"
@@ -127,7 +124,7 @@ async def aws(inherited: Mapping[str, str] | None = None, *, hollow: bool = Fals
 # --- as a process of its own ------------------------------------------------------------------------
 
 
-def _asked(found: Aws, request: Mapping[str, Any]) -> dict[str, Any]:
+async def _asked(found: Aws, request: Request) -> Answer:
     match request["do"]:
         case "history":
             return {"history": [_told(task) for task in found.ecs.history]}
@@ -155,32 +152,16 @@ def _end(found: Aws) -> bool:
     return False
 
 
-async def _answer(found: Aws, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    request = json.loads(await reader.readline())
-    writer.write(json.dumps(_asked(found, request)).encode() + b"\n")
-    await writer.drain()
-    writer.close()
-
-
-async def main(socket: Path, environment: Path, *, hollow: bool) -> None:
+async def main(socket: Path, *, hollow: bool) -> None:
     """Serve until told to stop."""
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with aws(json.loads(os.environ.get(ENVIRONMENT, "{}")), hollow=hollow) as found:
+    async with aws(inherited(), hollow=hollow) as found:
         calm = {"RUNMESH_ECS_POLL_INTERVAL": "0.3", "RUNMESH_ECS_LOG_RATE": "20"}  # many workers, and no CPU to spare
-        there = {**found.environment, **found.place_worker(), **calm}
-        environment.write_text(json.dumps(there))  # noqa: ASYNC240 - before anybody waits
-        # Nobody may find the socket before somebody listens on it.
-        async with await asyncio.start_unix_server(lambda *streams: _answer(found, *streams), f"{socket}.new"):
-            os.replace(f"{socket}.new", socket)  # noqa: PTH105 - as good, and no blocking call by ruff's lights
-            await ended.wait()
+        await serve(socket, partial(_asked, found), {**found.environment, **found.place_worker(), **calm})
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("socket", type=Path)
-    parser.add_argument("environment", type=Path)
     parser.add_argument("--hollow", action="store_true")
     given = parser.parse_args()
-    asyncio.run(main(given.socket, given.environment, hollow=given.hollow))
+    asyncio.run(main(given.socket, hollow=given.hollow))

@@ -2,16 +2,13 @@
 
     python -m tests.emulators.emr SOCKET
 
-As a process it writes, beside SOCKET, the environment by which workers find it (JSON, SOCKET.environment), and answers
-on SOCKET what only the omniscient may ask (`_asked`). Limits: no nodes, no YARN but for its list of drivers, no Spark
-unless `spark` says where a real spark-submit is: without it, the driver's script runs as it is.
+As a process it is served by serving.py. Limits: no nodes, no YARN but for its list of drivers, no Spark unless `spark`
+says where a real spark-submit is: without it, the driver's script runs as it is.
 """
 
 import argparse
 import asyncio
-import json
 import os
-import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
@@ -26,7 +23,7 @@ from tests.emulators.mapreduce.buckets import Buckets
 from tests.emulators.mapreduce.clusters import OVER, Clusters, Step
 from tests.emulators.mapreduce.jobs import Jobs
 from tests.emulators.mapreduce.submits import Submit, order_of, start
-from tests.emulators.platform import ENVIRONMENT
+from tests.emulators.serving import Answer, Request, inherited, serve
 
 HOST: Final = "127.0.0.1"
 BUCKET: Final = "lake"
@@ -107,7 +104,7 @@ class Cloud:
         """Return all steps and jobs there ever were."""
         return [*(step for cluster in self.clusters.all.values() for step in cluster.steps), *self.jobs.all.values()]
 
-    def asked(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def asked(self, request: Request) -> Answer:
         """Answer what only the omniscient may ask."""
         match request["do"]:
             case "history":
@@ -137,24 +134,10 @@ async def cloud(
             await found.close()
 
 
-async def _answer(found: Cloud, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    request = json.loads(await reader.readline())
-    writer.write(json.dumps(found.asked(request)).encode() + b"\n")
-    await writer.drain()
-    writer.close()
-
-
 async def main(socket: Path) -> None:
     """Serve until told to stop."""
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    inherited = json.loads(os.environ.get(ENVIRONMENT, "{}"))
-    async with cloud(inherited, spark=os.environ.get("EMR_SPARK")) as found:
-        Path(f"{socket}.environment").write_text(json.dumps(found.environment))  # noqa: ASYNC240 - before anybody waits
-        async with await asyncio.start_unix_server(lambda *streams: _answer(found, *streams), f"{socket}.new"):
-            os.replace(f"{socket}.new", socket)  # noqa: PTH105 - as good, and no blocking call by ruff's lights
-            await ended.wait()
+    async with cloud(inherited(), spark=os.environ.get("EMR_SPARK")) as found:
+        await serve(socket, found.asked, found.environment)
 
 
 if __name__ == "__main__":

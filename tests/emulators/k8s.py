@@ -1,10 +1,9 @@
 """A Kubernetes cluster of one node that runs commands as local processes: an API server for the real client.
 
-    python -m tests.emulators.k8s SOCKET KUBECONFIG [--namespace NAME] [--hollow]
+    python -m tests.emulators.k8s SOCKET [--namespace NAME] [--hollow]
 
-As a process it writes the KUBECONFIG by which clients find it, and answers on SOCKET what only the omniscient may ask:
-``{"do": "history"}`` (every Job that ever was), ``{"do": "jobs"}``, and more (`_asked`). With ``--hollow`` no process
-is started for any container: a pod ends when it is told to.
+As a process (serving.py) it writes SOCKET.kubeconfig, by which clients find it. With ``--hollow`` no process is started
+for any container: a pod ends when it is told to.
 
 What it is faithful to, and its limits: `tests/emulators/kubernetes/`. Volumes, images and networks are not there; a
 command runs on this machine, with this machine's files.
@@ -12,11 +11,9 @@ command runs on this machine, with this machine's files.
 
 import argparse
 import asyncio
-import json
-import os
-import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +26,7 @@ from tests.emulators.kubernetes.api import Api
 from tests.emulators.kubernetes.jobs import Jobs
 from tests.emulators.kubernetes.kubelet import Kubelet, Pod
 from tests.emulators.kubernetes.store import Store
-from tests.emulators.platform import ENVIRONMENT
+from tests.emulators.serving import Answer, Request, inherited, serve
 
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 HOST: Final = "127.0.0.1"
@@ -93,7 +90,7 @@ async def cluster(inherited: Mapping[str, str] | None = None, *, hollow: bool = 
 # --- as a process of its own ------------------------------------------------------------------------
 
 
-def _asked(found: Cluster, request: Mapping[str, Any]) -> dict[str, Any]:
+async def _asked(found: Cluster, request: Request) -> Answer:
     match request["do"]:
         case "history":
             return {"history": [_told(job) for job in found.jobs.history]}
@@ -130,32 +127,20 @@ def _end(found: Cluster, count: int) -> int:
     return len(ending)
 
 
-async def _answer(found: Cluster, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    request = json.loads(await reader.readline())
-    writer.write(json.dumps(_asked(found, request)).encode() + b"\n")
-    await writer.drain()
-    writer.close()
-
-
-async def main(socket: Path, kubeconfig: Path, namespaces: Sequence[str], *, hollow: bool) -> None:
+async def main(socket: Path, namespaces: Sequence[str], *, hollow: bool) -> None:
     """Serve until told to stop."""
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with cluster(json.loads(os.environ.get(ENVIRONMENT, "{}")), hollow=hollow) as found:
+    kubeconfig = socket.with_name(f"{socket.name}.kubeconfig")
+    async with cluster(inherited(), hollow=hollow) as found:
         found.api.namespaces |= set(namespaces)
-        kubeconfig.write_text(yaml.safe_dump(found.kubeconfig()))  # noqa: ASYNC240 - before anybody waits
-        # Nobody may find the socket before somebody listens on it.
-        async with await asyncio.start_unix_server(lambda *streams: _answer(found, *streams), f"{socket}.new"):
-            os.replace(f"{socket}.new", socket)  # noqa: PTH105 - as good, and no blocking call by ruff's lights
-            await ended.wait()
+        kubeconfig.write_text(yaml.safe_dump(found.kubeconfig()))
+        there = {"KUBECONFIG": str(kubeconfig), "RUNMESH_K8S_QPS": "1000"}
+        await serve(socket, partial(_asked, found), there)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("socket", type=Path)
-    parser.add_argument("kubeconfig", type=Path)
     parser.add_argument("--hollow", action="store_true")
     parser.add_argument("--namespace", action="append", default=[])
     given = parser.parse_args()
-    asyncio.run(main(given.socket, given.kubeconfig, given.namespace, hollow=given.hollow))
+    asyncio.run(main(given.socket, given.namespace, hollow=given.hollow))

@@ -8,19 +8,18 @@ clock) starts nothing, however slow this machine is: that is what `find_window` 
 started stays in its history with the labels of its task, whatever became of it: more than one there for the same
 submission is a task that ran twice.
 
-One JSON object per connection and line each way. How it misbehaves is said by `Faults`: each call's fate follows
+Its executor's calls come on the socket of serving.py. How it misbehaves is said by `Faults`: each call's fate follows
 from the seed, the name and how often it was called with it, so that no order of calls changes it.
 """
 
 import asyncio
-import json
 import os
 import signal
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,14 +27,13 @@ from random import Random
 from time import monotonic
 from typing import Any, Final
 
+from tests.emulators.serving import Answer, Request, call, inherited, serve
+
 _TAIL: Final = 20
 _GRACE: Final = 1.0
-ENVIRONMENT: Final = "PLATFORM_ENVIRONMENT"
-"""The variable that holds, as JSON, what every job finds in its environment beside its own."""
-_INHERITED: Final[dict[str, str]] = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    **json.loads(os.environ.get(ENVIRONMENT, "{}")),
-}
+_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+SOCKET: Final = "PLATFORM_SOCKET"
+"""The variable by which its executor finds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +93,15 @@ class Platform:
     """The cloud itself."""
 
     directory: Path
+    inherited: Mapping[str, str]
     jobs: dict[str, Job] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     _calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     _submitting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(self, call: Request) -> Answer | None:
         """Answer one call, or don't."""
-        with suppress(ConnectionError, json.JSONDecodeError):
-            call = json.loads(await reader.readline())
-            answer = await self._fate(call)
-            if answer is not None:
-                writer.write(json.dumps(answer).encode() + b"\n")
-                await writer.drain()
-        writer.close()
-
-    async def _fate(self, call: dict[str, Any]) -> dict[str, Any] | None:
         do, name = call["do"], str(call.get("name") or call.get("handles") or "")
         if do in ("misbehave", "history"):
             return await self._act(call)
@@ -127,10 +117,10 @@ class Platform:
         answer = await self._act(call)
         return None if fate < faults.throttle + faults.internal + faults.lost else answer
 
-    async def _act(self, call: dict[str, Any]) -> dict[str, Any]:
+    async def _act(self, call: Request) -> Answer:
         if call["do"] == "submit":
             return await self._submit(call)
-        acts: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
+        acts: dict[str, Callable[[Request], Answer | None]] = {
             "find": self._find,
             "observe": lambda call: {"seen": {handle: self._seen(handle) for handle in call["handles"]}},
             "cancel": lambda call: self._cancel(call["name"]),
@@ -141,18 +131,18 @@ class Platform:
         }
         return acts[call["do"]](call) or {}
 
-    def _find(self, call: dict[str, Any]) -> dict[str, Any]:
+    def _find(self, call: Request) -> dict[str, Any]:
         job = self.jobs.get(call["name"])
         return {"handle": job.handle if job else None}
 
-    def _listed(self, call: dict[str, Any]) -> dict[str, Any]:
+    def _listed(self, call: Request) -> dict[str, Any]:
         found = [job for job in self.jobs.values() if call["pool"] in (None, job.labels["pool"])]
         return {"jobs": [[job.name, job.handle] for job in found]}
 
-    def _misbehave(self, call: dict[str, Any]) -> None:
+    def _misbehave(self, call: Request) -> None:
         self.faults = Faults(**call["faults"] | {"only": tuple(call["faults"]["only"])})
 
-    async def _submit(self, call: dict[str, Any]) -> dict[str, Any]:
+    async def _submit(self, call: Request) -> dict[str, Any]:
         async with self._submitting:
             job = self.jobs.get(call["name"])
             if job is None and monotonic() > call["until"]:
@@ -164,13 +154,13 @@ class Platform:
                     return {"error": "rejected", "reason": str(error)}
         return {"handle": job.handle}
 
-    async def _start(self, call: dict[str, Any]) -> Job:
+    async def _start(self, call: Request) -> Job:
         name, number = call["name"], len(self.history) + 1
         output = self.directory / f"{number}.log"
         with output.open("wb") as file:
             process = await asyncio.create_subprocess_exec(
                 *call["command"],
-                env=_INHERITED | call["environment"],
+                env={**self.inherited, **call["environment"]},
                 cwd=self.directory,
                 stdin=DEVNULL,
                 stdout=file,
@@ -211,40 +201,22 @@ class Platform:
 
 
 @asynccontextmanager
-async def serving(path: Path) -> AsyncIterator[None]:
-    """Serve for the length of the block; no job outlives its platform."""
+async def platform(inherited: Mapping[str, str] | None = None) -> AsyncIterator[Platform]:
+    """Have one in this process for the length of the block; no job outlives it."""
     with tempfile.TemporaryDirectory(prefix="platform-") as directory:
-        platform = Platform(Path(directory))
-        # Nobody may find the socket before somebody listens on it.
-        server = await asyncio.start_unix_server(platform.serve, f"{path}.new", backlog=1000)
-        os.replace(f"{path}.new", path)  # noqa: PTH105 - as good, and no blocking call by ruff's lights
-        async with server:
-            yield
-        for job in platform.jobs.values():
-            job.signal(signal.SIGKILL)
-            await job.process.wait()
+        found = Platform(Path(directory), {"PATH": _PATH, **(inherited or {})})
+        try:
+            yield found
+        finally:
+            for job in found.jobs.values():
+                job.signal(signal.SIGKILL)
+                await job.process.wait()
 
 
-async def main(path: Path) -> None:
+async def main(socket: Path) -> None:
     """Serve until told to stop."""
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    async with serving(path):
-        await ended.wait()
-
-
-async def call(path: Path | str, **request: Any) -> dict[str, Any]:
-    """Call the platform. Raises ConnectionError if there is no answer."""
-    reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 26)
-    try:
-        writer.write(json.dumps(request).encode() + b"\n")
-        line = await reader.readline()
-    finally:
-        writer.close()
-    if not line:
-        raise ConnectionError("the platform gave no answer")
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+    async with platform(inherited()) as found:
+        await serve(socket, found.answer, {SOCKET: str(socket)})
 
 
 async def misbehave(path: Path, faults: Faults) -> None:

@@ -9,9 +9,8 @@ from pydantic import ConfigDict
 from runmesh.errors import Rejected, Unavailable
 from runmesh.events import Cause
 from runmesh.executor import GONE, UNKNOWN, Backend, ExecutorConfig, Handle, Observation, Phase, Site, Task
-from tests.emulators import platform
-
-SOCKET = "PLATFORM_SOCKET"
+from tests.emulators.platform import SOCKET
+from tests.emulators.serving import call
 
 
 class Config(ExecutorConfig):
@@ -81,7 +80,7 @@ class Executor:
             yield key, Handle(handle)
 
     async def _call(self, **request: Any) -> dict[str, Any]:
-        answer = await platform.call(self._socket, **request)
+        answer = await call(self._socket, **request)
         match answer.get("error"):
             case None:
                 return answer

@@ -9,9 +9,9 @@ import pytest
 
 from runmesh.errors import Unavailable
 from runmesh.executor import Handle, LogLine, Position, Site, Task
-from tests.emulators import platform
-from tests.emulators.platform import Faults, misbehave, serving
-from tests.emulators.remote import SOCKET, Config, Executor
+from tests.emulators.platform import SOCKET, Faults, misbehave, platform
+from tests.emulators.remote import Config, Executor
+from tests.emulators.serving import answering, call
 from tests.executors.conformance import ExecutorConformance
 from tests.executors.tasks import task_of
 
@@ -24,7 +24,7 @@ class TestConformance(ExecutorConformance):
     @pytest.fixture(autouse=True)
     async def _platform(self, tmp_path: Path) -> AsyncIterator[None]:
         self.socket = tmp_path / "platform"
-        async with serving(self.socket):
+        async with platform() as found, answering(self.socket, found.answer):
             yield
 
     def connect(self) -> Executor:
@@ -34,20 +34,20 @@ class TestConformance(ExecutorConformance):
         return task_of(Config(), *command, key=key, environment={"PATH": os.environ["PATH"], **environment})
 
     async def is_alive(self, handle: Handle) -> bool:
-        seen = (await platform.call(self.socket, do="observe", handles=[handle]))["seen"]
+        seen = (await call(self.socket, do="observe", handles=[handle]))["seen"]
         return bool(seen[handle]["phase"] == "running")
 
     async def leftovers(self) -> list[str]:
-        return [name for name, _ in (await platform.call(self.socket, do="jobs", pool=None))["jobs"]]
+        return [name for name, _ in (await call(self.socket, do="jobs", pool=None))["jobs"]]
 
     async def output(self, executor: Any, handle: Handle, since: Position | None = None) -> list[LogLine]:
         assert since is None
         await self.ended(executor, handle)
-        tail = (await platform.call(self.socket, do="observe", handles=[handle]))["seen"][handle]["tail"]
+        tail = (await call(self.socket, do="observe", handles=[handle]))["seen"][handle]["tail"]
         return [LogLine("stdout", number, text, Position()) for number, text in enumerate(tail, 1)]
 
     async def history(self) -> list[dict[str, Any]]:
-        history: list[dict[str, Any]] = (await platform.call(self.socket, do="history"))["history"]
+        history: list[dict[str, Any]] = (await call(self.socket, do="history"))["history"]
         return history
 
     # --- faults -------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ class TestConformance(ExecutorConformance):
         assert [job["name"] for job in await self.history()] == ["lost"]
 
     async def test_a_submit_that_comes_too_late_starts_nothing(self) -> None:
-        answer = await platform.call(self.socket, do="submit", name="late", until=0.0)
+        answer = await call(self.socket, do="submit", name="late", until=0.0)
         assert answer == {"error": "too late"}
         assert await self.history() == []
 

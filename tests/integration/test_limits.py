@@ -300,6 +300,17 @@ async def test_a_place_that_came_too_late_is_given_back(bus: Bus, projects: Path
         await nothing_is_left(bus)
 
 
+async def test_a_run_that_is_noted_to_wait_while_it_runs_leaves_nothing(bus: Bus, projects: Path) -> None:
+    async with resolving(bus, settings_for(projects)):
+        await wait_in_line(bus, "r1")
+        await eventually(lambda: commands(bus))
+        # Of a resolver that was slow: it noted that the run waits when this had its place already.
+        await bus.bucket(subjects.RUNS).put(subjects.waiting(LIMITED, "r1"), Asking(run="r1", per_trigger=1).encode())
+        await finish(bus, "r1")
+        await is_(bus, "r1", "completed")
+        await nothing_is_left(bus)
+
+
 async def test_killed_again_and_again_the_limit_holds(bus: Bus, projects: Path) -> None:
     limited_to(projects, pipeline_run_limit_all_triggers=2)
     runs = [f"r{number}" for number in range(12)]

@@ -41,7 +41,7 @@ class Gate:
         places, _ = await self._load(pipeline)
         renews = new and places.limited(asks) != places
         if plan.run not in places.held and (renews or not places.refusal(asks)):
-            places = await self._promote(pipeline, asks, renews=renews)
+            places = await self._promote(pipeline, asks, awake=plan.run, renews=renews)
         if plan.run in places.held:
             await self._runs.drop(subjects.waiting(pipeline, plan.run))
             return Admitted()
@@ -83,14 +83,17 @@ class Gate:
         await self._swap(pipeline, without)
         await self._promote(pipeline, left)
 
-    async def _promote(self, pipeline: str, asks: Asking, *, renews: bool = False) -> Places:
-        """Give what is free to those who wait, and wake them; return who has a place then."""
+    async def _promote(self, pipeline: str, asks: Asking, *, awake: str = "", renews: bool = False) -> Places:
+        """Give what is free to those who wait, and wake them but for the run that is; return who has a place then.
+
+        Who has left may wait still, by a note that somebody slow made after its end: woken, it leaves again.
+        """
 
         async def filled(places: Places) -> Places:
             return await self._filled(pipeline, places.limited(asks) if renews else places, asks)
 
         before, after = await self._swap(pipeline, filled)
-        for run in after.held.keys() - before.held.keys() - {asks.run}:
+        for run in after.held.keys() - before.held.keys() - {awake}:
             await self._runs.drop(subjects.waiting(pipeline, run))
             self._wake(run)
         return after

@@ -18,17 +18,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from aiohttp import web
-
 from runmesh.executors.amazon.ecs.definition import log_place
 from runmesh.executors.amazon.ecs.inherit import METADATA
 from tests.emulators.amazon.api import Api
 from tests.emulators.amazon.cloudwatch import CloudWatch
 from tests.emulators.amazon.ecs import Ecs
 from tests.emulators.amazon.tasks import Agent, EcsTask
+from tests.emulators.containers import BARE
+from tests.emulators.port import Port
 from tests.emulators.serving import Answer, Request, inherited, serve
 
-HOST: Final = "127.0.0.1"
 REGION: Final = "eu-west-1"
 CONFIG: Final[dict[str, Any]] = {
     "task_definition": "etl",
@@ -38,43 +37,28 @@ CONFIG: Final[dict[str, Any]] = {
     "security_groups": ["sg-1"],
 }
 """What a task must say of its place."""
-_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Aws:
-    """Everything but the port, which may come and go."""
+    """An account in a region."""
 
     def __init__(self, directory: Path, inherited: Mapping[str, str], *, hollow: bool = False) -> None:
         self.logs = CloudWatch()
-        self.agent = Agent(directory, {"PATH": _PATH, **inherited}, self._printed, hollow=hollow)
+        self.agent = Agent(directory, {**BARE, **inherited}, self._printed, hollow=hollow)
         self.ecs = Ecs(self.agent, REGION)
         self.api = Api(self.ecs, self.logs)
-        self.port = 0
-        self._runner: web.AppRunner | None = None
-
-    async def listen(self) -> None:
-        """Begin to answer, on the same port as before."""
-        self._runner = web.AppRunner(self.api.application(), shutdown_timeout=0.0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, self.port, reuse_address=True, backlog=1000).start()
-        _, self.port = self._runner.addresses[0][:2]
-
-    async def deafen(self) -> None:
-        """Stop answering; the tasks go on."""
-        if self._runner:
-            await self._runner.cleanup()
-            self._runner = None
+        self.port = Port(self.api.application)
 
     async def close(self) -> None:
         """End everything that runs."""
-        await self.deafen()
+        await self.port.deafen()
         await self.agent.close()
 
     @property
     def environment(self) -> dict[str, str]:
         """What a worker must find in its own."""
         return {
-            "AWS_ENDPOINT_URL": f"http://{HOST}:{self.port}",
+            "AWS_ENDPOINT_URL": self.port.url,
             "AWS_ACCESS_KEY_ID": "OWN",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": REGION,
@@ -93,7 +77,7 @@ class Aws:
         self.ecs.others[own.arn] = own
         told = {"Cluster": own.told["clusterArn"], "TaskARN": own.arn, "Family": "etl", "Revision": "1"}
         self.api.metadata |= {"": {"Name": "main"}, "/task": told}
-        return {METADATA: f"http://{HOST}:{self.port}/metadata"}
+        return {METADATA: f"{self.port.url}/metadata"}
 
     def task(self, arn: str) -> EcsTask:
         """Return a task."""
@@ -114,7 +98,7 @@ async def aws(inherited: Mapping[str, str] | None = None, *, hollow: bool = Fals
     """Run it in this process for the length of the block; no container outlives it."""
     with TemporaryDirectory(prefix="ecs-") as directory:
         found = Aws(Path(directory), inherited or {}, hollow=hollow)
-        await found.listen()
+        await found.port.listen()
         try:
             yield found
         finally:

@@ -16,19 +16,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from aiohttp import web
-
+from tests.emulators.containers import BARE
 from tests.emulators.mapreduce.api import Api
 from tests.emulators.mapreduce.buckets import Buckets
 from tests.emulators.mapreduce.clusters import OVER, Clusters, Step
 from tests.emulators.mapreduce.jobs import Jobs
 from tests.emulators.mapreduce.submits import Submit, order_of, start
+from tests.emulators.port import Port
 from tests.emulators.serving import Answer, Request, inherited, serve
 
-HOST: Final = "127.0.0.1"
 BUCKET: Final = "lake"
 STAGING: Final = f"s3://{BUCKET}/shop"
-_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _ALIVE: Final = frozenset({"PENDING", "RUNNING", "CANCEL_PENDING"})
 
 
@@ -43,17 +41,16 @@ class Cloud:
         self.jobs = Jobs(self._run)
         self.api = Api(self.clusters, self.jobs, self.buckets)
         self.history: list[dict[str, Any]] = []
-        self.port = 0
+        self.port = Port(self.api.application)
         self.slow_cancel = 0.0
         self._directory, self._inherited, self._spark = directory, inherited, spark
         self._numbers = count(1)
-        self._runner: web.AppRunner | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """Return what clients must find in theirs."""
         return {
-            "AWS_ENDPOINT_URL": f"http://{HOST}:{self.port}",
+            "AWS_ENDPOINT_URL": self.port.url,
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": "eu-central-1",
@@ -62,17 +59,10 @@ class Cloud:
             "RUNMESH_EMR_STAGING": STAGING,
         }
 
-    async def open(self) -> None:
-        self._runner = web.AppRunner(self.api.application(), shutdown_timeout=0.01)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, 0, backlog=1000).start()
-        self.port = self._runner.addresses[0][1]
-
     async def close(self) -> None:
         await self.clusters.close()
         await self.jobs.close()
-        if self._runner:
-            await self._runner.cleanup()
+        await self.port.deafen()
 
     async def _run(self, step: Step) -> None:
         """Run a step to its end."""
@@ -83,7 +73,7 @@ class Cloud:
         order = order_of(self.buckets.read(submit.script))["environment"]
         told = {name: order[f"RUNMESH_{name.upper()}"] for name in ("run", "block", "key")}
         self.history.append({**told, "name": told["key"], "attempt": 0, "resubmission": told["key"]})
-        path = {"PATH": _PATH, **self._inherited, **self.environment}
+        path = {**BARE, **self._inherited, **self.environment}
         step.driver = await start(submit, self.buckets, self._directory / f"{next(self._numbers)}", path, self._spark)
         code, errors = await step.driver.over()
         if code:
@@ -127,7 +117,7 @@ async def cloud(
     """Run it in this process for the length of the block; no step outlives it."""
     with TemporaryDirectory(prefix="emr-") as directory:
         found = Cloud(Path(directory), inherited or {}, starts_in=starts_in, spark=spark)
-        await found.open()
+        await found.port.listen()
         try:
             yield found
         finally:

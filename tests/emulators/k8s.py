@@ -17,45 +17,33 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any
 
 import yaml
-from aiohttp import web
 
+from tests.emulators.containers import BARE
 from tests.emulators.kubernetes.api import Api
 from tests.emulators.kubernetes.jobs import Jobs
 from tests.emulators.kubernetes.kubelet import Kubelet, Pod
 from tests.emulators.kubernetes.store import Store
+from tests.emulators.port import Port
 from tests.emulators.serving import Answer, Request, inherited, serve
-
-_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
-HOST: Final = "127.0.0.1"
 
 
 class Cluster:
-    """Everything but the API server's port, which may come and go."""
+    """The API server, whose port may come and go, and what is behind it."""
 
     def __init__(self, directory: Path, inherited: Mapping[str, str], *, hollow: bool = False) -> None:
         self.store = Store()
-        self.kubelet = Kubelet(self.store, directory, {"PATH": _PATH, **inherited}, hollow=hollow)
+        self.kubelet = Kubelet(self.store, directory, {**BARE, **inherited}, hollow=hollow)
         self.jobs = Jobs(self.store, self.kubelet)
         self.api = Api(self.store, self.jobs, self.kubelet)
-        self.port = 0
-        self._runner: web.AppRunner | None = None
-
-    async def listen(self) -> None:
-        """Begin to answer, on the same port as before."""
-        self._runner = web.AppRunner(self.api.application(), handler_cancellation=True, shutdown_timeout=0.01)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, self.port, reuse_address=True, backlog=1000).start()
-        _, self.port = self._runner.addresses[0][:2]
+        self.port = Port(self.api.application, handler_cancellation=True)
 
     async def deafen(self) -> None:
         """Stop answering, as if the API server was killed; the node goes on."""
-        if self._runner:
-            self.api.reading.drop()
-            await self._runner.cleanup()
-            self._runner = None
+        self.api.reading.drop()
+        await self.port.deafen()
 
     async def close(self) -> None:
         """End everything that runs."""
@@ -70,7 +58,7 @@ class Cluster:
             "kind": "Config",
             "current-context": "emulated",
             "contexts": [{"name": "emulated", "context": {"cluster": "c", "user": "u", "namespace": namespace}}],
-            "clusters": [{"name": "c", "cluster": {"server": f"http://{HOST}:{self.port}"}}],
+            "clusters": [{"name": "c", "cluster": {"server": self.port.url}}],
             "users": [{"name": "u", "user": {"token": token}}],
         }
 
@@ -80,7 +68,7 @@ async def cluster(inherited: Mapping[str, str] | None = None, *, hollow: bool = 
     """Run a cluster in this process for the length of the block; no container outlives it."""
     with TemporaryDirectory(prefix="k8s-") as directory:
         found = Cluster(Path(directory), inherited or {}, hollow=hollow)
-        await found.listen()
+        await found.port.listen()
         try:
             yield found
         finally:

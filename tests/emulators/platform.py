@@ -27,11 +27,11 @@ from random import Random
 from time import monotonic
 from typing import Any, Final
 
+from tests.emulators.containers import BARE
 from tests.emulators.serving import Answer, Request, call, inherited, serve
 
 _TAIL: Final = 20
 _GRACE: Final = 1.0
-_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 SOCKET: Final = "PLATFORM_SOCKET"
 """The variable by which its executor finds it."""
 
@@ -204,7 +204,7 @@ class Platform:
 async def platform(inherited: Mapping[str, str] | None = None) -> AsyncIterator[Platform]:
     """Have one in this process for the length of the block; no job outlives it."""
     with tempfile.TemporaryDirectory(prefix="platform-") as directory:
-        found = Platform(Path(directory), {"PATH": _PATH, **(inherited or {})})
+        found = Platform(Path(directory), {**BARE, **(inherited or {})})
         try:
             yield found
         finally:

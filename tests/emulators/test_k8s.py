@@ -7,7 +7,7 @@ import pytest
 from kubernetes_asyncio import client, watch
 from kubernetes_asyncio.client import ApiClient, ApiException, BatchV1Api, Configuration, CoreV1Api
 
-from tests.emulators.k8s import HOST, Cluster, cluster
+from tests.emulators.k8s import Cluster, cluster
 from tests.eventually import eventually
 
 
@@ -19,7 +19,7 @@ async def emulated() -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def api(emulated: Cluster) -> AsyncIterator[ApiClient]:
-    configuration = Configuration(host=f"http://{HOST}:{emulated.port}")
+    configuration = Configuration(host=emulated.port.url)
     async with ApiClient(configuration) as found:
         yield found
 

@@ -77,7 +77,7 @@ class TestSubmitting(EcsFaults):
             await executor.submit(self.sleeping("ambiguous"))
 
     async def test_aws_out_of_reach_has_started_nothing(self, executor: Executor) -> None:
-        await self.aws.deafen()
+        await self.aws.port.deafen()
         with pytest.raises(Unavailable, match="not reached"):
             await executor.submit(self.task("unreached", "true"))
 

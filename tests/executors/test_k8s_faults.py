@@ -200,7 +200,7 @@ class TestWatching(Faulty):
         seen = await self.observed(executor, handle)
         assert (seen.phase, self.emulated.jobs.ended) == (Phase.RUNNING, {})
         await eventually(lambda: self.emulated.jobs.ended)
-        await self.emulated.listen()
+        await self.emulated.port.listen()
         end = await self.ended(executor, handle)
         assert (end.exit_code, end.cause) == (5, Cause.USER)
 

@@ -5,14 +5,13 @@ What AWS may do to a task beside that is asked for by tests: `interrupt`, `run_o
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from tests.emulators.kubernetes.processes import Container
+from tests.emulators.containers import Container, Lives
 
 ACCOUNT: Final = "123456789012"
 _STEP: Final = 0.02
@@ -99,24 +98,24 @@ class Agent:
         self.grace = 1.0
         """Seconds between TERM and KILL."""
         self._directory, self._inherited, self._printed, self._hollow = directory, inherited, printed, hollow
-        self._living: set[asyncio.Task[None]] = set()
+        self._lives = Lives("agent")
 
     def run(self, task: EcsTask) -> None:
         """Begin a task's life."""
-        self._spawn(self._live(task))
+        self._lives.begin(self._live(task))
 
     def stop(self, task: EcsTask, reason: str) -> None:
         """Stop a task as StopTask does."""
         if not task.stopping.is_set() and not task.ended:
             task.stop("UserInitiated", reason)
             task.stopping.set()
-            self._spawn(self._terminate(task))
+            self._lives.begin(self._terminate(task))
 
     def interrupt(self, task: EcsTask) -> None:
         """Take back a spot task's capacity."""
         task.stop("SpotInterruption", "Your Spot Task was interrupted.")
         task.stopping.set()
-        self._spawn(self._terminate(task))
+        self._lives.begin(self._terminate(task))
 
     def run_out_of_memory(self, task: EcsTask) -> None:
         """Kill a container as the kernel does when its limit is reached."""
@@ -126,9 +125,7 @@ class Agent:
 
     async def close(self) -> None:
         """Stop everything."""
-        for task in self._living:
-            task.cancel()
-        await asyncio.gather(*self._living, return_exceptions=True)
+        await self._lives.close()
 
     async def _live(self, task: EcsTask) -> None:
         waits = [asyncio.ensure_future(event.wait()) for event in (self.room, task.stopping)]
@@ -180,13 +177,3 @@ class Agent:
             task.container.signal(signal.SIGTERM)
             await asyncio.sleep(self.grace)
             task.container.kill()
-
-    def _spawn(self, life: Any) -> None:
-        task = asyncio.create_task(life)
-        self._living.add(task)
-        task.add_done_callback(self._buried)
-
-    def _buried(self, task: asyncio.Task[None]) -> None:
-        self._living.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            sys.stderr.write(f"the emulator's agent failed: {error!r}\n")

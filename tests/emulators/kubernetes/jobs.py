@@ -5,14 +5,13 @@ what is (`Complete`, `Failed`). Times that are minutes in a cluster are moments 
 """
 
 import asyncio
-import sys
-from collections.abc import Coroutine
 from contextlib import suppress
 from copy import deepcopy
 from secrets import choice, token_hex
 from time import time
-from typing import Any, Final
+from typing import Final
 
+from tests.emulators.containers import Lives
 from tests.emulators.kubernetes.kubelet import Kubelet, Pod
 from tests.emulators.kubernetes.states import set_condition
 from tests.emulators.kubernetes.store import Object, Store, now
@@ -39,14 +38,14 @@ class Jobs:
         """Every Job that ever was, as it was created."""
         self._store, self._kubelet = store, kubelet
         self._lives: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._work = Lives("Job controller")
 
     def create(self, job: Object) -> Object:
         """Take a Job that passed the checks."""
         found = self._store.create("jobs", _defaulted(job))
         found["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": _uid(found)}}
         self.history.append(deepcopy(found))
-        self._lives[_uid(found)] = self._spawn(self._live(found))
+        self._lives[_uid(found)] = self._work.begin(self._live(found))
         return found
 
     def delete(self, job: Object, policy: str) -> None:
@@ -60,7 +59,7 @@ class Jobs:
             self._store.remove("jobs", job)
         self._lives.pop(_uid(job)).cancel()
         if policy != "Orphan":
-            self._spawn(self._collect(job))
+            self._work.begin(self._collect(job))
 
     def pods(self, job: Object) -> list[Pod]:
         """Return a Job's pods."""
@@ -68,9 +67,7 @@ class Jobs:
 
     async def close(self) -> None:
         """Stop."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._work.close()
 
     # --- the controller -----------------------------------------------------------------------------
 
@@ -90,7 +87,7 @@ class Jobs:
         await self._finish(job, reached, reason, message)
         if (ttl := spec.get("ttlSecondsAfterFinished")) is not None:
             await asyncio.sleep(ttl)
-            self._spawn(self._expire(job))
+            self._work.begin(self._expire(job))
 
     async def _try(self, job: Object) -> tuple[str, str, str]:
         """Run one pod after another, until one succeeds or too many failed."""
@@ -182,17 +179,6 @@ class Jobs:
 
     async def _expire(self, job: Object) -> None:
         self.delete(job, "Foreground")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._buried)
-        return task
-
-    def _buried(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            sys.stderr.write(f"the emulator's Job controller failed: {error!r}\n")
 
 
 def _uid(found: Object) -> str:

@@ -6,14 +6,13 @@ What a node may do to a pod beside that is asked for by tests: `evict`, `run_out
 import asyncio
 import re
 import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from tests.emulators.containers import Container, Lives
 from tests.emulators.kubernetes.expansion import argv, environment
-from tests.emulators.kubernetes.processes import Container
 from tests.emulators.kubernetes.reading import Output
 from tests.emulators.kubernetes.states import set_condition, set_state, terminated
 from tests.emulators.kubernetes.store import Object, Store, now
@@ -54,12 +53,12 @@ class Kubelet:
         self.full = False
         """No pod is scheduled."""
         self._store, self._directory, self._inherited, self._hollow = store, directory, inherited, hollow
-        self._living: set[asyncio.Task[None]] = set()
+        self._lives = Lives("kubelet")
 
     def admit(self, found: Object) -> Pod:
         """Take a pod that was created."""
         pod = self.pods[found["metadata"]["uid"]] = Pod(found)
-        self._spawn(self._live(pod))
+        self._lives.begin(self._live(pod))
         return pod
 
     def terminate(self, pod: Pod, grace: float | None = None) -> None:
@@ -69,7 +68,7 @@ class Kubelet:
         if "deletionTimestamp" not in meta:
             meta |= {"deletionTimestamp": now(), "deletionGracePeriodSeconds": seconds}
             self._store.write("pods", pod.object)
-            self._spawn(self._stop(pod, seconds))
+            self._lives.begin(self._stop(pod, seconds))
         if seconds == 0 and pod.lost:
             self._remove(pod)
         pod.deleted.set()
@@ -84,9 +83,7 @@ class Kubelet:
         for pod in self.pods.values():
             for container in pod.containers.values():
                 container.kill()
-        for task in self._living:
-            task.cancel()
-        await asyncio.gather(*self._living, return_exceptions=True)
+        await self._lives.close()
 
     # --- what tests ask a node to do ----------------------------------------------------------------
 
@@ -221,16 +218,6 @@ class Kubelet:
         self.pods.pop(pod.object["metadata"]["uid"], None)
         self._store.remove("pods", pod.object)
         pod.removed.set()
-
-    def _spawn(self, life: Any) -> None:
-        task = asyncio.create_task(life)
-        self._living.add(task)
-        task.add_done_callback(self._buried)
-
-    def _buried(self, task: asyncio.Task[None]) -> None:
-        self._living.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            sys.stderr.write(f"the emulator's kubelet failed: {error!r}\n")
 
     # --- what a pod asks for ------------------------------------------------------------------------
 

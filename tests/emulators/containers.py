@@ -1,19 +1,48 @@
-"""A container as a local process: a group of its own, its output in one stream, its last words in a file."""
+"""What a platform runs: containers as local processes, and the tasks that see them through their lives."""
 
 import asyncio
 import os
 import signal
+import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+BARE: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+"""The environment of a container for which nobody says anything."""
 _LINE_LIMIT: Final = 16 * 2**20
 
 
+class Lives:
+    """What goes on beside the calls: nothing fails without a word, and nothing outlives `close`."""
+
+    def __init__(self, whose: str) -> None:
+        self._whose = whose
+        self._living: set[asyncio.Task[None]] = set()
+
+    def begin(self, life: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Let something go on."""
+        task = asyncio.create_task(life)
+        self._living.add(task)
+        task.add_done_callback(self._buried)
+        return task
+
+    async def close(self) -> None:
+        """Cancel all."""
+        for task in self._living:
+            task.cancel()
+        await asyncio.gather(*self._living, return_exceptions=True)
+
+    def _buried(self, task: asyncio.Task[None]) -> None:
+        self._living.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            sys.stderr.write(f"the emulator's {self._whose} failed: {error!r}\n")
+
+
 class Container:
-    """One process, from its start to its end."""
+    """One process, from its start to its end: a group of its own, its output in one stream."""
 
     def __init__(self, process: Process, reading: asyncio.Task[None]) -> None:
         self._process, self._reading = process, reading

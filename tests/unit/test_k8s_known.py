@@ -6,7 +6,7 @@ import pytest
 
 from runmesh.clock import clock
 from runmesh.executor import Handle
-from runmesh.executors.kubernetes.known import JOBS, PODS, Known, handle_of, short
+from runmesh.executors.kubernetes.known import JOBS, PODS, Known, handle_of, main_of, short
 
 JOB: dict[str, Any] = {
     "metadata": {"name": "one", "namespace": "default", "uid": "u1", "managedFields": [{}]},
@@ -106,3 +106,46 @@ def test_an_object_is_kept_short_and_shortened_twice_it_is_the_same() -> None:
     assert "managedFields" not in found["metadata"]
     assert "args" not in str(found)
     assert short(found) == found
+
+
+def test_a_job_that_is_gone_comes_back_with_no_late_answer(known: Known) -> None:
+    known.tell(JOBS, JOB)
+    known.tell(JOBS, JOB, deleted=True)
+    known.created(JOB)
+    known.tell(PODS, POD)
+    assert known.get(HANDLE) is None
+    assert list(known) == []
+
+
+def test_a_job_whose_labels_were_others_for_a_while_is_there_again(known: Known) -> None:
+    known.tell(JOBS, JOB)
+    known.tell(JOBS, JOB, deleted=True)
+    known.tell(JOBS, JOB)
+    assert not known.is_gone(HANDLE)
+    assert known.get(HANDLE)
+
+
+def test_a_pod_that_goes_before_its_job_was_told_of_says_nothing_of_the_job(known: Known) -> None:
+    known.tell(PODS, POD)
+    known.tell(PODS, POD, deleted=True)
+    assert not known.is_gone(HANDLE)
+
+
+def test_a_pod_whose_job_was_deleted_alone_is_still_followed(known: Known) -> None:
+    labels = {"job-name": "one", "controller-uid": "u1"}
+    known.tell(JOBS, JOB)
+    known.tell(PODS, POD)
+    known.tell(JOBS, JOB, deleted=True)
+    orphan = {**POD, "metadata": {**POD["metadata"], "ownerReferences": [], "labels": labels}}
+    known.tell(PODS, {**orphan, "status": {"phase": "Succeeded"}})
+    entry = known.get(HANDLE)
+    assert entry
+    assert [pod["status"]["phase"] for pod in entry.pods] == ["Succeeded"]
+
+
+def test_the_jobs_own_container_is_known_among_those_that_the_cluster_put_before_it() -> None:
+    ours = {"name": "main", "env": [{"name": "CITY"}, {"name": "RUNMESH_KEY"}]}
+    pod = {**POD, "spec": {"containers": [{"name": "istio-proxy"}, ours]}}
+    assert main_of(pod["spec"]) == "main"
+    assert main_of(short(pod)["spec"]) == "main"
+    assert main_of(POD["spec"]) == "main"

@@ -219,6 +219,24 @@ def test_a_container_beside_the_jobs_is_named() -> None:
     assert about(both) == (Cause.USER, "exit code 1")
 
 
+def test_a_sidecar_that_is_stopped_when_another_container_fails_is_not_to_blame() -> None:
+    found = job(FAILED)
+    found["spec"]["template"]["spec"]["initContainers"] = [
+        {"name": "proxy", "restartPolicy": "Always"},
+        {"name": "load", "resources": {"limits": {"memory": "64Mi"}}},
+    ]
+    beside = [{"name": "proxy", "state": ended(143)}, {"name": "load", "state": ended(137, "OOMKilled")}]
+    seen = observed(found, [pod(initContainerStatuses=beside)])
+    words = "container load: OOMKilled: it went over its memory limit of 64Mi"
+    assert (seen.exit_code, *about(seen)) == (137, Cause.USER, words)
+
+
+def test_a_container_that_was_started_again_until_the_job_had_enough_is_the_users() -> None:
+    found = job(FAILED)
+    found["spec"]["template"]["spec"]["restartPolicy"] = "OnFailure"
+    assert observed(found).cause is Cause.USER
+
+
 def test_a_reason_is_short() -> None:
     assert len(about(failed(pod(main=ended(1, message="x" * 4000))))[1]) <= 500
 
@@ -256,6 +274,7 @@ def test_a_volume_that_does_not_exist_is_wrong_configuration() -> None:
         ("ErrImagePull", "toomanyrequests: You have reached your pull rate limit", Cause.CAPACITY),
         ("InvalidImageName", 'couldn\'t parse image name "X:"', Cause.CONFIG),
         ("CreateContainerConfigError", 'secret "s" not found', Cause.CONFIG),
+        ("ErrImageNeverPull", 'Container image "x" is not present with pull policy of Never', Cause.CONFIG),
     ],
 )
 def test_a_container_that_can_not_start_says_why(reason: str, message: str, cause: Cause) -> None:

@@ -82,6 +82,7 @@ class Executor:
         for task in watches:
             task.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
+        await self._observing.close()
         await self._stack.aclose()
 
     # --- the contract -------------------------------------------------------------------------------
@@ -90,7 +91,6 @@ class Executor:
         """Create the task's Job, or adopt the one of this name."""
         job = manifest(task, self._base, mesh=self._site.mesh, pool=self._site.pool)
         where = namespace(task, self._base)
-        self._watch(where)
         try:
             created = await self._client.create(path(JOBS, where), job, fieldValidation="Strict")
         except Unreached as error:
@@ -99,7 +99,7 @@ class Executor:
             if not refused.exists:
                 raise refused.of_submit() from refused
             return await self._adopted(task, where, job["metadata"]["name"])
-        return self._known.created(created)
+        return self._made(created)
 
     async def find(self, task: Task[Config]) -> Handle | None:
         """Look for the Job of this name."""
@@ -107,8 +107,7 @@ class Executor:
         found = await read_job(self._client, where, name)
         if found is None or not self._is_of(task, found):
             return None
-        self._watch(where)
-        return self._known.created(found)
+        return self._made(found)
 
     async def observe(self, handles: Collection[Handle]) -> Mapping[Handle, Observation]:
         """Say what the watch told last."""
@@ -160,7 +159,13 @@ class Executor:
             raise ConnectionError(f"there was a Job {namespace}/{name}, and it has just gone")
         if not self._is_of(task, found):
             raise Rejected(f"there is a Job {namespace}/{name} already, and it is not of this task")
-        return self._known.created(found)
+        return self._made(found)
+
+    def _made(self, job: Json) -> Handle:
+        """Take a Job of ours, and watch where it is: only where Jobs are there is a namespace."""
+        handle = self._known.created(job)
+        self._watch(_namespace(handle))
+        return handle
 
     def _is_of(self, task: Task[Config], job: Json) -> bool:
         ours = naming.labels(task, mesh=self._site.mesh, pool=self._site.pool)

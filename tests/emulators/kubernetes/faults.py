@@ -19,6 +19,8 @@ class Fault:
     code: int = 0
     """The answer's status, instead of what was asked for; 0: it is done as asked."""
     message: str = "injected"
+    reason: str | None = None
+    """The refusal's reason, where the code has several."""
     retry_after: int | None = None
     lost: bool = False
     """It is done, and then the connection is cut instead of an answer."""
@@ -46,7 +48,7 @@ class Faults(list[Fault]):
         fault.times -= 1
         await asyncio.sleep(fault.delay)
         if fault.code:
-            raise Status(fault.code, fault.message, retry_after=fault.retry_after)
+            raise Status(fault.code, fault.message, reason=fault.reason, retry_after=fault.retry_after)
         response = await answer()
         if fault.lost and request.transport:
             request.transport.abort()

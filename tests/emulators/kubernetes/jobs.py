@@ -7,13 +7,13 @@ what is (`Complete`, `Failed`). Times that are minutes in a cluster are moments 
 import asyncio
 from contextlib import suppress
 from copy import deepcopy
-from secrets import choice, token_hex
+from secrets import choice
 from time import time
 from typing import Final
 
 from tests.emulators.containers import Lives
 from tests.emulators.kubernetes.kubelet import Kubelet, Pod
-from tests.emulators.kubernetes.states import set_condition
+from tests.emulators.kubernetes.states import set_condition, warning
 from tests.emulators.kubernetes.store import Object, Store, now
 
 FOREGROUND: Final = "foregroundDeletion"
@@ -108,7 +108,7 @@ class Jobs:
     async def _allowed(self, job: Object) -> None:
         """Wait until pods may be created, and say in an event that they may not."""
         if self.refused:
-            self._store.create("events", _warning(job, self.refused))
+            self._store.create("events", warning("Job", job, "FailedCreate", f"Error creating: {self.refused}"))
         while self.refused:  # noqa: ASYNC110 - tests set it
             await asyncio.sleep(_LOOK)
 
@@ -191,21 +191,6 @@ def _owner(pod: Object) -> str | None:
         uid: str = owner["uid"]
         return uid
     return None
-
-
-def _warning(job: Object, why: str) -> Object:
-    meta = job["metadata"]
-    about = {"kind": "Job", "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]}
-    name = f"{meta['name']}.{token_hex(8)}"
-    told = {"type": "Warning", "reason": "FailedCreate", "message": f"Error creating: {why}", "count": 1}
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": name, "namespace": meta["namespace"]},
-        "involvedObject": about,
-        "lastTimestamp": now(),
-        **told,
-    }
 
 
 def _defaulted(job: Object) -> Object:

@@ -14,7 +14,7 @@ from typing import Final
 from tests.emulators.containers import Container, Lives
 from tests.emulators.kubernetes.expansion import argv, environment
 from tests.emulators.kubernetes.reading import Output
-from tests.emulators.kubernetes.states import set_condition, set_state, terminated
+from tests.emulators.kubernetes.states import set_condition, set_state, terminated, warning
 from tests.emulators.kubernetes.store import Object, Store, now
 
 NODE: Final = "node-1"
@@ -52,6 +52,8 @@ class Kubelet:
         """By uid, as long as their objects are there."""
         self.full = False
         """No pod is scheduled."""
+        self.unmounted: str | None = None
+        """Why no volume can be mounted: pods stay as they are, and only an event says so. Empty: nothing says it."""
         self._store, self._directory, self._inherited, self._hollow = store, directory, inherited, hollow
         self._lives = Lives("kubelet")
 
@@ -122,7 +124,7 @@ class Kubelet:
             pod.object["status"]["startTime"] = now()
             set_condition(pod.object, "PodScheduled")
             problem = self._unpulled(pod.object)
-        if problem:
+        if problem or self._waits_for_volumes(pod.object):
             self._store.write("pods", pod.object)
             await pod.deleted.wait()
             self._remove(pod)
@@ -228,6 +230,15 @@ class Kubelet:
         if pod["spec"].get("nodeSelector"):
             return f"{head} node(s) didn't match Pod's node affinity/selector."
         return None
+
+    def _waits_for_volumes(self, pod: Object) -> bool:
+        if self.unmounted is None:
+            return False
+        for container in pod["spec"]["containers"]:
+            set_state(pod, container, {"waiting": {"reason": "ContainerCreating"}})
+        if self.unmounted:
+            self._store.create("events", warning("Pod", pod, "FailedMount", self.unmounted))
+        return True
 
     def _unpulled(self, pod: Object) -> str | None:
         """Say that an image can't be had: those that are called `missing` don't exist."""

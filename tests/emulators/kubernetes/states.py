@@ -1,5 +1,6 @@
 """The words of a status: conditions, and what containers do."""
 
+from secrets import token_hex
 from typing import Any
 
 from tests.emulators.kubernetes.store import Object, now
@@ -36,3 +37,20 @@ def terminated(code: int, reason: str, message: str = "", started: str = "") -> 
     """Return the state of a container that has ended."""
     told: dict[str, Any] = {"exitCode": code, "reason": reason, "startedAt": started or now(), "finishedAt": now()}
     return {"terminated": told | ({"message": message} if message else {})}
+
+
+def warning(kind: str, about: Object, reason: str, message: str) -> Object:
+    """Return the event by which a controller or a node complains."""
+    meta = about["metadata"]
+    involved = {"kind": kind, "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{meta['name']}.{token_hex(8)}", "namespace": meta["namespace"]},
+        "involvedObject": involved,
+        "lastTimestamp": now(),
+        "type": "Warning",
+        "reason": reason,
+        "message": message,
+        "count": 1,
+    }

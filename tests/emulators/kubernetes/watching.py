@@ -24,6 +24,8 @@ class Reading:
         self.bookmark_every = 1.0
         self.gone_by_status = False
         """An old version is answered with HTTP 410, instead of an event that says so: real servers do both."""
+        self.tired = False
+        """Every watch is ended as soon as it is opened, as by a proxy before the API server."""
         self._open: set[asyncio.Transport] = set()
 
     @property
@@ -79,7 +81,8 @@ class Reading:
         if version < self.store.oldest and self.gone_by_status:
             raise self._expired(version)
         async with self.answering(request, "application/json") as response:
-            await self._tell(response, kind, namespace, version, query)
+            if not self.tired:
+                await self._tell(response, kind, namespace, version, query)
         return response
 
     async def _tell(

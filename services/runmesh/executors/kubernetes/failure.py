@@ -10,6 +10,7 @@ from signal import Signals
 from typing import Any, Final
 
 from runmesh.events import Cause
+from runmesh.executors.kubernetes.known import main_of
 
 Json = Mapping[str, Any]
 
@@ -49,6 +50,8 @@ def failure(job: Json, condition: Json, pods: Sequence[Json]) -> Failure:
         limit = job["spec"].get("activeDeadlineSeconds")
         return Failure(Cause.TIMEOUT, f"ran longer than its active_deadline_seconds of {limit}: {said}")
     pod = max((pod for pod in pods if _phase(pod) == "Failed"), key=_created, default=None)
+    if pod is None and job["spec"]["template"]["spec"].get("restartPolicy") == "OnFailure":
+        return Failure(Cause.USER, f"its container failed again and again, and its pod was removed for it: {said}")
     if pod is None:
         return Failure(Cause.INFRASTRUCTURE, f"its pod is gone, somebody or something deleted it: {said}")
     return _of_pod(job, pod)
@@ -115,11 +118,15 @@ def _signal(code: int | None) -> str:
 
 
 def _terminated(job: Json, pod: Json) -> Iterator[tuple[str, Json]]:
-    """Yield the containers that ended badly: the job's own first, then what had to run before or beside it."""
+    """Yield the containers that ended badly: the job's own first, then what had to run before it.
+
+    Last come sidecars, which are stopped when something else has failed.
+    """
     status = pod["status"]
     main = _main(job)
+    sidecars = {each["name"] for each in _specs(job) if each.get("restartPolicy") == "Always"}
     both = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
-    for each in sorted(both, key=lambda each: bool(each["name"] != main)):
+    for each in sorted(both, key=lambda each: (each["name"] != main, each["name"] in sidecars)):
         end = (each.get("state") or {}).get("terminated")
         if end and end.get("exitCode"):
             yield each["name"], end
@@ -132,8 +139,7 @@ def _specs(job: Json) -> Iterator[Json]:
 
 
 def _main(job: Json) -> str:
-    name: str = job["spec"]["template"]["spec"]["containers"][0]["name"]
-    return name
+    return main_of(job["spec"]["template"]["spec"])
 
 
 def _was_deleted(pod: Json, end: Json) -> bool:

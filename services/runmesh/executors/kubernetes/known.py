@@ -5,7 +5,7 @@ made of them is kept until they change.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,6 +24,10 @@ _OF_METADATA: Final = (
 )
 _OF_SPEC: Final = ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "nodeName")
 _OURS: Final = "RUNMESH_"
+_KEY: Final = "RUNMESH_KEY"
+_JOB_NAME: Final = "job-name"
+_JOB_UID: Final = "controller-uid"
+"""Labels that the Job controller gives every pod."""
 _MOST_GONE: Final = 10_000
 
 
@@ -34,12 +38,37 @@ def handle_of(job: Mapping[str, Any]) -> Handle:
 
 
 def owner_of(pod: Mapping[str, Any]) -> Handle | None:
-    """Return the handle of the Job that a pod belongs to."""
+    """Return the handle of the Job that a pod belongs to, or belonged to before somebody deleted that alone."""
     meta = pod["metadata"]
     for owner in meta.get("ownerReferences") or ():
         if owner.get("kind") == "Job" and owner.get("controller"):
             return Handle(f"{meta['namespace']}/{owner['name']}/{owner['uid']}")
+    labels = meta.get("labels") or {}
+    if {_JOB_NAME, _JOB_UID} <= labels.keys():
+        return Handle(f"{meta['namespace']}/{labels[_JOB_NAME]}/{labels[_JOB_UID]}")
     return None
+
+
+def main_of(spec: Mapping[str, Any]) -> str:
+    """Return the name of the container that runs the task: others may stand before it, a cluster puts them in."""
+    containers = spec["containers"]
+    ours = (each for each in containers if any(env["name"] == _KEY for env in each.get("env") or ()))
+    name: str = next(ours, containers[0])["name"]
+    return name
+
+
+@dataclass(slots=True)
+class Asked:
+    """What was asked about a Job, because the watch doesn't tell it."""
+
+    about: str | None = None
+    """The uid of the Job or of its pod, whichever doesn't go on: of anything else these warnings say nothing."""
+    warnings: Sequence[Json] = ()
+    pause: float = 0.0
+    again: float = 0.0
+    """When to ask for warnings the next time (by `clock`)."""
+    tails: int = 0
+    """How often its last lines could not be had."""
 
 
 @dataclass(slots=True)
@@ -48,10 +77,14 @@ class Entry:
 
     _job: bytes | None = None
     _pods: dict[str, bytes] = field(default_factory=dict)
+    existed: bool = False
+    """Whether its Job was told of: pods alone say nothing of it, the two are watched apart."""
     fresh: float | None = None
     """When we read or created it ourselves (by `clock`), until a list or a watch tells of it."""
     seen: Observation | None = None
     """What was made of it, until it changes."""
+    asked: Asked = field(default_factory=Asked)
+    """What was asked for beside the watch."""
     change: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -82,6 +115,7 @@ class Entry:
         text = to_json(short(found)) if found else None
         if kind == JOBS:
             old, self._job, self.fresh = self._job, text, None
+            self.existed = True
         else:
             old = self._pods.pop(name, None)
             if text:
@@ -120,9 +154,17 @@ class Known:
         """Whether the cluster told not long ago that a Job is no more: its uid never comes again."""
         return handle in self._gone
 
+    def note_gone(self, handle: Handle) -> None:
+        """Take that a Job is no more."""
+        self._gone[handle] = None
+        if len(self._gone) > _MOST_GONE:
+            del self._gone[next(iter(self._gone))]
+
     def created(self, job: Json) -> Handle:
         """Take a Job that we have just created or read ourselves, unless more is known already."""
         handle = handle_of(job)
+        if self.is_gone(handle):
+            return handle
         entry = self._entries.setdefault(handle, Entry())
         if entry.job is None:
             self._put(handle, JOBS, job["metadata"]["name"], job)
@@ -154,6 +196,10 @@ class Known:
         sync, self._sync = self._sync, asyncio.Event()
         sync.set()
 
+    def hint(self, handle: Handle) -> None:
+        """Say that there is more to tell of a Job than before."""
+        self._changed(handle)
+
     async def told(self, handle: Handle) -> None:
         """Wait until a Job is known, or known not to be there."""
         while handle not in self._entries and not self.synced(handle.split("/")[0]):
@@ -166,8 +212,10 @@ class Known:
 
     def _put(self, handle: Handle, kind: str, name: str, found: Json | None) -> None:
         entry = self._entries.get(handle)
+        if kind == JOBS and found:
+            self._gone.pop(handle, None)  # its labels were others for a while
         if entry is None:
-            if found is None:
+            if found is None or self.is_gone(handle):
                 return
             entry = self._entries[handle] = Entry()
         if not entry.put(kind, name, found):
@@ -176,9 +224,8 @@ class Known:
         changed, entry.change = entry.change, asyncio.Event()
         if entry.empty:
             del self._entries[handle]
-            self._gone[handle] = None
-            if len(self._gone) > _MOST_GONE:
-                del self._gone[next(iter(self._gone))]
+            if entry.existed:
+                self.note_gone(handle)
         changed.set()
         self._changed(handle)
 
@@ -194,7 +241,8 @@ def short(found: Mapping[str, Any]) -> Json:
     meta, spec = found["metadata"], found.get("spec") or {}
     kept = {name: spec[name] for name in _OF_SPEC if name in spec} | _containers(spec)
     if template := spec.get("template"):
-        kept["template"] = {"spec": _containers(template["spec"])}
+        policy = {name: template["spec"][name] for name in ("restartPolicy",) if name in template["spec"]}
+        kept["template"] = {"spec": policy | _containers(template["spec"])}
     return {
         "metadata": {name: meta[name] for name in _OF_METADATA if name in meta},
         "spec": kept,
@@ -219,4 +267,5 @@ def _container(container: Mapping[str, Any]) -> Json:
         "command": (container.get("command") or ())[:1],
         "env": ours,
         "resources": {"limits": limits} if limits else {},
+        **({"restartPolicy": container["restartPolicy"]} if "restartPolicy" in container else {}),
     }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from runmesh.executor import Handle, LogLine, Position
-from runmesh.executors.kubernetes.known import PODS, Json, Known, is_over
+from runmesh.executors.kubernetes.known import PODS, Json, Known, is_over, main_of
 from runmesh.executors.kubernetes.lines import Piece, Place, Splitter
 from runmesh.executors.kubernetes.refusals import Refused
 from runmesh.executors.kubernetes.watch import catch_up, path
@@ -54,9 +54,8 @@ class Logs:
 
     async def tail(self, pod: Json) -> tuple[str, ...]:
         """Return the last lines of a pod."""
-        query = {"tailLines": str(_TAIL_LINES), "container": container_of(pod), "limitBytes": str(_TAIL_BYTES)}
-        async with self._readers:
-            text = await self._client.text(_path(pod), **query)
+        query = {"tailLines": str(_TAIL_LINES), "container": main_of(pod["spec"]), "limitBytes": str(_TAIL_BYTES)}
+        text = await self._client.text(_path(pod), **query)
         return tuple(line[:_TAIL_COLUMNS] for line in text.splitlines())
 
     async def _pieces(self, handle: Handle) -> AsyncIterator[Piece]:
@@ -93,7 +92,7 @@ class Logs:
                 if ended:
                     return
             except Refused as refused:
-                if refused.missing:
+                if refused.missing or (ended and not (refused.passing or refused.unauthorized)):
                     return
                 log.info("log not read", pod=pod["metadata"]["name"], error=str(refused))
             except (ConnectionError, TimeoutError) as error:
@@ -105,7 +104,7 @@ class Logs:
 
     async def _answer(self, pod: Json, place: Place, *, follow: bool) -> AsyncIterator[Piece]:
         """Read one answer, as far as it goes."""
-        query = {"container": container_of(pod), "timestamps": "true", **({"follow": "true"} if follow else {})}
+        query = {"container": main_of(pod["spec"]), "timestamps": "true", **({"follow": "true"} if follow else {})}
         if place.since:
             query["sinceTime"] = place.since
         place.reopen()
@@ -147,12 +146,6 @@ class Logs:
         return next((each for each in entry.pods if each["metadata"]["uid"] == uid), None) if entry else None
 
 
-def container_of(pod: Json) -> str:
-    """Return the name of the container that runs the task: what runs beside it are init containers."""
-    name: str = pod["spec"]["containers"][0]["name"]
-    return name
-
-
 def _path(pod: Json) -> str:
     meta = pod["metadata"]
     return f"{path(PODS, meta['namespace'], meta['name'])}/log"
@@ -161,7 +154,7 @@ def _path(pod: Json) -> str:
 def _state(pod: Json) -> str | None:
     """Return ``waiting``, ``running`` or ``terminated``."""
     for status in pod["status"].get("containerStatuses") or ():
-        if status["name"] == container_of(pod):
+        if status["name"] == main_of(pod["spec"]):
             return next(iter(status.get("state") or ()), None)
     return None
 

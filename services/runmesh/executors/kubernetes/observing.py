@@ -1,11 +1,13 @@
 """What becomes of Jobs, from what is known of them; and the few questions that the watch doesn't answer.
 
 The watch tells nearly everything. Asked for are the last lines of a Job that failed, a Job that the watch never told of
-(it may be gone, or too new), and why a Job has no pod yet.
+(it may be gone, or too new), and the warnings about a Job that doesn't start. A question that is not answered at once
+goes on by itself, so that no Job waits for another one's answer: a log on a node that is lost takes its time.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -25,9 +27,14 @@ log = structlog.get_logger(__name__)
 
 _TAIL_TRIES: Final = 3
 _AT_ONCE: Final = 16
+_PATIENCE: Final = 1.0
+"""Seconds for which an observation waits for answers."""
 _PODLESS: Final = 2.0
 """Seconds for which a Job may have no pod before anybody asks why."""
-_ASKED_EVERY: Final = 30.0
+_SILENT: Final = 5.0
+"""Seconds for which a pod may not start, and not say why, before anybody asks."""
+_LONGEST_PAUSE: Final = 300.0
+_STAMPS: Final = ("lastTimestamp", "eventTime")
 _ENDED_PODS: Final = frozenset({"Succeeded", "Failed"})
 
 
@@ -37,17 +44,26 @@ class Observing:
     def __init__(self, client: "Client", known: Known, logs: Logs) -> None:
         self._client, self._known, self._logs = client, known, logs
         self._room = asyncio.Semaphore(_AT_ONCE)
-        self._tails: dict[Handle, int] = {}
-        """How often the last lines of a Job could not be had."""
-        self._ask_at: dict[Handle, float] = {}
-        """When to ask why a Job has no pod."""
+        self._asking: dict[Handle, asyncio.Task[Observation]] = {}
+
+    async def close(self) -> None:
+        """Ask no more."""
+        asking = list(self._asking.values())
+        for question in asking:
+            question.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
 
     async def observe(self, handles: Collection[Handle]) -> dict[Handle, Observation]:
-        """Return what is known, and ask for the rest. Raises nothing for a question without an answer."""
+        """Return what is known, and ask for the rest: UNKNOWN, and a hint when it is known, if that takes longer."""
         seen = {handle: self._seen(handle) for handle in handles}
-        asked = [handle for handle, found in seen.items() if found is None]
-        answers = await asyncio.gather(*map(self._asked, asked))
-        return {handle: found for handle, found in seen.items() if found} | dict(zip(asked, answers, strict=True))
+        asked = {handle: self._ask(handle) for handle, found in seen.items() if found is None}
+        if asked:
+            await asyncio.wait(asked.values(), timeout=_PATIENCE)
+        for handle, question in asked.items():
+            if not question.done():
+                question.add_done_callback(partial(self._answered_late, handle))
+        answers = {handle: each.result() if each.done() else UNKNOWN for handle, each in asked.items()}
+        return {handle: found for handle, found in seen.items() if found} | answers
 
     def _seen(self, handle: Handle) -> Observation | None:
         """Return what is known; None if that takes a question."""
@@ -60,17 +76,29 @@ class Observing:
             seen = _judged(entry)
             if seen.phase is Phase.FAILED:
                 return None
-            if seen.phase is Phase.PENDING and self._is_odd(handle, entry):
+            if seen.phase is not Phase.PENDING or (seen.reason and not entry.asked.warnings):
+                entry.seen = seen
+            elif _is_odd(entry):
                 return None
-            entry.seen = seen if entry.pods or seen.phase is not Phase.PENDING else None
             return seen
         return entry.seen
+
+    def _ask(self, handle: Handle) -> asyncio.Task[Observation]:
+        """Return the question about a Job: the one that is being asked, or a new one."""
+        if handle not in self._asking:
+            question = self._asking[handle] = asyncio.create_task(self._asked(handle))
+            question.add_done_callback(lambda _: self._asking.pop(handle))
+        return self._asking[handle]
+
+    def _answered_late(self, handle: Handle, question: asyncio.Task[Observation]) -> None:
+        if not question.cancelled() and question.result() != UNKNOWN:
+            self._known.hint(handle)
 
     async def _asked(self, handle: Handle) -> Observation:
         async with self._room:
             try:
                 return await self._answer(handle)
-            except (Refused, ConnectionError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it says nothing of the Job
                 log.warning("job not observed", handle=handle, error=repr(error))
                 return UNKNOWN
 
@@ -80,15 +108,16 @@ class Observing:
             return await self._looked_up(handle)
         seen = _judged(entry)
         if seen.phase is Phase.PENDING:
-            return _judged(entry, events=await self._warnings(handle))
+            await self._ask_why(handle, entry)
+            return _judged(entry)
         if seen.phase is not Phase.FAILED:
             return seen
         if entry.behind:
             await catch_up(self._client, self._known, handle)
-        tail = await self._tail(handle, entry)
-        seen = _judged(entry, tail=tail or ())
+        tail = await self._tail(entry)
         if tail is None:
             return UNKNOWN
+        seen = _judged(entry, tail=tail)
         entry.seen = seen if seen.phase in ENDED else None
         return seen
 
@@ -96,44 +125,55 @@ class Observing:
         namespace, name, _ = handle.split("/")
         found = await read_job(self._client, namespace, name)
         if found is None or handle_of(found) != handle:
+            self._known.note_gone(handle)
             return GONE
         self._known.created(found)
         return UNKNOWN
 
-    async def _tail(self, handle: Handle, entry: Entry) -> tuple[str, ...] | None:
+    async def _tail(self, entry: Entry) -> tuple[str, ...] | None:
         """Return the last lines; nothing if they can't be had; None: not yet, but maybe the next time."""
         try:
-            found = await self._logs.tail(entry.pods[-1]) if entry.pods else ()
-        except Refused as refused:
-            if not refused.passing:
+            return await self._logs.tail(entry.pods[-1]) if entry.pods else ()
+        except (Refused, ConnectionError, TimeoutError) as error:
+            if isinstance(error, Refused) and not error.passing:
                 return ()
-            found = None
-        except (ConnectionError, TimeoutError):
-            found = None
-        tries = self._tails.pop(handle, 0) + 1
-        if found is None and tries < _TAIL_TRIES:
-            self._tails[handle] = tries
-            return None
-        return found or ()
+        entry.asked.tails += 1
+        return None if entry.asked.tails < _TAIL_TRIES else ()
 
-    async def _warnings(self, handle: Handle) -> list[Json]:
-        """Return why a Job has no pod: the controller says so in events only."""
-        namespace, _, uid = handle.split("/")
-        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning"}
-        found: list[Json] = (await self._client.get(f"/api/v1/namespaces/{namespace}/events", **query))["items"]
-        return found
+    async def _ask_why(self, handle: Handle, entry: Entry) -> None:
+        """Read the warnings about a Job, or its pod: controllers and nodes say in events only why nothing happens."""
+        asked, about = entry.asked, _unready(entry)
+        query = {"fieldSelector": f"involvedObject.uid={about},type=Warning"}
+        found = await self._client.get(f"/api/v1/namespaces/{handle.split('/')[0]}/events", **query)
+        asked.about, asked.warnings = about, [_brief(event) for event in found["items"]]
 
-    def _is_odd(self, handle: Handle, entry: Entry) -> bool:
-        """Whether a Job should have a pod by now, and it is time to ask why it has none."""
-        job = entry.job
-        if entry.pods or job is None or job["spec"].get("suspend"):
-            self._ask_at.pop(handle, None)
-            return False
-        at = self._ask_at.setdefault(handle, clock() + _PODLESS)
-        if clock() < at:
-            return False
-        self._ask_at[handle] = clock() + _ASKED_EVERY
-        return True
+
+def _is_odd(entry: Entry) -> bool:
+    """Whether a Job should have started by now, and it is time to ask why it has not: less often each time."""
+    job, asked, about = entry.job, entry.asked, _unready(entry)
+    if job is None or job["spec"].get("suspend"):
+        return False
+    if about != asked.about:
+        asked.about, asked.warnings = about, ()
+        asked.pause = _SILENT if entry.pods else _PODLESS
+        asked.again = clock() + asked.pause
+    if clock() < asked.again:
+        return False
+    asked.pause = min(_LONGEST_PAUSE, 2 * asked.pause)
+    asked.again = clock() + asked.pause
+    return True
+
+
+def _unready(entry: Entry) -> str | None:
+    """Return the uid of what doesn't go on: the newest pod, or the Job that has none."""
+    thing = entry.pods[-1] if entry.pods else entry.job
+    uid: str | None = thing["metadata"].get("uid") if thing else None
+    return uid
+
+
+def _brief(event: Json) -> Json:
+    """Return what is read of an event."""
+    return {name: event[name] for name in ("type", "reason", "message", "series", *_STAMPS) if event.get(name)}
 
 
 async def read_job(client: "Client", namespace: str, name: str) -> Json | None:
@@ -146,10 +186,10 @@ async def read_job(client: "Client", namespace: str, name: str) -> Json | None:
         raise
 
 
-def _judged(entry: Entry, *, tail: tuple[str, ...] = (), events: Collection[Mapping[str, object]] = ()) -> Observation:
+def _judged(entry: Entry, *, tail: tuple[str, ...] = ()) -> Observation:
     job, pods = entry.job, entry.pods
     if job is None:
         # Somebody deleted it without its pods, which go on for a while.
         running = any(pod["status"].get("phase") not in _ENDED_PODS for pod in pods)
         return UNKNOWN if running else GONE
-    return observed(job, pods, events=list(events), log_tail=tail)
+    return observed(job, pods, events=entry.asked.warnings, log_tail=tail)

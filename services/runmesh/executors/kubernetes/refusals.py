@@ -81,12 +81,12 @@ class Refused(RunmeshError):
     def of_submit(self) -> Exception:
         """Return what it means for a Job that was to be created.
 
-        A 5xx says nothing: it may be there. Everything else is a word on this Job, but for a throttle, a full quota,
-        and credentials that are not good at the moment, which are not its fault.
+        A 5xx says nothing: it may be there. Everything else is a word on this Job, but for a throttle, a quota that is
+        full or just being counted (409 Conflict), and credentials that are not good at the moment: not its fault.
         """
         if self.code >= _SERVER:
             return self
-        if self.code == _TOO_MANY or self.unauthorized or self.full:
+        if self.code == _TOO_MANY or self.unauthorized or self.full or self.conflicts:
             return Unavailable(f"the cluster takes no Job for now: {self}", self.retry_after)
         return Rejected(f"the cluster refuses the Job: {self}")
 

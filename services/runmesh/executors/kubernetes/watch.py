@@ -25,6 +25,8 @@ PAGE: Final = 500
 _LASTS: Final = 60.0
 """Seconds after which a watch is opened anew."""
 _MARGIN: Final = 10.0
+_SHORTEST: Final = 1.0
+"""Seconds; a watch that tells nothing and ends sooner was not wanted, and the next one is opened later."""
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 30.0
 
@@ -98,15 +100,19 @@ class Reflector:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(int(lasts)),
         }
+        began, told = clock(), False
         async with self._client.stream(self._path, query, silence=lasts + _MARGIN) as response:
             async for line in response.content:
                 self._take(from_json(line))
+                told = True
+        if not told and clock() - began < _SHORTEST:
+            raise ConnectionError("the watch ended as soon as it was opened")
 
     def _take(self, event: dict[str, Any]) -> None:
         what, found = event["type"], event["object"]
-        self._pause = _FIRST_PAUSE
         if what == "ERROR":
             raise Refused(int(found.get("code") or 0), str(found.get("message") or found), str(found.get("reason")))
+        self._pause = _FIRST_PAUSE
         if what != "BOOKMARK":
             self._known.tell(self._kind, found, deleted=what == "DELETED")
         self._version = found["metadata"]["resourceVersion"]

@@ -1,0 +1,109 @@
+"""What the watch doesn't tell is asked for, and nobody waits for somebody else's answer. Emulator only."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from runmesh.errors import Unavailable
+from runmesh.events import Cause
+from runmesh.executor import UNKNOWN, Handle, Observation, Phase
+from runmesh.executors.k8s import Executor
+from tests.eventually import eventually
+from tests.executors.test_k8s import REAL
+from tests.executors.test_k8s_faults import Faulty
+
+pytestmark = pytest.mark.skipif(REAL, reason="a real cluster is not made to fail")
+
+
+class TestWarnings(Faulty):
+    """Why a Job doesn't start is said in events only, and it is said as long as that is so."""
+
+    async def test_the_controllers_words_stay_until_there_is_a_pod(self, executor: Executor) -> None:
+        self.emulated.jobs.refused = "pods is forbidden: exceeded quota: few, requested: pods=1"
+        handle = await executor.submit(self.sleeping("podless"))
+        await self.waits(executor, handle)
+        for _ in range(3):
+            seen = await self.observed(executor, handle)
+            assert "exceeded quota" in str(seen.reason)
+        self.emulated.jobs.refused = None
+        await self.running(executor, handle)
+
+    async def test_a_volume_that_can_not_be_mounted_is_named(self, executor: Executor) -> None:
+        words = 'MountVolume.SetUp failed for volume "settings" : configmap "shop" not found'
+        self.emulated.kubelet.unmounted = words
+        seen = await self.waits(executor, await executor.submit(self.sleeping("mountless")))
+        assert seen.cause is Cause.CONFIG
+        assert seen.reason == f"FailedMount: {words}"
+
+    async def test_words_about_a_job_are_not_said_of_its_pod(self, executor: Executor) -> None:
+        self.emulated.jobs.refused = "pods is forbidden: exceeded quota: few, requested: pods=1"
+        handle = await executor.submit(self.sleeping("late"))
+        await self.waits(executor, handle)
+        self.emulated.kubelet.unmounted = ""
+        self.emulated.jobs.refused = None
+
+        async def silent() -> bool:
+            seen = await self.observed(executor, handle)
+            return seen.phase is Phase.PENDING and seen.reason is None
+
+        await eventually(silent)
+
+
+class TestPatience(Faulty):
+    """One Job's question holds up no other's answer."""
+
+    async def test_who_has_an_answer_does_not_wait_for_a_log_that_hangs(self, executor: Executor) -> None:
+        self.fault("get", "pods/log", times=1000, delay=60.0)
+        failing = [await executor.submit(self.shell(f"failing{n}", "exit 1")) for n in range(20)]
+        good = await executor.submit(self.task("good", "true"))
+        await eventually(lambda: len(self.emulated.jobs.ended) == 21)
+        await eventually(lambda: self._is(executor, good, [*failing, good], Phase.SUCCEEDED))
+        assert (await self.observed(executor, failing[0])) == UNKNOWN
+
+    async def test_an_answer_that_came_late_is_told(self, executor: Executor) -> None:
+        self.fault("get", "pods/log", delay=1.5)
+        handle = await executor.submit(self.shell("slow", "echo words; exit 1"))
+        async with asyncio.timeout(self.within):
+            async for _ in executor.changes():
+                seen = await self.observed(executor, handle)
+                if seen.phase is Phase.FAILED:
+                    break
+        assert seen.log_tail == ("words",)
+
+    async def _is(self, executor: Executor, which: Handle, handles: list[Handle], phase: Phase) -> bool:
+        seen: dict[Handle, Observation] = dict(await executor.observe(handles))
+        return seen[which].phase is phase
+
+
+class TestWatches(Faulty):
+    async def test_a_watch_that_ends_at_once_is_not_opened_without_a_pause(self, executor: Executor) -> None:
+        self.emulated.api.reading.tired = True
+        handle = await executor.submit(self.task("tired", "true"))
+        self.emulated.api.reading.drop()
+        await eventually(lambda: self.emulated.jobs.ended)
+        await eventually(lambda: self._calls() >= 3)
+        before = self._calls()
+        await asyncio.sleep(0.5)
+        assert self._calls() - before < 10
+        self.emulated.api.reading.tired = False
+        assert (await self.ended(executor, handle)).phase is Phase.SUCCEEDED
+
+    async def test_a_namespace_that_takes_no_job_is_not_watched(self, executor: Executor) -> None:
+        calls = self.emulated.api.calls
+        await eventually(lambda: calls["watch", "pods"] == 1)
+        config: Any = self.config(namespace="nowhere")
+        with pytest.raises(Exception, match="nowhere"):
+            await executor.submit(replace(self.task("where", "true"), config=config))
+        await executor.submit(self.sleeping("here"))
+        assert calls["list", "pods"] == calls["list", "jobs"] == 1
+
+    async def test_a_quota_that_is_just_being_counted_is_a_refusal_for_now(self, executor: Executor) -> None:
+        told = 'Operation cannot be fulfilled on resourcequotas "few": the object has been modified'
+        self.fault("create", "jobs", code=409, reason="Conflict", message=told)
+        with pytest.raises(Unavailable, match="the object has been modified"):
+            await executor.submit(self.task("counted", "true"))
+
+    def _calls(self) -> int:
+        return self.emulated.api.calls["watch", "jobs"]

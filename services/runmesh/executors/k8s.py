@@ -56,12 +56,13 @@ class Executor:
 
     async def __aenter__(self) -> Self:
         try:
-            from runmesh.executors.kubernetes.client import Client  # noqa: PLC0415 - the SDK, which only workers need
+            from runmesh.executors.kubernetes.access import Access  # noqa: PLC0415 - the SDK, which only workers need
+            from runmesh.executors.kubernetes.client import Client  # noqa: PLC0415 - the same
         except ModuleNotFoundError as error:
             raise Invalid(Problem("k8s", f"{error.name} is not installed", "pip install 'runmesh[k8s]'")) from error
         options = self._options
         self._stack = AsyncExitStack()
-        opened = Client.open(self._site.environment, rate=options.rate, streams=options.followers)
+        opened = Client.open(Access.of(self._site.environment), rate=options.rate, streams=options.followers)
         client = await self._stack.enter_async_context(opened)
         self._client = client
         try:

@@ -16,7 +16,7 @@ from kubernetes_asyncio.config import ConfigException, load_incluster_config, lo
 from runmesh.errors import Invalid, Problem
 
 CONTEXT: Final = "RUNMESH_K8S_CONTEXT"
-_OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Access:
     """None: those of the pod."""
     context: str | None
     environment: Mapping[str, str]
+    account: Path = _ACCOUNT
+    """Where a pod finds its service account: token, namespace, and the authority that signs for the API server."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Self:
@@ -47,8 +49,7 @@ class Access:
         """
         try:
             if self.kubeconfig is None:
-                load_incluster_config(client_configuration=configuration, environ=self.environment)  # type: ignore[no-untyped-call]
-                return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.is_file() else None
+                return self._of_pod(configuration)
             loader = await load_kube_config(
                 self.kubeconfig, self.context, client_configuration=configuration, persist_config=False
             )
@@ -58,3 +59,13 @@ class Access:
         context = (loader.current_context or {}).get("context") or {}
         namespace: str | None = context.get("namespace")
         return namespace
+
+    def _of_pod(self, configuration: Configuration) -> str | None:
+        load_incluster_config(  # type: ignore[no-untyped-call]
+            client_configuration=configuration,
+            environ=self.environment,
+            token_filename=str(self.account / "token"),
+            cert_filename=str(self.account / "ca.crt"),
+        )
+        namespace = self.account / "namespace"
+        return namespace.read_text().strip() if namespace.is_file() else None

@@ -60,9 +60,8 @@ class Client:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, environment: Mapping[str, str], *, rate: float, streams: int) -> AsyncIterator[Self]:
+    async def open(cls, access: Access, *, rate: float, streams: int) -> AsyncIterator[Self]:
         """Connect for the length of the block; `streams` are held open beside the calls. Raises `Invalid`."""
-        access = Access.of(environment)
         configuration = Configuration()
         namespace = await access.load(configuration)
         configuration.connection_pool_maxsize = 100 + streams

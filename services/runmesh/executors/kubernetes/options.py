@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from runmesh.errors import Invalid, Problem
+from runmesh.environment import names, number
 
 NAMESPACE: Final = "KUBE_NAMESPACE"
 """Mage's own variable."""
@@ -38,20 +38,9 @@ class Options:
         inherits = environment.get("KUBERNETES_SERVICE_HOST") or environment.get(CONTAINER)
         return cls(
             namespace=environment.get(NAMESPACE) or None,
-            namespaces=tuple(filter(None, environment.get(NAMESPACES, "").replace(" ", "").split(","))),
-            rate=_number(environment, RATE, 50.0),
-            followers=int(_number(environment, FOLLOWERS, 200)),
+            namespaces=names(environment, NAMESPACES),
+            rate=number(environment, RATE, 50.0, least=1),
+            followers=int(number(environment, FOLLOWERS, 200, least=1)),
             pod=(environment.get(POD) or None) if inherits else None,
             container=environment.get(CONTAINER) or None,
         )
-
-
-def _number(environment: Mapping[str, str], name: str, default: float) -> float:
-    given = environment.get(name) or str(default)
-    try:
-        value = float(given)
-    except ValueError:
-        value = 0.0
-    if not value >= 1 or value == float("inf"):
-        raise Invalid(Problem(name, f"must be a number from 1 on, not {given!r}"))
-    return value

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from runmesh.errors import Invalid, Problem
+from runmesh.environment import names, number
 
 CLUSTERS: Final = "RUNMESH_ECS_CLUSTERS"
 LAUNCHES: Final = "RUNMESH_ECS_LAUNCH_RATE"
 POLL: Final = "RUNMESH_ECS_POLL_INTERVAL"
 LOG_READS: Final = "RUNMESH_ECS_LOG_RATE"
+_LEAST: Final = 0.01
+"""Of a rate, and of seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +31,8 @@ class Options:
     def of(cls, environment: Mapping[str, str]) -> Self:
         """Read the environment. Raises `Invalid`."""
         return cls(
-            clusters=tuple(filter(None, environment.get(CLUSTERS, "").replace(" ", "").split(","))),
-            launches=_number(environment, LAUNCHES, 15.0),
-            poll=_number(environment, POLL, 2.0),
-            log_reads=_number(environment, LOG_READS, 10.0),
+            clusters=names(environment, CLUSTERS),
+            launches=number(environment, LAUNCHES, 15.0, least=_LEAST),
+            poll=number(environment, POLL, 2.0, least=_LEAST),
+            log_reads=number(environment, LOG_READS, 10.0, least=_LEAST),
         )
-
-
-def _number(environment: Mapping[str, str], name: str, default: float) -> float:
-    given = environment.get(name) or str(default)
-    try:
-        value = float(given)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise Invalid(Problem(name, f"must be a number greater than 0, not {given!r}"))
-    return value

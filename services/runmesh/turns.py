@@ -1,13 +1,17 @@
-"""Turns for reading logs: so many a second for all tasks of a worker, and those first whose task has ended."""
+"""Turns for reading logs: so many a second for all tasks of a worker, and those first whose task has ended.
+
+Before all others comes the end of a failed task's log, which its fact waits for.
+"""
 
 import asyncio
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
-ENDED: Final = 0
-LIVELY: Final = 1
-SILENT: Final = 2
+AWAITED: Final = 0
+ENDED: Final = 1
+LIVELY: Final = 2
+SILENT: Final = 3
 
 
 class Turns:

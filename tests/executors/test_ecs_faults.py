@@ -1,6 +1,7 @@
 """`ecs` where AWS throttles, fails, is silent, or is asked for what it doesn't have."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from runmesh.executors.amazon.refusals import Refused
 from runmesh.executors.ecs import Config, Executor
 from tests.emulators.amazon.ecs import logged
 from tests.emulators.amazon.faults import Fault
+from tests.eventually import eventually
 from tests.executors.tasks import task_of
 from tests.executors.test_ecs import Ecs
 
 RUN, DESCRIBE, LIST, STOP, READ = "RunTask", "DescribeTasks", "ListTasks", "StopTask", "GetLogEvents"
+REGISTER = "RegisterTaskDefinition"
 
 
 class EcsFaults(Ecs):
@@ -103,6 +106,27 @@ class TestSubmitting(EcsFaults):
         assert all(refused)
         assert self.started() == 50
 
+    async def test_a_conflict_adopts_the_task_although_nobody_can_look_at_it(self, executor: Executor) -> None:
+        first = await executor.submit(self.sleeping("conflict"))
+        async with self.connect() as other:
+            self.trouble(DESCRIBE, times=4, code="ThrottlingException", message="Rate exceeded")
+            changed = task_of(self.config(cpu=1024, memory=2048), "sleep", "300", key="conflict")
+            assert await other.submit(changed) == first
+
+    async def test_a_cluster_without_machines_has_no_room_for_now(self, executor: Executor) -> None:
+        words = "No Container Instances were found in your cluster."
+        self.trouble(RUN, code="InvalidParameterException", message=words)
+        with pytest.raises(Unavailable, match=words):
+            await executor.submit(self.sleeping("empty"))
+
+
+class TestListing(EcsFaults):
+    async def test_a_cluster_that_does_not_exist_keeps_no_other_from_being_listed(self, executor: Executor) -> None:
+        for cluster in ("missing", "prod", "missing-too"):
+            with suppress(Rejected):
+                await executor.submit(task_of(self.config(cluster=cluster), "sleep", "300", key=cluster))
+        assert set(await self.listed(executor)) == {"prod"}
+
 
 class TestObserving(EcsFaults):
     async def test_a_task_that_is_missing_for_a_while_is_told_as_gone_and_comes_back(self, executor: Executor) -> None:
@@ -129,6 +153,15 @@ class TestObserving(EcsFaults):
         self.aws.api.calls.clear()
         assert set(await executor.observe(handles)) == set(handles)
         assert self.aws.api.calls == {DESCRIBE: 1}
+
+    async def test_what_nobody_could_read_of_a_failure_keeps_no_other_end_from_being_told(self) -> None:
+        async with self.connect(RUNMESH_ECS_LOG_RATE="0.01") as executor:
+            done, *failed = [await executor.submit(self.shell(f"t{code}", f"exit {code}")) for code in range(3)]
+            for handle in (done, *failed):
+                await eventually(lambda handle=handle: self.aws.task(handle).ended)
+            seen = await executor.observe([done, *failed])
+        assert seen[done].phase is Phase.SUCCEEDED
+        assert [seen[handle].phase for handle in failed].count(Phase.UNKNOWN) == 1
 
     async def test_an_end_is_asked_for_once(self, executor: Executor) -> None:
         handle = await executor.submit(self.task("once", "true"))
@@ -236,8 +269,54 @@ class TestLogs(EcsFaults):
         end = await self.ended(executor, handle)
         assert (end.exit_code, end.log_tail) == (4, ())
 
+    async def test_a_task_that_is_missing_at_first_keeps_its_lines(self, executor: Executor) -> None:
+        handle = await executor.submit(self.shell("new", "sleep 0.2; echo said"))
+        following = asyncio.create_task(self.output(executor, handle))
+        self.aws.ecs.hidden = 1
+        assert await self.observed(executor, handle) == GONE
+        assert [line.text for line in await following] == ["said"]
+
+    async def test_an_adopted_task_keeps_its_lines_although_aws_throttles(self, executor: Executor) -> None:
+        handle = await executor.submit(self.shell("adopted", "echo said"))
+        async with self.connect() as other:
+            self.trouble(DESCRIBE, times=4, code="ThrottlingException", message="Rate exceeded")
+            assert [line.text for line in await self.output(other, handle)] == ["said"]
+
+    async def test_tasks_that_are_adopted_at_once_are_looked_at_together(self, executor: Executor) -> None:
+        handles = [await executor.submit(self.shell(f"t{n}", "echo x")) for n in range(12)]
+        for handle in handles:
+            await self.ended(executor, handle)
+        async with self.connect() as other:
+            self.aws.api.calls.clear()
+            await asyncio.gather(*(self.output(other, handle) for handle in handles))
+        assert self.aws.api.calls[DESCRIBE] <= 3
+        assert self.aws.api.calls["DescribeTaskDefinition"] == 1
+
+    async def test_lines_that_cloudwatch_shows_late_are_not_lost(self, executor: Executor) -> None:
+        self.aws.agent.unwinding = 0.0
+        self.aws.logs.delay = 1.0
+        handle = await executor.submit(self.shell("late", "echo said; exit 3"))
+        assert [line.text for line in await self.output(executor, handle)] == ["said"]
+        assert (await self.ended(executor, handle)).log_tail == ("said",)
+
 
 class TestDefinitions(EcsFaults):
+    @pytest.mark.parametrize(
+        ("operation", "code", "message", "means"),
+        [
+            (REGISTER, "ClientException", "Too many concurrent attempts to create a new revision", Unavailable),
+            ("DescribeTaskDefinition", "AccessDeniedException", "ecs:DescribeTaskDefinition", Rejected),
+        ],
+    )
+    async def test_a_definition_is_registered_only_where_there_is_none(
+        self, executor: Executor, operation: str, code: str, message: str, means: type[Exception]
+    ) -> None:
+        before = self.aws.ecs.revisions()
+        self.trouble(operation, code=code, message=message)
+        with pytest.raises(means, match=message):
+            await executor.submit(self.with_definition("raced"))
+        assert self.aws.ecs.revisions() == before
+
     def with_definition(self, key: str, **container: Any) -> Task[Config]:
         definition = {"containerDefinitions": [{**logged("job"), **container}], "networkMode": "awsvpc"}
         return task_of(self.config(task_definition=definition, container_name=None), "echo", "inline", key=key)

@@ -18,7 +18,7 @@ from runmesh.executors.amazon.ecs.inherit import Base
 from runmesh.executors.amazon.ecs.interval import Interval
 from runmesh.executors.amazon.ecs.naming import access_of, arn_of, handle_of, token
 from runmesh.executors.amazon.ecs.request import MOST_CHARACTERS, Target, overrides, run_task
-from runmesh.executors.amazon.ecs.turns import ENDED, LIVELY, SILENT, Turns
+from runmesh.turns import ENDED, LIVELY, SILENT, Turns
 from tests.executors.tasks import task_of
 from tests.unit.shop import Shop
 
@@ -169,12 +169,12 @@ def test_a_handle_holds_the_whole_address(endpoint: str | None, role: str | None
 
 def test_an_interval_spares_the_account() -> None:
     interval = Interval(2.0)
-    interval.seen(changed=True, tasks=2000)
+    interval.seen(changed=True, looked=100, tasks=2000)
     assert 2000 / 100 / interval.seconds <= 5
     for _ in range(50):
-        interval.seen(changed=False, tasks=10)
+        interval.seen(changed=False, looked=10, tasks=10)
     assert interval.seconds == 15
-    interval.seen(changed=True, tasks=10)
+    interval.seen(changed=True, looked=10, tasks=10)
     assert interval.seconds == 2
 
 

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any, ClassVar, Self
 
+import structlog
+
 from runmesh.errors import Invalid, Problem, Rejected, Unavailable
 from runmesh.executor import Handle, LogLine, Observation, Position, Site, Task
 from runmesh.executors.amazon.access import Access
@@ -35,6 +37,8 @@ from runmesh.executors.amazon.pace import Pace
 from runmesh.executors.amazon.refusals import Refused, Unreached
 
 __all__ = ["Config", "Executor"]
+
+log = structlog.get_logger(__name__)
 
 _BURST = 50.0
 """Launches that may come at once after a while without any."""
@@ -151,12 +155,15 @@ class Executor:
 
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
         """Yield all tasks of our pool that are to go on, in every cluster that we had to do with."""
-        if name := (await self._own.base()).cluster:
+        if name := await self._own.cluster():
             self._clusters.add((Access.of(self._site.environment), name))
         for access, name in list(self._clusters):
-            async for found in self._looking.running(access, name):
-                if key := naming.key_of(found, mesh=self._site.mesh, pool=self._site.pool):
-                    yield key, naming.handle_of(found["taskArn"], access)
+            try:
+                async for found in self._looking.running(access, name):
+                    if key := naming.key_of(found, mesh=self._site.mesh, pool=self._site.pool):
+                        yield key, naming.handle_of(found["taskArn"], access)
+            except (Refused, ConnectionError) as error:  # it must keep nobody from the others
+                log.warning("tasks not listed", cluster=name, error=str(error))
 
     # --- an optional power --------------------------------------------------------------------------
 
@@ -193,8 +200,8 @@ class Executor:
         if refused.code != "ConflictException" or not arns:
             raise refused.of_submit() from refused
         handle = naming.handle_of(arns[0], access)
-        found = (await self._looking.look([handle])).get(handle)
-        if found is not None and not self._is_of(task, found):
+        found = await self._looking.one(handle)
+        if found and not self._is_of(task, found):
             raise Rejected(f"ECS has a task of this token already, and it is not of this mesh's task: {refused}")
         return handle
 

@@ -13,6 +13,8 @@ class CloudWatch:
     def __init__(self) -> None:
         self.page = 100
         """Events in a page at most."""
+        self.delay = 0.0
+        """Seconds until what was stored can be read."""
         self._streams: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
     def add(self, group: str, stream: str, line: bytes) -> None:
@@ -24,8 +26,10 @@ class CloudWatch:
 
     async def get_log_events(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a page."""
-        events = self._streams.get((asked["logGroupName"], asked["logStreamName"]))
-        if events is None:
+        stored = self._streams.get((asked["logGroupName"], asked["logStreamName"]), [])
+        until = (time.time() - self.delay) * 1000
+        events = [event for event in stored if event["ingestionTime"] <= until]
+        if not events:
             raise AwsError("ResourceNotFoundException", "The specified log stream does not exist.")
         limit = min(self.page, asked.get("limit", self.page))
         if "nextToken" in asked:

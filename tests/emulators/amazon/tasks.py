@@ -97,6 +97,8 @@ class Agent:
         self.room.set()
         self.grace = 1.0
         """Seconds between TERM and KILL."""
+        self.unwinding = 20.0
+        """Seconds that seem to be between a container's end and its task's: Fargate lets go of its network."""
         self._directory, self._inherited, self._printed, self._hollow = directory, inherited, printed, hollow
         self._lives = Lives("agent")
 
@@ -161,6 +163,7 @@ class Agent:
         finally:
             if task.container:
                 task.container.kill()
+        task.told["executionStoppedAt"] = time.time() - self.unwinding
         part |= {"lastStatus": "STOPPED", "exitCode": _KILLED if "reason" in part else code}
         task.stop("EssentialContainerExited", _INHERITED)
 

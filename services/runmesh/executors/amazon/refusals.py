@@ -23,10 +23,11 @@ _THROTTLES: Final = frozenset(
     )
 )
 _THROTTLED: Final = re.compile(
-    r"rate exceeded|throttl|too many requests|rate limit|reduce your request rate", re.IGNORECASE
+    r"rate exceeded|throttl|too many (requests|concurrent)|rate limit|reduce your request rate", re.IGNORECASE
 )
 _FULL: Final = re.compile(
-    r"you.ve reached the limit|limit on the number of|quota|capacity is unavailable", re.IGNORECASE
+    r"you.ve reached the limit|limit on the number of|quota|capacity is unavailable|no container instances were found",
+    re.IGNORECASE,
 )
 _UNAUTHENTICATED: Final = frozenset(
     (

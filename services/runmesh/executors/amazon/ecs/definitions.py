@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from runmesh.clock import clock
 from runmesh.executor import Task
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _FRESH: Final = 60.0
 """Seconds for which a family means the same revision."""
 _MOST: Final = 500
+_UNKNOWN: Final = "ClientException"
+"""How ECS says that there is no such definition, with words that are the same for each kind of mistake."""
 
 Json = Mapping[str, Any]
 
@@ -29,6 +32,8 @@ class Definitions:
     def __init__(self, amazon: "Amazon", mesh: str) -> None:
         self._amazon, self._mesh = amazon, mesh
         self._known: dict[tuple[Access, str], tuple[float, Json]] = {}
+        self._asking: WeakValueDictionary[tuple[Access, str], asyncio.Lock] = WeakValueDictionary()
+        """Thousands of tasks may ask for the same at once."""
         self._registering = asyncio.Lock()
 
     async def target(self, task: Task[Config], base: Base, access: Access) -> Target | None:
@@ -51,11 +56,12 @@ class Definitions:
 
     async def described(self, access: Access, name: str) -> Json:
         """Return a definition by its family, revision or ARN. Raises `Refused`."""
-        until, found = self._known.get((access, name), (0.0, {}))
-        if clock() < until:
-            return found
-        answer = await self._amazon.read("ecs", access, "describe_task_definition", taskDefinition=name)
-        return self._note(access, name, answer["taskDefinition"])
+        async with self._asking.setdefault((access, name), asyncio.Lock()):
+            until, found = self._known.get((access, name), (0.0, {}))
+            if clock() < until:
+                return found
+            answer = await self._amazon.read("ecs", access, "describe_task_definition", taskDefinition=name)
+            return self._note(access, name, answer["taskDefinition"])
 
     async def _registered(self, access: Access, definition: Json) -> str:
         """Return the ARN of a definition of ours, and register it unless it is there."""
@@ -64,7 +70,7 @@ class Definitions:
             try:
                 found = await self.described(access, name)
             except Refused as refused:
-                if refused.passing or refused.unauthenticated:
+                if refused.code != _UNKNOWN or refused.passing:
                     raise
                 answer = await self._amazon.call("ecs", access, "register_task_definition", family=name, **definition)
                 found = self._note(access, name, answer["taskDefinition"])

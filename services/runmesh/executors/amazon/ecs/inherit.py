@@ -1,12 +1,14 @@
 """What tasks inherit where their configuration says nothing: from the task that the worker itself runs in, as in Mage.
 
 Read once in a process (Mage asks at every launch, and is throttled): the container's metadata say cluster, definition
-and container, ECS and EC2 the network. Where that fails for now, tasks that need it wait; a network that the worker
-may not look at is not inherited, and the log says so.
+and container, ECS and EC2 the network, which is asked for only when a task needs it: EC2's description alone takes the
+SDK a second of CPU. Where that fails for now, tasks that need it wait; a network that the worker may not look at is not
+inherited, and the log says so.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,23 +45,28 @@ class Own:
 
     def __init__(self, amazon: "Amazon", access: Access, uri: str | None) -> None:
         self._amazon, self._access, self._uri = amazon, access, uri
+        self._told: tuple[Json, Json] | None = None
+        """The metadata of its container and of itself."""
         self._base = None if uri else Base()
         self._reading = asyncio.Lock()
 
+    async def cluster(self) -> str | None:
+        """Return the cluster it runs in, if it is one of ECS. Raises `Unavailable` while that can't be read."""
+        async with self._reading, _bounded():
+            return base_of(*await self._metadata(self._uri), []).cluster if self._uri else None
+
     async def base(self) -> Base:
         """Return what there is to inherit. Raises `Unavailable` while it can't be read."""
-        async with self._reading:
+        async with self._reading, _bounded():
             if self._base is None:
-                self._base = await self._read(self._uri or "")
+                container, task = await self._metadata(self._uri or "")
+                self._base = base_of(container, task, await self._interfaces(task))
         return self._base
 
-    async def _read(self, uri: str) -> Base:
-        try:
-            async with asyncio.timeout(_WITHIN):
-                container, task = await _metadata(uri), await _metadata(f"{uri}/task")
-                return base_of(container, task, await self._interfaces(task))
-        except (OSError, TimeoutError, KeyError, ValueError) as error:
-            raise Unavailable(f"the worker's own task can't be read, which others inherit from: {error!r}") from error
+    async def _metadata(self, uri: str) -> tuple[Json, Json]:
+        if self._told is None:
+            self._told = await _metadata(uri), await _metadata(f"{uri}/task")
+        return self._told
 
     async def _interfaces(self, task: Json) -> list[Json]:
         """Return the network interfaces of a task; none where it has no network of its own, or we may not look."""
@@ -94,6 +101,15 @@ def base_of(container: Json, task: Json, interfaces: list[Json]) -> Base:
         subnets=tuple(dict.fromkeys(each["SubnetId"] for each in interfaces)),
         security_groups=tuple(dict.fromkeys(groups)),
     )
+
+
+@asynccontextmanager
+async def _bounded() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_WITHIN):
+            yield
+    except (OSError, KeyError, ValueError) as error:
+        raise Unavailable(f"the worker's own task can't be read, which others inherit from: {error!r}") from error
 
 
 async def _metadata(uri: str) -> Json:

@@ -16,7 +16,8 @@ class Interval:
     def __init__(self, shortest: float) -> None:
         self._shortest = self.seconds = shortest
 
-    def seen(self, *, changed: bool, tasks: int) -> None:
-        """Adapt to what a look at some of so many tasks has shown."""
+    def seen(self, *, changed: bool, looked: int, tasks: int) -> None:
+        """Adapt to what a look at some of all tasks has shown: the others may have changed."""
         least = max(self._shortest, tasks / PER_CALL / CALLS_A_SECOND)
-        self.seconds = least if changed else min(max(_LONGEST, least), max(least, self.seconds * _SLOWER))
+        slower = self.seconds * _SLOWER ** (looked / max(looked, tasks, 1))
+        self.seconds = least if changed else min(max(_LONGEST, least), max(least, slower))

@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from runmesh.clock import clock
 from runmesh.executor import ENDED, Handle, Observation
 from runmesh.executors.amazon.ecs.verdict import container_name
+
+MISSING_FOR: Final = 240.0
+"""Seconds after which a task counts as forgotten of which ECS knows nothing: just after RunTask that passes."""
+_SHOWN_WITHIN: Final = 5.0
+"""Seconds after a container's end in which CloudWatch shows its last lines."""
 
 Json = Mapping[str, Any]
 
@@ -19,19 +24,30 @@ class Entry:
         self.container = container_name(found)
         self.status = ""
         self.seen_at = 0.0
+        self.missing_since: float | None = None
         self.end: Observation | None = None
         self.tail_tries = 0
         """How often its last lines could not be had."""
         self.ended = asyncio.Event()
         """Nothing more will come of it."""
+        self.all_shown_at = 0.0
+        """When its last lines can be read, if it has ended (by `clock`)."""
 
     def see(self, found: Json) -> bool:
         """Note what ECS says; return whether that is news."""
         before, self.status = self.status, found.get("lastStatus", "")
-        self.seen_at = clock()
-        if self.status == "STOPPED":
+        self.seen_at, self.missing_since = clock(), None
+        if self.status == "STOPPED" and not self.ended.is_set():
+            self.all_shown_at = self.seen_at + _SHOWN_WITHIN - _unwound(found)
             self.ended.set()
         return self.status != before
+
+    def miss(self) -> None:
+        """Note that ECS knows no such task, or not yet."""
+        self.seen_at = clock()
+        self.missing_since = self.seen_at if self.missing_since is None else self.missing_since
+        if self.seen_at - self.missing_since >= MISSING_FOR:
+            self.ended.set()
 
     def judge(self, seen: Observation) -> Observation:
         """Keep an end, which doesn't change any more."""
@@ -41,7 +57,7 @@ class Entry:
 
 
 class Known:
-    """All tasks that were started, adopted, or asked for, until they are removed or gone."""
+    """All tasks that were started, adopted, or asked for, until they are removed."""
 
     def __init__(self) -> None:
         self._entries: dict[Handle, Entry] = {}
@@ -55,6 +71,11 @@ class Known:
             self._entries[handle] = Entry(found)
         return self._entries[handle].see(found)
 
+    def miss(self, handle: Handle) -> None:
+        """Note that ECS knows no such task, or not yet."""
+        if entry := self._entries.get(handle):
+            entry.miss()
+
     def get(self, handle: Handle) -> Entry | None:
         """Return what is known of a task."""
         return self._entries.get(handle)
@@ -63,3 +84,9 @@ class Known:
         """Forget a task, and tell those who wait for its end."""
         if (entry := self._entries.pop(handle, None)) is not None:
             entry.ended.set()
+
+
+def _unwound(found: Json) -> float:
+    """Return the seconds from the container's end to the task's; all there may be if it never ran."""
+    ran, stopped = found.get("executionStoppedAt"), found.get("stoppedAt")
+    return (stopped - ran).total_seconds() if ran and stopped else _SHOWN_WITHIN

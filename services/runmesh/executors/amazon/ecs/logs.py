@@ -2,7 +2,8 @@
 
 A stream is read page by page, each from where the last one ended (by CloudWatch's own token), so nothing is lost or
 comes twice. All reads of a worker take turns (`turns`). Who reads a stream that is silent asks less often; once its
-task has ended, at once. A stream is complete when a read that began after the task's end brings nothing more.
+task has ended, at once. A stream is complete when a read brings nothing more that began after the task's end, and so
+long after its container's that CloudWatch shows all of it.
 
 The driver has one stream: everything counts as stdout. An event is a line, or several where the container's options
 say so.
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from runmesh.clock import clock
-from runmesh.errors import Unavailable
 from runmesh.executor import Handle, LogLine, Position
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.ecs import naming
@@ -25,8 +25,8 @@ from runmesh.executors.amazon.ecs.definitions import Definitions
 from runmesh.executors.amazon.ecs.interval import Interval
 from runmesh.executors.amazon.ecs.known import Entry, Known
 from runmesh.executors.amazon.ecs.looking import Looking
-from runmesh.executors.amazon.ecs.turns import ENDED, LIVELY, SILENT, Turns
 from runmesh.executors.amazon.refusals import Refused
+from runmesh.turns import AWAITED, ENDED, LIVELY, SILENT, Turns
 
 if TYPE_CHECKING:
     from runmesh.executors.amazon.session import Amazon
@@ -83,13 +83,10 @@ class Logs:
 
     async def follow(self, handle: Handle, since: Position) -> AsyncIterator[LogLine]:
         """Yield the lines behind a position until the task has ended and all is read; nothing for an unknown task."""
-        if self._known.get(handle) is None:
-            await self._looking.look([handle])
-        entry = self._known.get(handle)
-        if entry is None or (stream := await self._stream(handle, entry)) is None:
+        if (found := await self._found(handle)) is None:
             return
         size = number = 0
-        async for text in self._texts(handle, entry, stream):
+        async for text in self._texts(handle, *found):
             size += len(text.encode(errors="replace")) + 1
             number += 1
             if number > since.stdout[1]:
@@ -99,18 +96,35 @@ class Logs:
         """Return the last lines; nothing where there is no log. Raises `Refused`, ConnectionError."""
         if (stream := await self._stream(handle, entry)) is None:
             return ()
-        await self.turns.turn(ENDED)
+        await self.turns.turn(AWAITED)
         page = await self._page(stream, limit=_TAIL, startFromHead=False)
         return tuple(text[:_TAIL_COLUMNS] for text in _lines(page["events"])[-_TAIL:])
+
+    async def _found(self, handle: Handle) -> tuple[Entry, _Stream] | None:
+        """Return a task and its stream, as soon as AWS says what they are; None if there is none. Raises `Refused`."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                if self._known.get(handle) is None and await self._looking.one(handle) is None:
+                    return None
+                if entry := self._known.get(handle):
+                    stream = await self._stream(handle, entry)
+                    return (entry, stream) if stream else None
+            except (Refused, ConnectionError) as error:
+                if not _passes(error):
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def _texts(self, handle: Handle, entry: Entry, stream: _Stream) -> AsyncIterator[str]:
         while True:
             ended = entry.ended.is_set()
             await self.turns.turn(ENDED if ended else stream.urgency)
+            complete = ended and clock() >= entry.all_shown_at
             page = await self._next(stream)
             for text in _lines(page["events"]):
                 yield text
-            if ended and stream.at_end and not page["events"]:
+            if complete and stream.at_end and not page["events"]:
                 return
             if stream.pause:
                 await self._pause(handle, entry, stream.pause, ended=ended)
@@ -121,7 +135,7 @@ class Logs:
             more = {"nextToken": stream.token} if stream.token else {}
             page = await self._page(stream, startFromHead=True, **more)
         except (Refused, ConnectionError) as error:
-            if isinstance(error, Refused) and not error.passing:
+            if not _passes(error):
                 raise
             log.info("log not read", stream=stream.name, error=str(error))
             stream.failed()
@@ -139,15 +153,7 @@ class Logs:
                 await entry.ended.wait()
         except TimeoutError:
             if clock() - entry.seen_at > 2 * self._interval.seconds:
-                await self._look(handle)
-
-    async def _look(self, handle: Handle) -> None:
-        try:
-            seen = await self._looking.look([handle])
-        except Unavailable:
-            return
-        if handle in seen and seen[handle] is None:
-            self._known.forget(handle)
+                await self._looking.one(handle)
 
     async def _page(self, stream: _Stream, **more: Any) -> Mapping[str, Any]:
         """Read one page; of a stream that isn't there (yet), nothing."""
@@ -168,6 +174,11 @@ class Logs:
             return None
         there = replace(access, region=place.region or access.region)
         return _Stream(there, place.group, place.stream(entry.container, naming.id_of(naming.arn_of(handle))))
+
+
+def _passes(error: Refused | ConnectionError) -> bool:
+    """Whether it is worth asking again: credentials may be renewed, too."""
+    return not isinstance(error, Refused) or error.passing or error.unauthenticated
 
 
 def _lines(events: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,9 +1,12 @@
 """Looking at tasks: DescribeTasks for up to a hundred at once, and ListTasks by what started them.
 
-What ECS calls MISSING may be too new as well as forgotten: the worker waits for a while before that counts.
+What ECS calls MISSING may be too new as well as forgotten: the worker waits for a while before that counts. Who asks
+for one task is answered together with all others who ask meanwhile.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -32,6 +35,8 @@ class Looking:
 
     def __init__(self, amazon: "Amazon", known: Known, interval: Interval) -> None:
         self._amazon, self._known, self._interval = amazon, known, interval
+        self._asked: dict[Handle, asyncio.Future[Json | None]] = {}
+        self._answering = asyncio.Lock()
 
     async def look(self, handles: Collection[Handle]) -> dict[Handle, Json | None]:
         """Return what ECS says of tasks; None: it knows no such task; without an answer there is none here.
@@ -43,8 +48,28 @@ class Looking:
             for first in range(0, len(group), PER_CALL):
                 seen |= await self._answers(access, cluster, group[first : first + PER_CALL])
         changes = [self._known.see(handle, found) for handle, found in seen.items() if found is not None]
-        self._interval.seen(changed=any(changes), tasks=len(self._known))
+        self._interval.seen(changed=any(changes), looked=len(handles), tasks=len(self._known))
+        for handle in (handle for handle, found in seen.items() if found is None):
+            self._known.miss(handle)
         return seen
+
+    async def one(self, handle: Handle) -> Json | None:
+        """Return what ECS says of a task, nothing if it gave no answer; None: it knows no such task."""
+        mine = self._asked.setdefault(handle, asyncio.get_running_loop().create_future())
+        async with self._answering:
+            if not mine.done():
+                await self._answer({handle: mine, **dict(islice(self._asked.items(), PER_CALL - 1))})
+        return mine.result()
+
+    async def _answer(self, asked: Mapping[Handle, asyncio.Future[Json | None]]) -> None:
+        for handle in asked:
+            self._asked.pop(handle, None)
+        try:
+            seen = await self.look(asked)
+        except Unavailable:
+            seen = {}
+        for handle, future in asked.items():
+            future.set_result(seen.get(handle, {}))
 
     async def find(self, access: Access, cluster: str, started_by: str) -> list[Json]:
         """Return the tasks that were started under a name, whether they run or have ended. Raises `Refused`."""
@@ -75,7 +100,7 @@ class Looking:
         except ConnectionError as error:
             log.warning("tasks not observed", cluster=cluster, tasks=len(handles), error=str(error))
             return {}
-        missing = [failure["arn"] for failure in answer.get("failures", ()) if failure.get("reason") == _MISSING]
+        missing = [failure.get("arn") for failure in answer.get("failures", ()) if failure.get("reason") == _MISSING]
         found: dict[Handle, Json | None] = {by_arn[arn]: None for arn in missing if arn in by_arn}
         return found | {by_arn[task["taskArn"]]: task for task in answer["tasks"] if task["taskArn"] in by_arn}
 

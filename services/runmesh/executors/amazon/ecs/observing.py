@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from runmesh.clock import clock
 from runmesh.executor import GONE, UNKNOWN, Handle, Observation, Phase
 from runmesh.executors.amazon.ecs.known import Entry, Known
 from runmesh.executors.amazon.ecs.logs import Logs
@@ -12,6 +13,7 @@ from runmesh.executors.amazon.ecs.verdict import observed
 from runmesh.executors.amazon.refusals import Refused
 
 _TAIL_TRIES: Final = 3
+_TAIL_WITHIN: Final = 3.0
 
 Json = Mapping[str, Any]
 
@@ -31,7 +33,6 @@ class Observing:
 
     async def _judged(self, handle: Handle, found: Json | None) -> Observation:
         if found is None:
-            self._known.forget(handle)
             return GONE
         seen = observed(found)
         entry = self._known.get(handle)
@@ -41,12 +42,18 @@ class Observing:
         return UNKNOWN if tail is None else entry.judge(observed(found, log_tail=tail))
 
     async def _tail(self, handle: Handle, entry: Entry) -> tuple[str, ...] | None:
-        """Return the last lines; nothing if they can't be had; None: not yet, but maybe the next time."""
+        """Return the last lines; nothing if they can't be had; None: not yet, but maybe the next time.
+
+        Others wait for the same answer, and so it comes soon.
+        """
         entry.tail_tries += 1
         try:
-            return await self._logs.tail(handle, entry)
+            async with asyncio.timeout(_TAIL_WITHIN):
+                if (tail := await self._logs.tail(handle, entry)) or clock() >= entry.all_shown_at:
+                    return tail
+                return None
         except Refused as refused:
-            later = refused.passing
-        except ConnectionError:
+            later = refused.passing or refused.unauthenticated
+        except (ConnectionError, TimeoutError):
             later = True
         return None if later and entry.tail_tries < _TAIL_TRIES else ()

@@ -1,0 +1,192 @@
+"""Calls to Azure Resource Manager, through the SDK's client: its credentials, its pipeline, its version of the API.
+
+Answers stay the JSON that they are: the SDK would make an object of every field of every group at each listing. The
+SDK's own retries are off, since only the caller knows what may be repeated: `call` tries once, `read` insists while Azure
+fails or breaks off. Every call has an end.
+
+Credentials are the environment's service principal, else what the SDK finds: a managed or workload identity, a login.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import uniform
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from azure.core import exceptions as sdk
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.pipeline.policies import AsyncRetryPolicy
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import AsyncHttpResponse, HttpRequest
+from azure.identity import CredentialUnavailableError
+from azure.identity.aio import ClientSecretCredential, DefaultAzureCredential
+from azure.mgmt.containerinstance.aio import ContainerInstanceManagementClient
+
+from runmesh.errors import Invalid, Problem
+from runmesh.executors.azure.options import Options
+from runmesh.executors.azure.refusals import Refused, Unreached
+
+CONNECT: Final = 5.0
+ANSWER: Final = 10.0
+_TRIES: Final = 3
+_FIRST_PAUSE: Final = 0.25
+_CONNECTIONS: Final = 64
+_VERSION: Final = "2023-05-01"
+_REFUSED: Final = 400
+_AUTHORITY: Final = "AZURE_AUTHORITY_HOST"
+_PRINCIPAL: Final = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+_PUBLIC_AUTHORITIES: Final = ("login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn")
+_UNAUTHENTICATED: Final = 401
+
+Json = dict[str, Any]
+
+
+class Arm:
+    """Azure, as one worker calls it."""
+
+    def __init__(self, options: Options, environment: Mapping[str, str], stack: AsyncExitStack) -> None:
+        self._options, self._environment, self._stack = options, environment, stack
+        self._clients: dict[str, ContainerInstanceManagementClient] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, options: Options, environment: Mapping[str, str]) -> AsyncIterator[Self]:
+        """Have clients for the length of the block. Raises `Invalid` where there are no good credentials."""
+        async with AsyncExitStack() as stack:
+            arm = cls(options, environment, stack)
+            await arm._enter()
+            yield arm
+
+    async def call(self, method: str, path: str, *, body: Json | None = None, **query: Any) -> Json:
+        """Call once; a path may be a whole URL. Raises `Refused`, `Unreached`, ConnectionError."""
+        own = {} if "://" in path else {"api-version": _VERSION}
+        request = HttpRequest(method, path, params={**own, **query}, json=body)
+        within = self._options.create if method == "PUT" else ANSWER
+        try:
+            client = self._client(path)
+            answer = await client._send_request(  # noqa: SLF001 - the SDK's documented way to send any request
+                request, connection_timeout=CONNECT, read_timeout=within
+            )
+            return _read(answer)
+        except sdk.AzureError as error:
+            raise _translated(error) from error
+
+    async def read(self, path: str, **query: Any) -> Json:
+        """Get what may be asked for again without harm. Raises as `call`, after a few tries; a throttle at once."""
+        for attempt in range(_TRIES - 1):
+            try:
+                return await self.call("GET", path, **query)
+            except Refused as refused:
+                if not refused.failed:
+                    raise
+            except ConnectionError:
+                pass
+            await asyncio.sleep(_FIRST_PAUSE * 2**attempt * uniform(1.0, 1.5))  # noqa: S311 - spreads load
+        return await self.call("GET", path, **query)
+
+    async def pages(self, path: str) -> AsyncIterator[Json]:
+        """Yield what a listing holds, page by page. Raises as `read`."""
+        following: str | None = path
+        while following:
+            page = await self.read(following)
+            for each in page["value"]:
+                yield each
+            following = page.get("nextLink")
+
+    async def _enter(self) -> None:
+        self._session = await self._stack.enter_async_context(_session(self._options.ca))
+        self._scope = f"{self._options.endpoint}/.default"
+        credential = _credential(self._environment, AioHttpTransport(session=self._session, session_owner=False))
+        self._credential: AsyncTokenCredential = await self._stack.enter_async_context(credential)
+        try:
+            await self._credential.get_token(self._scope)
+        except CredentialUnavailableError as error:
+            hint = f"set {', '.join(_PRINCIPAL)}, or run the worker where it has an identity"
+            raise Invalid(
+                Problem("azure_container_instance", f"there are no Azure credentials: {_first(error)}", hint)
+            ) from error
+        except sdk.ClientAuthenticationError as error:
+            raise Invalid(
+                Problem("azure_container_instance", f"Azure refuses the credentials: {_first(error)}")
+            ) from error
+        except sdk.AzureError:
+            pass  # out of reach for now: tasks wait until it is not
+
+    def _client(self, path: str) -> ContainerInstanceManagementClient:
+        """Return the client of a path's subscription."""
+        subscription = path.partition("/subscriptions/")[2].partition("/")[0]
+        if subscription not in self._clients:
+            self._clients[subscription] = ContainerInstanceManagementClient(
+                self._credential,
+                subscription,
+                self._options.endpoint,
+                credential_scopes=[self._scope],
+                transport=AioHttpTransport(session=self._session, session_owner=False),
+                retry_policy=AsyncRetryPolicy.no_retries(),
+            )
+        return self._clients[subscription]
+
+
+def _session(ca: str | None) -> aiohttp.ClientSession:
+    context = ssl.create_default_context()
+    if ca:
+        context.load_verify_locations(cafile=ca)
+    connector = aiohttp.TCPConnector(ssl=context, limit=_CONNECTIONS)
+    return aiohttp.ClientSession(connector=connector, trust_env=True)
+
+
+def _credential(environment: Mapping[str, str], transport: AioHttpTransport) -> Any:
+    """Return the credential that the environment holds, else all that the SDK looks for."""
+    given = [environment.get(name, "") for name in _PRINCIPAL]
+    authority = environment.get(_AUTHORITY) or f"https://{_PUBLIC_AUTHORITIES[0]}"
+    private = urlsplit(authority).hostname not in _PUBLIC_AUTHORITIES
+    more: Any = {"authority": authority, "disable_instance_discovery": private, "transport": transport}
+    if given[2]:
+        if missing := [name for name, value in zip(_PRINCIPAL, given, strict=True) if not value]:
+            raise Invalid(Problem(missing[0], f"is needed beside {_PRINCIPAL[2]}"))
+        return ClientSecretCredential(*given, **more)
+    return DefaultAzureCredential(managed_identity_client_id=given[1] or None, **more)
+
+
+def _read(answer: AsyncHttpResponse) -> Json:
+    """Return an answer's JSON. Raises `Refused` for an error."""
+    found: Any = {}
+    if answer.content:
+        try:
+            found = answer.json()
+        except ValueError:
+            found = {"error": {"code": f"HTTP {answer.status_code}", "message": answer.text()[:500]}}
+    if answer.status_code < _REFUSED:
+        return found if isinstance(found, dict) else {}
+    error = (found.get("error") if isinstance(found, dict) else None) or {}
+    code, message = str(error.get("code") or f"HTTP {answer.status_code}"), str(error.get("message") or "")
+    raise Refused(code, message, answer.status_code, _seconds(answer.headers.get("Retry-After")))
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _translated(error: sdk.AzureError) -> Exception:
+    """Return one of our own types."""
+    match error:
+        case sdk.ClientAuthenticationError():
+            return Refused("AuthenticationFailed", _first(error), _UNAUTHENTICATED)
+        case sdk.ServiceRequestTimeoutError():
+            return Unreached(f"Azure is not reached: {error}")
+        case sdk.ServiceRequestError() if isinstance(error.inner_exception, aiohttp.ClientConnectorError):
+            return Unreached(f"Azure is not reached: {error}")
+        case sdk.HttpResponseError() if error.status_code:
+            return Refused(f"HTTP {error.status_code}", _first(error), error.status_code)
+    return ConnectionError(f"Azure broke off: {error!r}")
+
+
+def _first(error: Exception) -> str:
+    """Return the first line of what the SDK says."""
+    return next(iter(str(error).splitlines()), "")

@@ -1,0 +1,102 @@
+r"""Names of our container groups: where they are, what they are called, whose they are, and a page for people.
+
+A handle is the group's resource id. Azure takes 63 characters of lower-case letters, digits and single hyphens in a
+group's name; in a tag's name 512 characters but ``<>%&\\?/``, in its value 256.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, Self
+from urllib.parse import quote
+
+from runmesh.executor import Handle, Task
+from runmesh.executors.azure.config import Config
+from runmesh.subjects import WHOLE_PIPELINE
+
+CONTAINER: Final = "task"
+"""The container that runs a task's command, in every group of ours."""
+MESH: Final = "runmesh-mesh"
+POOL: Final = "runmesh-pool"
+KEY: Final = "runmesh-key"
+_LONGEST: Final = 63
+_LONGEST_TAG: Final = 256
+_MOST_TAGS: Final = 50
+_PORTALS: Final = {
+    "management.usgovcloudapi.net": "portal.azure.us",
+    "management.chinacloudapi.cn": "portal.azure.cn",
+}
+
+
+class Place(NamedTuple):
+    """A resource group of a subscription."""
+
+    subscription: str
+    resource_group: str
+
+    @classmethod
+    def of(cls, handle: Handle) -> Self:
+        """Return where a group is."""
+        _, _, subscription, _, resource_group, *_ = handle.split("/")
+        return cls(subscription, resource_group)
+
+    @property
+    def path(self) -> str:
+        """The resource group's own id."""
+        return f"/subscriptions/{quote(self.subscription)}/resourceGroups/{quote(self.resource_group)}"
+
+    @property
+    def groups(self) -> str:
+        """Where its container groups are."""
+        return f"{self.path}/providers/Microsoft.ContainerInstance/containerGroups"
+
+    def handle(self, name: str) -> Handle:
+        """Return the handle of a group here."""
+        return Handle(f"{self.groups}/{quote(name)}")
+
+
+def group_name(task: Task[Config], mesh: str) -> str:
+    """Return the group's name, ``{mesh}-block-{key}``, its readable part cut where it is too long."""
+    kind = "pipeline" if task.block == WHOLE_PIPELINE else "block"
+    fits = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", task.key) and len(task.key) <= _LONGEST // 2
+    end = f"-{kind}-{task.key if fits else hashlib.sha256(task.key.encode(errors='surrogatepass')).hexdigest()[:20]}"
+    readable = re.sub(r"[^a-z0-9]+", "-", mesh.lower()).strip("-") or "mesh"
+    return readable[: _LONGEST - len(end)].strip("-") + end
+
+
+def tags(task: Task[Config], inherited: Mapping[str, str] | None = None, *, mesh: str, pool: str) -> dict[str, str]:
+    """Return the tags of a group: inherited ones, the request's labels, those of the configuration, and ours."""
+    ours = {
+        MESH: mesh,
+        POOL: pool,
+        KEY: task.key,
+        "runmesh-run": task.run,
+        "runmesh-project": task.project,
+        "runmesh-pipeline": task.pipeline,
+        "runmesh-block": task.block,
+    }
+    others = {**task.labels, **(inherited or {})}
+    few = dict(list(others.items())[: _MOST_TAGS - len(ours) - len(task.config.tags)])
+    found = {**few, **task.config.tags, **ours}
+    return {
+        re.sub(r"[<>%&\\?/]", "_", name)[:_LONGEST_TAG]: value[:_LONGEST_TAG] for name, value in found.items() if name
+    }
+
+
+def is_of(found: Mapping[str, Any], task: Task[Config], *, mesh: str, pool: str) -> bool:
+    """Whether a group is the one of this task's key."""
+    ours, theirs = tags(task, mesh=mesh, pool=pool), found.get("tags") or {}
+    return all(theirs.get(name) == ours[name] for name in (MESH, POOL, KEY))
+
+
+def key_of(found: Mapping[str, Any], *, mesh: str, pool: str) -> str | None:
+    """Return the key of a group; None if it is none of this mesh's pool."""
+    theirs = found.get("tags") or {}
+    ours = theirs.get(MESH) == mesh[:_LONGEST_TAG] and theirs.get(POOL) == pool[:_LONGEST_TAG]
+    return theirs.get(KEY) if ours else None
+
+
+def url(handle: Handle, endpoint: str) -> str:
+    """Return the group's page in the portal."""
+    host = endpoint.partition("://")[2].strip("/")
+    return f"https://{_PORTALS.get(host, 'portal.azure.com')}/#resource{handle}/overview"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
@@ -30,10 +30,8 @@ from runmesh.resolver.presence import Presence
 from runmesh.resolver.requested import derived_id, digest_of, document_of, names_of
 from runmesh.resolver.state import Debt, State
 from runmesh.resolver.store import Run, Store
+from runmesh.resolver.tries import AGAIN, exhausted, hand_back
 
-_TRIES: Final = 3
-_AGAIN: Final = 1.0
-_LONGEST: Final = 60.0
 log = structlog.get_logger()
 
 
@@ -54,10 +52,10 @@ class Intake:
             raise
         except (BusError, TimeoutError) as error:
             log.warning("request is taken again", subject=message.subject, error=str(error))
-            await message.nak(_AGAIN)
+            await message.nak(AGAIN)
         except Exception:
             log.exception("request can't even be refused", subject=message.subject)
-            await message.nak(min(_AGAIN * message.deliveries, _LONGEST))
+            await hand_back([message])
 
     async def _take_or_bury(self, message: Message) -> None:
         try:
@@ -153,7 +151,7 @@ class Intake:
     async def _pay(self, run: Run, message: Message) -> None:
         """Publish the end of a run that never began, then acknowledge: nothing else would publish it."""
         paid = await self._store.publish_owed(run, ())
-        await (message.ack() if len(paid) == len(run.state.outbox) else message.nak(_AGAIN))
+        await (message.ack() if len(paid) == len(run.state.outbox) else message.nak(AGAIN))
 
     async def _again(self, plan: Plan | None, state: State, message: Message) -> None:
         """Answer a request whose id is taken: the same one again, a cancelled one, or another one."""
@@ -227,15 +225,16 @@ class Intake:
         digest = digest_of(project, request.model_dump(mode="json"))
         pipeline = "_unknown"
         try:
-            before = await self._finished(project, request)
-            pipeline = before.state.pipeline
-            plan = await self._plan_again(project, request, run, before)
-            about = {"digest": digest, "trace": trace_of(message.headers), "retry_of": request.run}
-            await self._accept(plan.model_copy(update=about), message)
+            before, ended = await self._finished(project, request)
+            pipeline = before.pipeline
+            again = before.request.model_copy(update={"id": None, "execution_partition": before.execution_partition})
+            plan = await self._planner.plan(project, again, run, digest=digest, trace=trace_of(message.headers))
+            await self._accept(carry(plan, before, ended, request.blocks or ()), message)
         except Invalid as error:
             await self._reject(run, project, pipeline, error, message, digest)
 
-    async def _finished(self, project: str, request: RetryRequest) -> Run:
+    async def _finished(self, project: str, request: RetryRequest) -> tuple[Plan, State]:
+        """Return the plan that is to be carried out again, and how that ended."""
         known = await self._store.load(request.run)
         if known is None or known.state.project != project:
             raise Invalid(Problem("run", f"project {project!r} has no run {request.run!r}"))
@@ -249,14 +248,7 @@ class Intake:
         unknown = [block for block in request.blocks or () if block not in known.plan.tasks]
         if unknown:
             raise Invalid(*(Problem("blocks", f"run {request.run!r} has no block {block!r}") for block in unknown))
-        return known
-
-    async def _plan_again(self, project: str, request: RetryRequest, run: str, before: Run) -> Plan:
-        """Plan the same request anew, in the same partition, without what completed."""
-        assert before.plan is not None  # noqa: S101 - `_finished` has seen to it
-        old = before.plan
-        again = old.request.model_copy(update={"id": None, "execution_partition": old.execution_partition})
-        return carry(await self._planner.plan(project, again, run), old, before.state, request.blocks or ())
+        return known.plan, known.state
 
     # --- what can't be handled -----------------------------------------------------------------
 
@@ -266,8 +258,8 @@ class Intake:
 
     async def _poisoned(self, message: Message, error: Exception) -> None:
         """Give a request that breaks the resolver three tries; then it is dead, and its run rejected."""
-        if message.deliveries < _TRIES:
-            await message.nak(_AGAIN)
+        if not exhausted(message):
+            await message.nak(AGAIN)
             return
         verb, project = subjects.request_address(message.subject)
         if verb == "cancel":

@@ -234,7 +234,7 @@ def carry(plan: Plan, before: Plan, state: State, again: Iterable[str]) -> Plan:
             fans[block] = state.fans[block].again()
     kept = {name: items for name, items in state.items.items() if name in carried or block_of(name) in fans}
     ordered = tuple(block for block in state.tasks if block in carried)
-    return plan.model_copy(update={"carried": ordered, "fans": fans, "items": kept})
+    return plan.model_copy(update={"retry_of": before.run, "carried": ordered, "fans": fans, "items": kept})
 
 
 def _same(old: TaskPlan, new: TaskPlan) -> bool:

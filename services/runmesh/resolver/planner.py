@@ -69,17 +69,22 @@ class Planner:
         self._revisions: dict[str, tuple[str, float]] = {}
         self._streams: set[str] = set()
 
-    async def plan(self, project: str, request: RunRequest, run: str, **about: Any) -> Plan:
-        """Return the plan of a run; `about` are more of its fields. Raises `Invalid` with all that is wrong."""
+    async def plan(self, project: str, request: RunRequest, run: str, *, digest: str, trace: Mapping[str, str]) -> Plan:
+        """Return the plan of a run that came with this digest and trace. Raises `Invalid` with all that is wrong."""
         decision = await self._decided(project, request)
         if decision.plan is None:
             raise Invalid(*decision.explanation.errors)
         for executor_type in {executor_type for executor_type, _ in decision.plan.pools} - self._streams:
             await self._check_stream(executor_type)
-        own: dict[str, Any] = {"run": run, "execution_partition": request.execution_partition or run}
+        own: dict[str, Any] = {
+            "run": run,
+            "execution_partition": request.execution_partition or run,
+            "digest": digest,
+            "trace": trace,
+        }
         if request.id is not None:
             own["request"] = decision.plan.request.model_copy(update={"id": request.id})
-        return decision.plan.model_copy(update=own | about)
+        return decision.plan.model_copy(update=own)
 
     async def explain(self, project: str, request: RunRequest) -> Explanation:
         """Explain what a request would do. Raises `Invalid` where there is nothing to explain."""

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 from nats import errors
-from nats.aio.msg import Msg
 
+from runmesh.bus.reading import Received
 from runmesh.bus.wire import Client
 from tests.conftest import Address
 from tests.eventually import eventually
@@ -93,7 +93,7 @@ async def test_a_listener_that_breaks_loses_one_message_and_no_more(nats_address
     await connect(client, nats_address)
     inbox = client.new_inbox()
 
-    def received(message: Msg) -> None:
+    def received(message: Received) -> None:
         if message.data == b"broken":
             raise RuntimeError("broken")
         heard.append(message.data)
@@ -106,7 +106,7 @@ async def test_a_listener_that_breaks_loses_one_message_and_no_more(nats_address
 
 
 async def test_what_is_sent_with_a_line_break_in_a_header_is_one_message_still(nats_address: Address) -> None:
-    client, heard = Client(), list[Msg]()
+    client, heard = Client(), list[Received]()
     await connect(client, nats_address)
     inbox = client.new_inbox()
     await client.listen(inbox, heard.append)
@@ -124,3 +124,22 @@ async def test_a_subject_that_would_break_the_protocol_is_not_sent(nats_address:
         client.send(subject, b"")
     assert await echoes(client)
     await client.close()
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+async def test_messages_are_the_same_in_whatever_pieces_they_arrive(size: int) -> None:
+    heard = list[Received]()
+    client = Client()
+    client._ps.listeners[7] = heard.append  # noqa: SLF001 - bytes come from a socket otherwise
+    wire = (
+        b"PONG\r\nMSG a.b 7 0\r\n\r\nMSG a.\x0bc 7 reply 6\r\nx\r\nMSG\r\n+OK\r\n"
+        b"HMSG d 7 e 23 25\r\nNATS/1.0 503 Nobody\r\n\r\n\xff\xfe\r\nMSG nobody 9 2\r\nhi\r\nMSG f\xff 7 1\r\ny\r\n"
+    )
+    for start in range(0, len(wire), size):
+        await client._ps.parse(wire[start : start + size])  # noqa: SLF001
+    assert heard == [
+        Received("a.b", b""),
+        Received("a.\x0bc", b"x\r\nMSG", "reply"),
+        Received("d", b"\xff\xfe", "e", {"Status": "503", "Description": "Nobody"}),
+        Received("f\ufffd", b"y"),
+    ]

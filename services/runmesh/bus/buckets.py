@@ -11,11 +11,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import Any, Final
 
-from nats.aio.msg import Msg
-
 from runmesh.bus.exchange import Exchange, decode_json, decode_revision
 from runmesh.bus.link import Link
 from runmesh.bus.message import Deleted, Entry, Headers, Message
+from runmesh.bus.reading import Received, read_headers
 from runmesh.bus.refusals import NO_MESSAGE, Refused
 from runmesh.bus.replaying import after, beginning, replay
 from runmesh.errors import Conflict
@@ -148,16 +147,11 @@ async def _read(exchange: Exchange, stream: str, request: dict[str, str | int]) 
         raise
 
 
-def _stored_message(subject: str, msg: Msg) -> Message:
+def _stored_message(subject: str, msg: Received) -> Message:
     stored: dict[str, Any] = decode_json(subject, msg)["message"]
-    headers = dict(_header_lines(b64decode(stored.get("hdrs", ""))))
+    headers = read_headers(b64decode(stored.get("hdrs", "")))
     data = b64decode(stored.get("data", ""))
     return Message(stored["subject"], data, Headers(headers), stored["seq"], at=datetime.fromisoformat(stored["time"]))
-
-
-def _header_lines(block: bytes) -> list[tuple[str, str]]:
-    lines = [line.partition(":") for line in block.decode(errors="replace").split("\r\n")[1:]]
-    return [(name.strip(), value.strip()) for name, colon, value in lines if colon]
 
 
 def _deletes(message: Message) -> bool:

@@ -7,13 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nats.aio.msg import Msg
-
 from runmesh.bus.buckets import Bucket, last
 from runmesh.bus.exchange import Exchange, decode_stored
 from runmesh.bus.link import Link
 from runmesh.bus.message import ConsumerInfo, Handler, Headers, Message, Stored, StreamInfo
 from runmesh.bus.pulling import Pump
+from runmesh.bus.reading import Received
 from runmesh.bus.replaying import beginning, replay
 from runmesh.bus.serving import Service
 
@@ -171,5 +170,5 @@ async def connect(  # noqa: PLR0913 - the ways to authenticate
         await link.close()
 
 
-def _reply(_: str, msg: Msg) -> Message:
+def _reply(_: str, msg: Received) -> Message:
     return Message(msg.subject, msg.data, Headers(msg.headers))

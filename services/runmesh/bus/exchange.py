@@ -16,11 +16,11 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 import nats.errors
-from nats.aio.msg import Msg
 from pydantic_core import from_json
 
 from runmesh.bus.link import Link, background
 from runmesh.bus.message import Stored
+from runmesh.bus.reading import Received
 from runmesh.bus.refusals import Passing, refusal
 from runmesh.errors import BusError, NotProvisioned, TooLarge, Unreachable
 
@@ -49,7 +49,7 @@ class Call:
     subject: str
     data: bytes
     headers: dict[str, str] | None
-    decode: Callable[[str, Msg], Any]
+    decode: Callable[[str, Received], Any]
     future: asyncio.Future[Any]
     deadline: float
     patient: bool = True
@@ -100,7 +100,7 @@ class Exchange:
         self,
         subject: str,
         data: bytes,
-        decode: Callable[[str, Msg], T],
+        decode: Callable[[str, Received], T],
         *,
         headers: dict[str, str] | None = None,
         timeout: float = 10.0,
@@ -151,7 +151,7 @@ class Exchange:
             del self._in_flight[self._number]
             call.fail(Unreachable(f"{call.subject}: not sent: {error!r}"))
 
-    def _answered(self, msg: Msg) -> None:
+    def _answered(self, msg: Received) -> None:
         call = self._in_flight.pop(int(msg.subject[len(self._inbox) + 1 :]), None)
         if self._waiting:
             self._wake.set()
@@ -223,7 +223,7 @@ def header_size(headers: Mapping[str, str] | None) -> int:
     return _HEADER_FRAME + sum(len(name) + len(value.encode()) + _LINE_FRAME for name, value in headers.items())
 
 
-def decode_json(subject: str, msg: Msg) -> dict[str, Any]:
+def decode_json(subject: str, msg: Received) -> dict[str, Any]:
     """Read an answer of JetStream's API. Raises what its error means."""
     answer: dict[str, Any] = from_json(msg.data)
     if error := answer.get("error"):
@@ -231,13 +231,13 @@ def decode_json(subject: str, msg: Msg) -> dict[str, Any]:
     return answer
 
 
-def decode_stored(subject: str, msg: Msg) -> Stored:
+def decode_stored(subject: str, msg: Received) -> Stored:
     """Read the confirmation of a publish."""
     answer = decode_json(subject, msg)
     return Stored(answer["stream"], answer["seq"], answer.get("duplicate", False))
 
 
-def decode_revision(subject: str, msg: Msg) -> int:
+def decode_revision(subject: str, msg: Received) -> int:
     """Read the confirmation of a write to a bucket."""
     revision: int = decode_json(subject, msg)["seq"]
     return revision

@@ -15,6 +15,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from runmesh.bus.reading import Received
 from runmesh.bus.wire import Client
 from runmesh.errors import BusError, NotPermitted, Unreachable
 
@@ -105,7 +106,7 @@ class Link:
         except (nats.errors.Error, OSError) as error:
             raise Unreachable(f"{subject}: not subscribed: {error!r}") from error
 
-    async def listen(self, subject: str, received: Callable[[Msg], None]) -> Subscription:
+    async def listen(self, subject: str, received: Callable[[Received], None]) -> Subscription:
         """Subscribe on the shortest way: `received` is called while reading, so it must neither wait nor raise."""
         try:
             return await self.client.listen(subject, received)

@@ -20,12 +20,12 @@ from functools import partial
 from time import monotonic
 from typing import Final, Self
 
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from runmesh.bus.exchange import Exchange
 from runmesh.bus.link import Link, background
 from runmesh.bus.message import Headers, Message
+from runmesh.bus.reading import Received
 from runmesh.errors import BusError, NotProvisioned, Unreachable
 
 _EXPIRES: Final = 5.0
@@ -207,7 +207,7 @@ class Pump:
         except Unreachable:
             self.interrupted()
 
-    def _received(self, inbox: str, msg: Msg) -> None:
+    def _received(self, inbox: str, msg: Received) -> None:
         self._silence = 0
         if msg.subject.startswith(inbox):
             if inbox == self._inbox:
@@ -220,7 +220,7 @@ class Pump:
         if not self._asked:
             self._wake.set()
 
-    def _status(self, msg: Msg) -> None:
+    def _status(self, msg: Received) -> None:
         headers = msg.headers or {}
         status = headers.get("Status")
         if status == "100":
@@ -232,7 +232,7 @@ class Pump:
             self.refused()  # the consumer has moved, was deleted, never was
         self._wake.set()
 
-    def _message(self, msg: Msg) -> Message:
+    def _message(self, msg: Received) -> Message:
         # $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<nth>.<time>.<pending>
         tokens = msg.reply.split(".")
         first = 4 if len(tokens) == _V1_TOKENS else 6

@@ -6,7 +6,6 @@ one message would stop everything that reads the stream. Here it is read as far 
 """
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
@@ -17,6 +16,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.protocol import parser
 
+from runmesh.bus.reading import Parser, Received
+
 # Any white space ends a subject for nats-py; for the server, which wrote the line, only a space does.
 parser.MSG_RE = re.compile(rb"\AMSG ([^ \r\n]+) ([^ \r\n]+) (([^ \r\n]+) )?(\d+)\r\n")
 parser.HMSG_RE = re.compile(rb"\AHMSG ([^ \r\n]+) ([^ \r\n]+) (([^ \r\n]+) )?(\d+) (\d+)\r\n")
@@ -25,7 +26,6 @@ T = TypeVar("T")
 
 _MOST_PENDING: Final = 1_000_000
 """Bytes not yet handed to the socket."""
-log = logging.getLogger(__name__)
 
 
 class Client(client.Client):
@@ -33,14 +33,14 @@ class Client(client.Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self._listeners: dict[int, Callable[[Msg], None]] = {}
+        self._ps: Parser = Parser(self)
         self._nobody_waits = asyncio.get_running_loop().create_future()
         self._nobody_waits.set_result(None)
 
-    async def listen(self, subject: str, received: Callable[[Msg], None]) -> Subscription:
+    async def listen(self, subject: str, received: Callable[[Received], None]) -> Subscription:
         """Subscribe, and be called at once with every message: no queue between, no task, nothing awaited."""
         subscription = await self.subscribe(subject)
-        self._listeners[subscription._id] = received  # noqa: SLF001 - nats-py has no public name for it
+        self._ps.listeners[subscription._id] = received  # noqa: SLF001 - nats-py has no public name for it
         return subscription
 
     def send(self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None) -> None:
@@ -70,19 +70,8 @@ class Client(client.Client):
         """Wait until the socket has taken what was sent, within nats-py's bound for a flush."""
         await self._flush_pending(force_flush=True)
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:
-        received = self._listeners.get(sid)
-        if received is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        read = await self._process_headers(headers) if headers else None
-        try:
-            received(self._build_message(sid, subject, reply, data, read))
-        except Exception:
-            log.exception("a message is lost: whoever listens on %r broke", subject)
-
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
-        self._listeners.pop(sid, None)
+        self._ps.listeners.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
 
     async def flush(self, timeout: int = 10) -> None:  # noqa: ASYNC109 - nats-py's signature

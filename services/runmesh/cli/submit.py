@@ -1,7 +1,7 @@
 """`runmesh submit`: start a run."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -23,28 +23,40 @@ app = typer.Typer()
 
 _ANSWER_WITHIN: Final = 1.0
 
+_Name = Annotated[str | None, typer.Argument(help="The pipeline's name.", show_default=False)]
+_File = Annotated[
+    Path | None, typer.Option(help="Or its document in YAML or JSON: `-` is standard input.", show_default=False)
+]
+_Watch = Annotated[bool, typer.Option("--watch", "-w", help="Follow the run until it has ended.")]
+_Variables = Annotated[list[str] | None, typer.Option(help="A variable, name=value; the value is JSON, else text.")]
+_Blocks = Annotated[list[str] | None, typer.Option(help="Run only this block; may be repeated.")]
+_Upstream = Annotated[bool, typer.Option("--upstream", help="... and all that is above those blocks.")]
+_Downstream = Annotated[bool, typer.Option("--downstream", help="... and all that is below those blocks.")]
+_ExecutorType = Annotated[str | None, typer.Option(help="Run every block there.", show_default="chosen")]
+_Runtime = Annotated[str | None, typer.Option(help="native or mage, for every block.", show_default="chosen")]
+_Id = Annotated[str | None, typer.Option(help="The run's id; the same id is the same run.")]
+_Labels = Annotated[list[str] | None, typer.Option(help="A label, name=value; may be repeated.")]
+_Timeout = Annotated[float | None, typer.Option(help="Seconds after which the run is stopped.")]
+_Lenient = Annotated[bool, typer.Option("--allow-blocks-to-fail", help="Go on beside failures.")]
+
 
 @app.command("submit")
 def submit(  # noqa: PLR0913 - one for each thing that a request may say
-    pipeline: Annotated[str | None, typer.Argument(help="The pipeline's name.", show_default=False)] = None,
+    pipeline: _Name = None,
     *,
-    pipeline_file: Annotated[
-        Path | None, typer.Option(help="Or its document in YAML or JSON: `-` is standard input.", show_default=False)
-    ] = None,
+    pipeline_file: _File = None,
     project: Project = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the run until it has ended.")] = False,
-    var: Annotated[list[str] | None, typer.Option(help="A variable, name=value; the value is JSON, else text.")] = None,
-    block: Annotated[list[str] | None, typer.Option(help="Run only this block; may be repeated.")] = None,
-    upstream: Annotated[bool, typer.Option("--upstream", help="... and all that is above those blocks.")] = False,
-    downstream: Annotated[bool, typer.Option("--downstream", help="... and all that is below those blocks.")] = False,
-    executor_type: Annotated[str | None, typer.Option(help="Run every block there.", show_default="chosen")] = None,
-    runtime: Annotated[str | None, typer.Option(help="native or mage, for every block.", show_default="chosen")] = None,
-    id: Annotated[str | None, typer.Option(help="The run's id; the same id is the same run.")] = None,  # noqa: A002
-    label: Annotated[list[str] | None, typer.Option(help="A label, name=value; may be repeated.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which the run is stopped.")] = None,
-    allow_blocks_to_fail: Annotated[
-        bool, typer.Option("--allow-blocks-to-fail", help="Go on beside failures.")
-    ] = False,
+    watch: _Watch = False,
+    var: _Variables = None,
+    block: _Blocks = None,
+    upstream: _Upstream = False,
+    downstream: _Downstream = False,
+    executor_type: _ExecutorType = None,
+    runtime: _Runtime = None,
+    id: _Id = None,  # noqa: A002
+    label: _Labels = None,
+    timeout: _Timeout = None,
+    allow_blocks_to_fail: _Lenient = False,
     json: Json = False,
 ) -> None:
     """Start a run of a pipeline and print the run's id.
@@ -61,22 +73,22 @@ def submit(  # noqa: PLR0913 - one for each thing that a request may say
         "timeout": timeout,
         "allow_blocks_to_fail": allow_blocks_to_fail or None,
     }
+    run_command(_start(_pipeline(pipeline, pipeline_file), fields, project=project, watch=watch, json=json))
 
-    asked = _pipeline(pipeline, pipeline_file)
 
-    async def work() -> Exit:
-        where = project_or_default(project)
-        async with mesh() as connected:
-            run = await connected.submit(asked, project=where, **fields)
-            if watch:
-                return await follow_own(connected, run, as_json=json, fresh=id is None)
-            if json:
-                output.emit({"run": run, "project": where, "pipeline": _called(asked)})
-            else:
-                output.out().print(run)
-            return await _first_answer(connected, run)
-
-    run_command(work())
+async def _start(
+    asked: str | dict[str, Any], fields: Mapping[str, Any], *, project: str | None, watch: bool, json: bool
+) -> Exit:
+    where = project_or_default(project)
+    async with mesh() as connected:
+        run = await connected.submit(asked, project=where, **fields)
+        if watch:
+            return await follow_own(connected, run, as_json=json, fresh=fields["id"] is None)
+        if json:
+            output.emit({"run": run, "project": where, "pipeline": _called(asked)})
+        else:
+            output.out().print(run)
+        return await _first_answer(connected, run)
 
 
 async def _first_answer(connected: Mesh, run: str) -> Exit:

@@ -1,34 +1,34 @@
-"""A worker, as whoever looks on sees it: what its last beat says."""
+"""A worker, as whoever looks on sees it: where it works, and what its last beat says."""
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict
 
 from runmesh import subjects
+from runmesh.claims import Beat
 
 
 class WorkerView(BaseModel):
-    """One worker process, as its last beat describes it."""
+    """One worker process that is alive."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True)
 
     executor_type: str
     pool: str
     worker: str
-    state: str = "working"
-    host: str | None = None
-    version: str | None = None
-    slots: int | None = None
-    held: int | None = None
-    since: datetime | None = None
     at: datetime
+    """When it last beat."""
+    beat: Beat | None
+    """What it said; None if it is of a version that says it in another way."""
 
 
 def worker_view(key: str, beat: bytes, at: datetime) -> WorkerView:
-    """Read an entry of the `workers` bucket; of a beat that says something else we still know that it is alive."""
-    known = {**subjects.worker_address(key)._asdict(), "at": at}
+    """Read an entry of the `workers` bucket."""
+    return WorkerView(**subjects.worker_address(key)._asdict(), at=at, beat=_read(beat))
+
+
+def _read(stored: bytes) -> Beat | None:
     try:
-        return WorkerView.model_validate({**from_json(beat), **known})
-    except (ValidationError, ValueError, TypeError):
-        return WorkerView.model_validate(known)
+        return Beat.decode(stored)
+    except ValueError:
+        return None

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import pytest
 
 from runmesh import subjects
 from runmesh.bus import Bus
+from runmesh.claims import Beat
 from runmesh.cli import call
 from runmesh.dead import bury
 from runmesh.events import BlockStatus, RequestProblem, RunFact, TaskFact
@@ -367,7 +369,8 @@ async def test_retry_prints_the_new_run(runmesh: Command, bus: Bus) -> None:
 
 async def test_workers_are_listed_with_what_waits_for_them(runmesh: Command, bus: Bus) -> None:
     assert "runmesh executor local_python" in (await runmesh("workers")).err
-    await bus.bucket(subjects.WORKERS).put(subjects.worker("k8s", "default", "w1"), b'{"held": 3, "slots": 32}')
+    said = Beat(since=datetime.now(UTC), slots=32, held=3, host="node", version="1")
+    await bus.bucket(subjects.WORKERS).put(subjects.worker("k8s", "default", "w1"), said.encode())
     await bus.publish(subjects.execute("k8s", "default", "shop", RUN, "load"), b"{}")
     [value] = (await runmesh("workers", "--json")).values
     assert (value["executor_type"], value["held"], value["waiting"]) == ("k8s", 3, 1)

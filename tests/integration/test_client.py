@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from runmesh import Mesh, subjects
 from runmesh.bus import Bus
+from runmesh.claims import Beat
 from runmesh.errors import Invalid
 from runmesh.events import RunFact
 from runmesh.view import Fact
@@ -151,11 +153,12 @@ async def test_showing_a_run_folds_its_facts(mesh: Mesh, bus: Bus) -> None:
 
 async def test_workers_are_listed_as_they_describe_themselves(mesh: Mesh, bus: Bus) -> None:
     bucket = bus.bucket(subjects.WORKERS)
-    await bucket.put(subjects.worker("k8s", "eu:1", "w2"), b'{"slots": 32, "held": 3, "state": "draining"}')
+    said = Beat(since=datetime.now(UTC), slots=32, held=3, host="node", version="1", state="draining")
+    await bucket.put(subjects.worker("k8s", "eu:1", "w2"), said.encode())
     await bucket.put(subjects.worker("ecs", "default", "w1"), b"\x00 of another version")
     first, second = await mesh.workers()
-    assert (first.executor_type, first.worker, first.slots) == ("ecs", "w1", None)
-    assert (second.pool, second.held, second.state) == ("eu:1", 3, "draining")
+    assert (first.executor_type, first.worker, first.beat) == ("ecs", "w1", None)
+    assert (second.pool, second.beat) == ("eu:1", said)
 
 
 async def test_a_program_connects_with_url_and_token(bus: Bus, nats_address: Address) -> None:

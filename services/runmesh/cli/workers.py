@@ -1,10 +1,13 @@
 """`runmesh workers`: who is there to run tasks."""
 
+from typing import Any
+
 import typer
 from rich.text import Text
 
 from runmesh import subjects
 from runmesh.bus import Bus
+from runmesh.claims import Beat
 from runmesh.cli import output
 from runmesh.cli.context import Json, mesh
 from runmesh.cli.exits import run as run_command
@@ -26,7 +29,7 @@ def workers(*, json: Json = False) -> None:
             }
         if json:
             for worker in found:
-                output.emit({**worker.model_dump(), "waiting": waiting[worker.executor_type, worker.pool]})
+                output.emit({**_flat(worker), "waiting": waiting[worker.executor_type, worker.pool]})
         elif found:
             _print(found, waiting)
         else:
@@ -48,18 +51,21 @@ def _print(found: list[WorkerView], waiting: dict[tuple[str, str], int | None]) 
     table = output.table("type", "pool", "worker", "host", "state", "held", "slots", "waiting", "alive for")
     for worker in found:
         queued = waiting[worker.executor_type, worker.pool]
-        table.add_row(
-            worker.executor_type,
-            worker.pool,
-            worker.worker,
-            worker.host,
-            Text(worker.state, "green" if worker.state == "working" else "yellow"),
-            _number(worker.held),
-            _number(worker.slots),
-            _number(queued),
-            Text(output.duration((output.now() - worker.since).total_seconds()) if worker.since else "", "dim"),
-        )
+        host, state, held, slots, age = _said(worker.beat) if worker.beat else ("",) * 5
+        table.add_row(worker.executor_type, worker.pool, worker.worker, host, state, held, slots, _number(queued), age)
     output.out().print(table)
+
+
+def _said(beat: Beat) -> tuple[str | Text, ...]:
+    """Return the cells that only a worker itself can fill."""
+    state = Text(beat.state, "green" if beat.state == "working" else "yellow")
+    age = Text(output.duration((output.now() - beat.since).total_seconds()), "dim")
+    return beat.host, state, str(beat.held), str(beat.slots), age
+
+
+def _flat(worker: WorkerView) -> dict[str, Any]:
+    said = worker.beat.model_dump() if worker.beat else dict.fromkeys(Beat.model_fields)
+    return {**worker.model_dump(exclude={"beat"}), **said}
 
 
 def _number(value: int | None) -> str:

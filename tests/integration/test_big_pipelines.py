@@ -19,7 +19,7 @@ from runmesh.bus import Bus, Entry
 from runmesh.events import FINAL_RUN_STATES, ExecuteTask
 from runmesh.resolver.state import State
 from tests.eventually import eventually
-from tests.integration.test_cli_up import descendants, read, runmesh, start, up
+from tests.integration.test_cli_up import descendants, read, runmesh, started, up
 from tests.shop import (
     answering,
     ask,
@@ -136,8 +136,8 @@ async def test_a_run_survives_the_death_of_the_server_in_its_middle(tmp_path: Pa
     project = write_project(tmp_path / "shop")
     blocks = {f"l{layer}_{n}": [f"l{layer - 1}_{n}"] if layer else [] for layer in range(5) for n in range(6)}
     write_pipeline(project, "small", blocks)
-    async with up(tmp_path, "shop") as mesh:
-        following = await start(tmp_path, "submit", "small", "--watch", "--id", "r1")
+    watching = ("submit", "small", "--watch", "--id", "r1")
+    async with up(tmp_path, "shop") as mesh, started(tmp_path, *watching) as following:
         assert following.stdout
         seen = []
         async for line in following.stdout:

@@ -61,37 +61,40 @@ def environment() -> Mapping[str, str]:
     return {**plain, "RUNMESH_ACK_WAIT": "2", "RUNMESH_SWEEP_INTERVAL": "1"}
 
 
-async def start(directory: Path, *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+@asynccontextmanager
+async def started(directory: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command that runs; interrupted by Ctrl-C, unless it has ended."""
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "runmesh", *arguments),
         cwd=directory,
         env=environment(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            await process.communicate()
 
 
 async def runmesh(directory: Path, *arguments: str) -> tuple[int | None, str, str]:
-    process = await start(directory, *arguments)
-    out, err = await process.communicate()
+    async with started(directory, *arguments) as process:
+        out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
 
 
 @asynccontextmanager
 async def up(directory: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A mesh that is ready; stopped by Ctrl-C, unless the test has ended it."""
-    process = await start(directory, "up", *arguments)
-    try:
+    """A mesh that is ready; stopped with all that it runs."""
+    async with started(directory, "up", *arguments) as process:
         assert process.stdout
         async with asyncio.timeout(60):
             async for line in process.stdout:
                 if b"Ctrl-C" in line:
                     break
         yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGINT)
-            await process.communicate()
 
 
 def descendants(pid: int) -> list[int]:
@@ -153,8 +156,8 @@ async def test_a_killed_executor_and_a_killed_resolver_are_started_again_and_the
     project: Path, tmp_path: Path
 ) -> None:
     home, flag = project.parent, tmp_path / "flag"
-    async with up(home, "shop") as mesh:
-        following = await start(home, "submit", "orders", "--watch", "--var", f"until={flag}")
+    watching = ("submit", "orders", "--watch", "--var", f"until={flag}")
+    async with up(home, "shop") as mesh, started(home, *watching) as following:
         assert following.stdout
         async for line in following.stdout:
             if b"running          load" in line:

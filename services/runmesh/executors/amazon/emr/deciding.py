@@ -2,7 +2,8 @@
 
 EMR has no idempotency token for clusters, and a list may be a moment behind. So a cluster is used only once it was seen
 for `SETTLED` seconds: by then all workers see the same clusters, and of those with room all choose the one with the
-lowest id. Others that began for the same need, and had no step yet, are surplus.
+lowest id. Of those that begin and have no step yet all but the first are surplus: one may have begun since the
+others were full.
 """
 
 from collections.abc import Sequence
@@ -58,5 +59,5 @@ def decide(found: Sequence[Cluster], *, most: int) -> Use | Wait | Create:
         return Create()
     if young := [each for each in free if each.is_young]:
         return Wait(SETTLED - min(each.seen for each in young))
-    surplus = (each.id for each in free[1:] if each.state in STARTING and not each.steps)
-    return Use(free[0].id, tuple(surplus))
+    _, *others = [each for each in free if each.state in STARTING] or [free[0]]
+    return Use(free[0].id, tuple(each.id for each in others if not each.steps))

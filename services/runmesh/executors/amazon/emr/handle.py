@@ -3,11 +3,14 @@
 ``region/place/job@s3://bucket/prefix?…``: the place is a cluster (j-…) or an application of EMR Serverless.
 """
 
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from runmesh.executor import Handle
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.emr.folder import Folder
+
+_CONSOLES: Final = (("cn-", "console.amazonaws.cn"), ("us-gov-", "console.amazonaws-us-gov.com"))
+"""By how regions begin."""
 
 
 class Address(NamedTuple):
@@ -35,7 +38,7 @@ class Address(NamedTuple):
     @property
     def is_serverless(self) -> bool:
         """Whether the job is one on EMR Serverless."""
-        return not self.place.startswith("j-")
+        return not is_cluster(self.place)
 
     @property
     def console(self) -> str | None:
@@ -43,7 +46,13 @@ class Address(NamedTuple):
         if self.access.endpoint_url:
             return None
         region = self.access.region
-        at = f"https://{region}.console.aws.amazon.com/emr/home?region={region}#"
+        host = next((host for begin, host in _CONSOLES if region.startswith(begin)), f"{region}.console.aws.amazon.com")
+        at = f"https://{host}/emr/home?region={region}#"
         if self.is_serverless:
             return f"{at}/serverless/applications/{self.place}/job-runs/{self.job}"
         return f"{at}/clusterDetails/{self.place}"
+
+
+def is_cluster(place: str) -> bool:
+    """Whether a place is a cluster, and no application of EMR Serverless."""
+    return place.startswith("j-")

@@ -5,6 +5,7 @@ process on the primary node, since YARN ends a driver that makes no Spark sessio
 again: what is run again is decided by the mesh. The tag is how the application is found that outlives its spark-submit.
 """
 
+import re
 from itertools import pairwise
 from typing import Any, Final
 
@@ -13,10 +14,12 @@ from runmesh.executors.amazon.emr.config import Config
 
 RUNTIME: Final = "runmesh-run"
 _CLUSTER: Final = ("--deploy-mode", "cluster")
-_KILL: Final = (
-    'for app in $(yarn application -list -appTags "$0" -appStates NEW,NEW_SAVING,SUBMITTED,ACCEPTED,RUNNING '
-    "| grep -o 'application_[0-9_]*' | sort -u); do yarn application -kill \"$app\" || exit 1; done"
-)
+_KILL: Final = """
+for _ in $(seq 300); do pgrep -f "spark.yarn.tags=$0" >/dev/null || break; sleep 1; done
+found=$(yarn application -list -appTags "$0" -appStates NEW,NEW_SAVING,SUBMITTED,ACCEPTED,RUNNING) || exit 1
+for app in $(grep -o 'application_[0-9_]*' <<<"$found" | sort -u); do yarn application -kill "$app" || exit 1; done
+"""
+"""First the step's spark-submit must be gone, which could submit the application a moment later."""
 
 Json = dict[str, Any]
 
@@ -34,8 +37,17 @@ def arguments(task: Task[Config], script: str, code: str | None) -> list[str]:
 
 
 def _options(config: Config, code: str | None) -> list[str]:
-    jars = ["--jars", ",".join(config.spark_jars)] if config.spark_jars else []
-    return [*jars, *(["--py-files", code] if code else []), *config.spark_submit_args]
+    """Return the files that are brought along, those of `spark_submit_args` among them, and the other arguments."""
+    files = {"--jars": list(config.spark_jars), "--py-files": [code] if code else []}
+    others: list[str] = []
+    words = iter(config.spark_submit_args)
+    for word in words:
+        name, given, value = word.partition("=")
+        if name in files:
+            files[name].append(value if given else next(words, ""))
+        else:
+            others.append(word)
+    return [*(word for name, brought in files.items() if brought for word in (name, ",".join(brought))), *others]
 
 
 def _yarn(task: Task[Config]) -> list[str]:
@@ -80,4 +92,7 @@ def _confs(pairs: dict[str, str]) -> list[str]:
 
 
 def _word(text: str) -> str:
-    return f'"{text}"' if " " in text else text
+    """Return a word as the one text has it that EMR Serverless splits at spaces."""
+    if text and not re.search(r"""[\s"'\\]""", text):
+        return text
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'

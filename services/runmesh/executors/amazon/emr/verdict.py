@@ -4,6 +4,7 @@ An exit code is known only if the script could report it (see `script`): EMR has
 cluster did is nobody's fault but the platform's, whatever state it got; AWS's own reason is passed on.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,16 +14,18 @@ from runmesh.executor import Observation, Phase
 
 PENDING: Final = "PENDING"
 COMPLETED: Final = "COMPLETED"
+CANCELLED: Final = "CANCELLED"
+FAILED: Final = "FAILED"
 _USAGE: Final = 2
 _KILLED: Final = 137
 _PHASES: Final[Mapping[str, Phase]] = {
     # Steps
-    "PENDING": Phase.PENDING,
+    PENDING: Phase.PENDING,
     "CANCEL_PENDING": Phase.RUNNING,
     "RUNNING": Phase.RUNNING,
-    "COMPLETED": Phase.SUCCEEDED,
-    "CANCELLED": Phase.FAILED,
-    "FAILED": Phase.FAILED,
+    COMPLETED: Phase.SUCCEEDED,
+    CANCELLED: Phase.FAILED,
+    FAILED: Phase.FAILED,
     "INTERRUPTED": Phase.FAILED,
     # Jobs on EMR Serverless
     "SUBMITTED": Phase.PENDING,
@@ -35,8 +38,13 @@ OVER: Final = frozenset(state for state, phase in _PHASES.items() if phase in (P
 _DYING: Final = frozenset({"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"})
 _ENDED: Final = frozenset({"TERMINATED", "TERMINATED_WITH_ERRORS"})
 _HARMLESS: Final = frozenset({"ALL_STEPS_COMPLETED"})
-_OURS_TO_MEND: Final = frozenset({"VALIDATION_ERROR", "BOOTSTRAP_FAILURE"})
-"""Why a cluster ends that no other try would get to work."""
+_INVALID: Final = "VALIDATION_ERROR"
+_NEVER: Final = re.compile(
+    r"(subnet|security group|instance ?profile|key ?pair).*(invalid|not exist|not found)"
+    r"|invalid (subnet|security group|instance ?profile|key ?pair)",
+    re.IGNORECASE,
+)
+"""Of which AWS says in that case that it isn't there; all else may be there later, as capacity and quotas."""
 _CODES: Final[Mapping[int, Cause]] = {_USAGE: Cause.CONFIG}
 
 
@@ -72,10 +80,14 @@ class Ending:
         """Whether nothing runs there any more."""
         return self.state in _ENDED
 
+    def took_along(self, state: str) -> bool:
+        """Whether a step in this state ended because the cluster did: one that ends idle cancels what has just come."""
+        return self.state in _DYING and (self.code not in _HARMLESS or state == CANCELLED)
+
     @property
-    def takes_steps_along(self) -> bool:
-        """Whether steps end because it does."""
-        return self.state in _DYING and self.code not in _HARMLESS
+    def cause(self) -> Cause:
+        """Whose fault it is: the platform's, unless no other cluster would be any better."""
+        return Cause.CONFIG if self.code == _INVALID and _NEVER.search(self.message) else Cause.INFRASTRUCTURE
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (f"the cluster is {self.state}", self.code, self.message)))
@@ -91,21 +103,17 @@ def observed(
     if phase is Phase.SUCCEEDED:
         return Observation(phase, exit_code=0, url=url)
     reported = report is not None and report.exit_code is not None and not report.stopped
-    if ending and not reported and (ending.takes_steps_along if phase is Phase.FAILED else ending.is_final):
-        return Observation(Phase.FAILED, None, Cause.INFRASTRUCTURE, str(ending), url)
+    if ending and not reported and (ending.took_along(state) if phase is Phase.FAILED else ending.is_final):
+        return Observation(Phase.FAILED, None, ending.cause, str(ending), url)
     if phase is Phase.PENDING:
-        return Observation(phase, cause=_waits(ending), reason=why or (str(ending) if ending else None), url=url)
+        return Observation(phase, cause=Cause.CAPACITY, reason=why or (str(ending) if ending else None), url=url)
     if phase is Phase.RUNNING:
         return Observation(phase, url=url)
     return _failed(state, why, report or Report(), url)
 
 
-def _waits(ending: Ending | None) -> Cause:
-    return Cause.CONFIG if ending and ending.code in _OURS_TO_MEND else Cause.CAPACITY
-
-
 def _failed(state: str, why: str, report: Report, url: str | None) -> Observation:
-    if state == "CANCELLED":
+    if state == CANCELLED:
         return Observation(Phase.FAILED, None, Cause.CANCELLED, why or "cancelled", url, report.tail)
     if state == "INTERRUPTED":
         return Observation(Phase.FAILED, None, Cause.INFRASTRUCTURE, why or "interrupted", url, report.tail)

@@ -1,7 +1,9 @@
 """What only EMR does: clusters that are found, shared, created and die; a step's application on YARN; refusals."""
 
 import asyncio
+import gzip
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,9 +109,76 @@ class TestClusters(OnClusters):
         self.cloud.api.faults.append(Fault("AddJobFlowSteps", lost=True))
         with pytest.raises(ConnectionError):
             await self.submitted(executor, self.task("lost", "true"))
+        self.cloud.api.calls.clear()
         handle = await executor.find(self.task("lost", "true"))
         assert handle == await executor.submit(self.task("lost", "true"))
         assert len(self.ours()[0].steps) == 1
+        assert "ListClusters" not in self.cloud.api.calls, "an account may have thousands"
+
+    @pytest.mark.parametrize("shared", [False, True])
+    async def test_a_cancelled_runs_own_cluster_ends_with_it(self, executor: Executor, *, shared: bool) -> None:
+        handle = await self.submitted(executor, self.sleeping("a"))
+        if shared:
+            await self.submitted(executor, replace(self.task("b", "true"), run="run-2"))
+        await executor.cancel(handle)
+        await self.stopped(executor, handle)
+        await executor.remove(handle)
+        assert self.ours()[0].alive is shared
+
+
+class TestNamed(Emr):
+    """On clusters that somebody else made."""
+
+    async def test_one_that_has_ended_is_rejected_in_awss_words(self, executor: Executor) -> None:
+        await self.cloud.clusters.terminate(self.cluster, "USER_REQUEST", "by hand")
+        with pytest.raises(Rejected, match="terminated, or finished may not be modified"):
+            await executor.submit(self.task("late", "true"))
+
+    async def test_one_that_is_full_takes_the_step_later(self, executor: Executor) -> None:
+        message = (
+            "Maximum number of active steps(State = 'Running', 'Pending' or 'Cancel_Pending') for cluster exceeded."
+        )
+        self.cloud.api.faults.append(Fault("AddJobFlowSteps", code="ValidationException", message=message))
+        with pytest.raises(Unavailable, match="active steps"):
+            await executor.submit(self.task("full", "true"))
+
+    async def test_a_worker_that_has_just_begun_finds_what_others_left(self, executor: Executor) -> None:
+        serverless = Config(application_id=APPLICATION, execution_role_arn=ROLE)
+        tasks = [self.sleeping("step"), task_of(serverless, "sleep", "300", key="job")]
+        handles = {task.key: await executor.submit(task) for task in tasks}
+        async with self.connect() as another:
+            assert await self.listed(another) == handles
+            assert await self.listed(another) == handles
+
+    async def test_one_that_does_not_exist_hides_no_jobs(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("there"))
+        for config in (
+            Config(cluster_id="j-NOWHERE"),
+            Config(application_id="00unknown", execution_role_arn=ROLE),
+        ):
+            with pytest.raises(Rejected, match=r"not valid|does not exist"):
+                await executor.submit(task_of(config, "true", key="typo"))
+        assert await self.listed(executor) == {"there": handle}
+
+    async def test_a_step_that_emr_has_forgotten_is_gone_and_hides_no_other(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("known"))
+        forgotten = Handle(handle.replace("/s-", "/s-9"))
+        nowhere = Handle(handle.replace("/j-", "/j-9"))
+        seen = await executor.observe([forgotten, handle, nowhere])
+        assert (seen[forgotten], seen[nowhere]) == (GONE, GONE)
+        assert seen[handle].phase in {Phase.PENDING, Phase.RUNNING}
+
+    async def test_a_folder_that_cannot_be_read_hides_no_other_job(self, executor: Executor) -> None:
+        handles = [await executor.submit(self.task(key, "true")) for key in "ab"]
+        await eventually(lambda: all(step.ended for step in self.cluster.steps))
+        self.cloud.api.faults.append(Fault("HEAD lake", code="AccessDenied", status=403))
+        seen = await executor.observe(handles)
+        assert {each.phase for each in seen.values()} == {Phase.SUCCEEDED, Phase.UNKNOWN}
+
+    async def test_output_that_cannot_be_stored_hides_no_exit_code(self, executor: Executor) -> None:
+        handle = await executor.submit(self.shell("mute", "sleep 0.3; echo hello; exit 3"))
+        self.cloud.api.faults.append(Fault("PUT lake", code="AccessDenied", status=403))
+        assert (await self.ended(executor, handle)).exit_code == 3
 
 
 class TestApplications(Emr):
@@ -140,6 +209,24 @@ class TestApplications(Emr):
         assert end.cause is Cause.CANCELLED
         assert not await self.is_alive(handle)
 
+    @pytest.mark.parametrize("how", ["cancelled by somebody else", "its spark-submit failed"])
+    async def test_an_application_that_nobody_watches_is_killed(self, executor: Executor, shop: Shop, how: str) -> None:
+        handle = await executor.submit(self.native(shop, "app", "import time; time.sleep(300)"))
+        await eventually(lambda: self.is_alive(handle))
+        [step] = self.cluster.steps
+        if how == "its spark-submit failed":
+            step.end("FAILED", failure={"Reason": "Unknown Error."})
+        else:
+            await self.cloud.clusters.cancel(step)
+        assert (await self.observed(executor, handle)).phase is Phase.RUNNING
+        assert (await self.ended(executor, handle)).phase is Phase.FAILED
+        assert not await self.is_alive(handle)
+
+    async def test_the_code_of_many_tasks_is_stored_once(self, executor: Executor, shop: Shop) -> None:
+        tasks = [self.native(shop, key, "return 1") for key in "abc"]
+        await asyncio.gather(*map(executor.submit, tasks))
+        assert self.cloud.api.calls["PUT lake"] == len(tasks) + 1
+
     async def test_without_spark_our_runtime_says_so(self, executor: Executor, shop: Shop) -> None:
         handle = await executor.submit(self.native(shop, "nospark", "return 1"))
         end = await self.ended(executor, handle)
@@ -169,6 +256,17 @@ class TestServerless(Emr):
         assert await self.listed(executor) == {"long": handle}
         await executor.cancel(handle)
         await self.stopped(executor, handle)
+
+    async def test_a_job_that_could_say_nothing_shows_the_end_of_emrs_log(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("silent"))
+        await eventually(lambda: self.is_alive(handle))
+        [job] = self.cloud.jobs.all.values()
+        where = f"shop/logs/applications/{APPLICATION}/jobs/{job.id}/SPARK_DRIVER/stderr.gz"
+        self.cloud.buckets.put(where, gzip.compress(b"no such image\n"))
+        assert job.driver
+        job.driver.kill()
+        end = await self.ended(executor, handle)
+        assert (end.cause, end.reason, end.log_tail) == (Cause.USER, "the step failed", ("no such image",))
 
     async def test_an_unknown_application_is_rejected_in_awss_words(self, executor: Executor) -> None:
         config = Config(application_id="00unknown", execution_role_arn=ROLE)

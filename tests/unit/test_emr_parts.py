@@ -1,6 +1,8 @@
 """The pure parts of `pyspark`: which cluster takes a step, what states mean, names, addresses, output, packages."""
 
 import json
+import shlex
+import subprocess
 import zipfile
 from dataclasses import replace
 from io import BytesIO
@@ -15,16 +17,16 @@ from pydantic import ValidationError
 
 from runmesh.errors import Rejected
 from runmesh.events import Cause
-from runmesh.executor import Phase, Position
+from runmesh.executor import LogLine, Phase, Position
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.emr import cluster, packing, script
 from runmesh.executors.amazon.emr.deciding import SETTLED, Cluster, Create, Use, Wait, decide
 from runmesh.executors.amazon.emr.folder import Folder
 from runmesh.executors.amazon.emr.handle import Address
 from runmesh.executors.amazon.emr.naming import Mark, mark_of, step_name, stop_name
-from runmesh.executors.amazon.emr.output import lines
+from runmesh.executors.amazon.emr.output import LONGEST_LINE, Lines
 from runmesh.executors.amazon.emr.site import staging
-from runmesh.executors.amazon.emr.step import arguments, outlives_its_step
+from runmesh.executors.amazon.emr.step import arguments, job_driver, killing, outlives_its_step
 from runmesh.executors.amazon.emr.verdict import Ending, Report, observed
 from runmesh.executors.pyspark import Config
 from tests.executors.tasks import task_of
@@ -56,6 +58,10 @@ class TestDeciding:
     def test_of_two_created_for_one_need_the_lowest_id_stays(self) -> None:
         found = [a_cluster(2, "STARTING"), a_cluster(1, "BOOTSTRAPPING")]
         assert decide(found, most=15) == Use("j-1", surplus=("j-2",))
+
+    def test_one_that_began_since_another_was_full_stays(self) -> None:
+        found = [a_cluster(1, "RUNNING", steps=14), a_cluster(2, "STARTING"), a_cluster(3, "STARTING")]
+        assert decide(found, most=15) == Use("j-1", surplus=("j-3",))
 
     def test_one_that_has_steps_is_never_surplus(self) -> None:
         found = [a_cluster(1), a_cluster(2, "STARTING", steps=1), a_cluster(3, "RUNNING"), a_cluster(4, "WAITING")]
@@ -125,6 +131,17 @@ class TestVerdict:
         assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.INFRASTRUCTURE)
         assert seen.reason == ("the cluster is TERMINATED_WITH_ERRORS: BOOTSTRAP_FAILURE: bootstrap action 1 failed")
 
+    def test_a_cluster_that_nobody_could_start_is_the_configurations_fault(self) -> None:
+        message = "The VPC/subnet configuration was invalid: Subnet not found: subnet-1"
+        seen = observed("CANCELLED", ending=Ending("TERMINATED_WITH_ERRORS", "VALIDATION_ERROR", message))
+        assert (seen.cause, message in str(seen.reason)) == (Cause.CONFIG, True)
+        full = Ending("TERMINATED_WITH_ERRORS", "VALIDATION_ERROR", "EC2 is out of capacity")
+        assert observed("PENDING", ending=full).cause is Cause.INFRASTRUCTURE
+
+    def test_a_step_that_came_as_its_cluster_ended_idle_has_not_failed(self) -> None:
+        seen = observed("CANCELLED", ending=Ending("TERMINATING", "ALL_STEPS_COMPLETED", "Steps completed"))
+        assert (seen.cause, "ALL_STEPS_COMPLETED" in str(seen.reason)) == (Cause.INFRASTRUCTURE, True)
+
     def test_a_step_that_failed_before_its_cluster_ended_is_the_users(self) -> None:
         ending = Ending("TERMINATED", "ALL_STEPS_COMPLETED", "Steps completed")
         assert observed("FAILED", ending=ending).cause is Cause.USER
@@ -174,6 +191,37 @@ class TestSteps:
         argv = arguments(task_of(config, "runmesh-run", "/shop", "daily"), "s3://b/step.py", None)
         assert [word for word in argv if "maxAppAttempts" in word][-1] == "spark.yarn.maxAppAttempts=1"
 
+    def test_files_to_bring_along_are_added_to_ours(self) -> None:
+        config = Config(
+            spark_jars=("s3://b/a.jar",),
+            spark_submit_args=("--py-files", "s3://b/mine.zip", "--name", "x", "--jars=s3://b/b.jar"),
+        )
+        argv = arguments(task_of(config, "runmesh-run", "/shop", "daily"), "s3://b/step.py", "s3://b/code.zip")
+        assert argv[3:9] == [
+            *("--jars", "s3://b/a.jar,s3://b/b.jar", "--py-files", "s3://b/code.zip,s3://b/mine.zip", "--name", "x")
+        ]
+
+    @given(st.lists(st.text(alphabet=" ab\"'\\$=-")))
+    def test_arguments_are_one_text_for_serverless(self, words: list[str]) -> None:
+        task = task_of(Config(spark_submit_args=tuple(words)), "true")
+        assert (
+            shlex.split(job_driver(task, "s3://b/step.py", None)["sparkSubmit"].get("sparkSubmitParameters", ""))
+            == words
+        )
+
+    @pytest.mark.parametrize(("answers", "code"), [(True, 0), (False, 1)])
+    def test_applications_are_killed_or_it_is_said_that_they_were_not(
+        self, tmp_path: Path, *, answers: bool, code: int
+    ) -> None:
+        listed = 'echo "application_1_2\tstep.py\nTotal: application_1_2"' if answers else "exit 255"
+        (tmp_path / "yarn").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n[ $2 = -kill ] || {listed}\n')
+        (tmp_path / "yarn").chmod(0o755)
+        argv = killing("stop", "abc")["HadoopJarStep"]["Args"]
+        done = subprocess.run(argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
+        asked = (tmp_path / "asked").read_text().splitlines()
+        assert (done.returncode, asked[1:]) == (code, ["application -kill application_1_2"] if answers else [])
+        assert "-appTags abc" in asked[0]
+
     def test_a_script_holds_its_order(self) -> None:
         text = script.program({"command": ["echo", 'it\'s "so"\n'], "code": None}).decode()
         [line] = [line for line in text.splitlines() if line.startswith("ORDER = ")]
@@ -207,17 +255,29 @@ class TestOutput:
     def test_lines_are_the_same_however_they_were_cut_and_read(self, cuts: list[int], read: int) -> None:
         edges = [0, *sorted(cuts), len(self.TEXT)]
         pieces = [(first, self.TEXT[first:last]) for first, last in pairwise(edges)]
-        whole = [*lines(pieces, Position(), ended=True)]
+        whole = said(pieces)
         assert [line.text for line in whole] == ["one", "two", "", "fünf", "last"]
         since = whole[read - 1].position if read else Position()
         later = [piece for piece in pieces if piece[0] + len(piece[1]) > since.stdout[0]]
-        assert [*lines(later, since, ended=True)] == whole[read:]
+        assert said(later, since) == whole[read:]
 
     def test_a_line_that_is_not_whole_waits(self) -> None:
-        assert [line.text for line in lines([(0, b"one\ntw")], Position(), ended=False)] == ["one"]
+        lines = Lines(Position())
+        assert [line.text for line in lines.take(0, b"one\ntw")] == ["one"]
+        assert lines.wants == 6
+        assert [line.text for line in lines.take(6, b"o\n")] == ["two"]
 
-    def test_what_comes_behind_a_gap_waits(self) -> None:
-        assert [line.text for line in lines([(0, b"one\n"), (6, b"three\n")], Position(), ended=True)] == ["one"]
+    def test_an_overlong_line_comes_in_parts_and_keeps_little(self) -> None:
+        lines = Lines(Position())
+        parts = [*lines.take(0, b"x" * (2 * LONGEST_LINE + 1))]
+        assert [len(part.text) for part in parts] == [LONGEST_LINE, LONGEST_LINE]
+        assert [line.text for line in lines.take(lines.wants, b"y\nz")] == ["xy"]
+        assert [line.position.stdout for line in lines.rest()] == [(2 * LONGEST_LINE + 4, 4)]
+
+
+def said(pieces: list[tuple[int, bytes]], since: Position | None = None) -> list[LogLine]:
+    lines = Lines(since or Position())
+    return [*(line for start, content in pieces for line in lines.take(start, content)), *lines.rest()]
 
 
 class TestPackages:
@@ -227,7 +287,7 @@ class TestPackages:
         (shop.path / ".variables").mkdir()
         (shop.path / ".variables" / "secret").write_text("x")
         package = packing.package(shop.path)
-        with zipfile.ZipFile(BytesIO(package.content)) as archive:
+        with zipfile.ZipFile(BytesIO(package.content())) as archive:
             names = set(archive.namelist())
         assert {"shop/metadata.yaml", "runmesh/runtime/__main__.py", "runmesh/errors.py"} <= names
         assert not [name for name in names if "secret" in name or "pyc" in name]

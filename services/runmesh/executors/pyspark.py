@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from runmesh.clock import clock
 from runmesh.errors import Invalid, Problem, Rejected, Unavailable
+from runmesh.events import Cause
 from runmesh.executor import ENDED, GONE, Handle, LogLine, Observation, Position, Site, Task
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.emr import site as places
@@ -24,17 +25,19 @@ from runmesh.executors.amazon.emr import step as steps
 from runmesh.executors.amazon.emr.config import Config
 from runmesh.executors.amazon.emr.folder import Folder
 from runmesh.executors.amazon.emr.handle import Address
-from runmesh.executors.amazon.emr.naming import Mark, mark_of, step_name
-from runmesh.executors.amazon.emr.output import lines
+from runmesh.executors.amazon.emr.naming import Mark, step_name
+from runmesh.executors.amazon.emr.output import Lines
 from runmesh.executors.amazon.refusals import Refused, Unreached
 
 if TYPE_CHECKING:
     from runmesh.executors.amazon.emr.observing import Observing
     from runmesh.executors.amazon.emr.place import Place
-    from runmesh.executors.amazon.emr.staging import Staged
+    from runmesh.executors.amazon.emr.staging import Shared
 
 __all__ = ["Config", "Executor"]
 
+_STALE: Final = 3
+"""Poll intervals after which what the worker saw says nothing of now: it asks for many at once, as we would not."""
 _OF_BUCKETS: Final = frozenset({"NoSuchBucket", "AccessDenied", "403", "PermanentRedirect", "301"})
 
 
@@ -75,7 +78,6 @@ class Executor:
         """Stage the task's script and add its step, or return the job that its key has already."""
         folder = await self._folder(task)
         place, _ = self._place(_access(task, self._site))
-        place.named(task.config)
         async with self._submitting.setdefault(task.key, asyncio.Lock()):
             try:
                 found = await place.find(task, folder, self._mark(task.key))
@@ -89,7 +91,6 @@ class Executor:
     async def find(self, task: Task[Config]) -> Handle | None:
         """Look for the step or job with the key in its name."""
         place, _ = self._place(_access(task, self._site))
-        place.named(task.config)
         found = await place.find(task, await self._folder(task), self._mark(task.key))
         return found.handle if found else None
 
@@ -101,7 +102,9 @@ class Executor:
             by_access.setdefault(address.access, []).append(address)
         found: dict[Handle, Observation] = {}
         for access, addresses in by_access.items():
-            found |= await self._place(access)[1].observe(addresses)
+            place, observing = self._place(access)
+            place.used.update(address.place for address in addresses)
+            found |= await observing.observe(addresses)
         now = clock()
         self._seen |= {handle: (now, seen) for handle, seen in found.items()}
         return found
@@ -110,81 +113,85 @@ class Executor:
         """Cancel the step, and what it has left on YARN; or the job."""
         address = Address.of(handle)
         place, _ = self._place(address.access)
-        if not address.is_serverless:
-            await place.clusters.cancel(address.place, address.job, address.folder.name)
-            return
-        with suppress(Refused):  # it has ended, or isn't known: `observe` tells
+        if address.is_serverless:
             await place.serverless.cancel(address.place, address.job)
+        else:
+            await place.clusters.cancel(address.place, address.job, address.folder.name)
 
     async def remove(self, handle: Handle) -> None:
-        """Delete the job's folder in S3. EMR keeps its own record of a step, which nobody can delete."""
+        """Delete the job's folder in S3, and with the last step of a cancelled run the cluster that was only its own.
+
+        EMR keeps its own record of a step, which nobody can delete.
+        """
         address = Address.of(handle)
         place, observing = self._place(address.access)
         await place.stored.clear(address.folder)
-        observing.forget(handle)
         self._seen.pop(handle, None)
+        seen = observing.forget(handle)
+        if seen and seen.cause is Cause.CANCELLED and not address.is_serverless:
+            await place.clusters.end_with(address.place, address.folder.run)
 
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
         """Yield the steps and jobs of our pool that have not ended: nobody else ends them."""
         for place, _ in [*self._places.values()]:
-            named = [each for each in place.others if each.startswith("j-")]
-            for cluster in {*named, *await place.clusters.ours()}:
-                async for step in place.clusters.active(cluster):
-                    if (mark := mark_of(step["Name"])) and mark == self._mark(mark.key):
-                        folder = Folder.of_script(step["Config"]["Args"][-1])
-                        yield mark.key, Address(place.access, cluster, step["Id"], folder).handle
-            for application in place.others.difference(named):
-                async for mark, job in place.serverless.alive(application):
-                    known = await place.serverless.job(application, job["id"])
-                    folder = Folder.of_script(known["jobDriver"]["sparkSubmit"]["entryPoint"])
-                    yield mark.key, Address(place.access, application, job["id"], folder).handle
+            async for key, address in place.jobs(self._mark("")):
+                yield key, address.handle
 
     # --- optional powers ----------------------------------------------------------------------------
 
     async def logs(self, handle: Handle, *, since: Position) -> AsyncIterator[LogLine]:
         """Follow a job's output, as its script stores it."""
         address = Address.of(handle)
-        place, _ = self._place(address.access)
+        stored, folder = self._place(address.access)[0].stored, address.folder
+        output, behind = Lines(since), ""
         while True:
             ended = await self._has_ended(handle)
-            pieces = await place.stored.output(address.folder, since.stdout[0])
-            for line in lines(pieces, since, ended=ended):
-                since = line.position
-                yield line
+            async for piece in stored.pieces(folder, behind=behind):
+                if piece.start > output.wants:
+                    break  # a piece between is not listed yet
+                if piece.start + piece.size > output.wants:
+                    for line in output.take(piece.start, await stored.content(folder, piece)):
+                        yield line
+                behind = piece.key
             if ended:
+                for line in output.rest():
+                    yield line
                 return
             await asyncio.sleep(self.output_every)
 
     # --- parts --------------------------------------------------------------------------------------
 
     async def _start(self, place: "Place", task: Task[Config], folder: Folder) -> Address:
-        from runmesh.executors.amazon.emr.staging import stage  # noqa: PLC0415 - with the SDK
+        from runmesh.executors.amazon.emr.staging import program, share  # noqa: PLC0415 - with the SDK
 
-        staged = await self._staging(task)
+        config = task.config
+        shared = await share(place.stored, task, await self._staging(task))
+        where = config.application_id or await place.clusters.with_room(
+            config, log_uri=shared.log_uri, bootstrap=shared.bootstrap
+        )
+        place.used.add(where)
+        await place.stored.begin(folder, program(task, folder, shared, every=self.output_every), where)
         try:
-            ready = await stage(place.stored, task, folder, staged, every=self.output_every)
-            if application := task.config.application_id:
-                log_uri = ready.log_uri
-                mark = self._mark(task.key)
-                job = await place.serverless.start(task, mark, script=ready.script, code=ready.code, log_uri=log_uri)
-                return Address(place.access, application, job, folder)
-            return await self._step(place, task, folder, ready)
-        except (Refused, Rejected, Unavailable) as error:
+            return Address(place.access, where, await self._job(place, task, folder, shared, where), folder)
+        except (Refused, Unavailable, Unreached) as error:
             if not (isinstance(error, Refused) and error.failed):  # nothing was started: nothing is left
                 with suppress(Exception):
                     await place.stored.clear(folder)
             raise
 
-    async def _step(self, place: "Place", task: Task[Config], folder: Folder, ready: "Staged") -> Address:
-        cluster = await place.clusters.with_room(task.config, log_uri=ready.log_uri, bootstrap=ready.bootstrap)
-        argv = steps.arguments(task, ready.script, ready.code)
-        step = steps.step(step_name(task, self._mark(task.key)), argv)
-        return Address(place.access, cluster, await place.clusters.add(cluster, step), folder)
+    async def _job(self, place: "Place", task: Task[Config], folder: Folder, shared: "Shared", where: str) -> str:
+        config, mark = task.config, self._mark(task.key)
+        if config.application_id:
+            return await place.serverless.start(
+                task, mark, script=folder.script, code=shared.code, log_uri=shared.log_uri
+            )
+        step = steps.step(step_name(task, mark), steps.arguments(task, folder.script, shared.code))
+        return await place.clusters.add(where, step, replaceable=not config.cluster_id)
 
     async def _has_ended(self, handle: Handle) -> bool:
         """Ask, unless the worker has just done so."""
         asked, seen = self._seen.get(handle, (0.0, None))
-        if seen is None or (seen.phase not in ENDED and clock() - asked > self.poll_interval):
+        if seen is None or (seen.phase not in ENDED and clock() - asked > _STALE * self.poll_interval):
             seen = (await self.observe([handle]))[handle]
         return seen.phase in ENDED or seen == GONE
 

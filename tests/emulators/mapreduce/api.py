@@ -73,7 +73,7 @@ class Api:
         return answer
 
     async def _answer(self, request: web.Request, name: str) -> web.StreamResponse:
-        if request.path.startswith("/applications/"):
+        if request.path.startswith("/applications"):
             return await self._jobs.answer(request)
         if "X-Amz-Target" not in request.headers:
             return await self._buckets.answer(request)
@@ -108,6 +108,9 @@ class Api:
         ids, states = asked.get("StepIds"), asked.get("StepStates")
         if ids and len(ids) > 10:
             raise Refusal("InvalidRequestException", "at most 10 step ids")
+        for each in ids or ():
+            if self._clusters.get(asked["ClusterId"]).step(each) is None:
+                raise Refusal("InvalidRequestException", f"Step id '{each}' is not valid.")
         steps: list[Step] = [*reversed(self._clusters.get(asked["ClusterId"]).steps)]
         found = [
             step.document for step in steps if (not ids or step.id in ids) and (not states or step.state in states)

@@ -16,6 +16,7 @@ _PAGE = 1000
 class Object(NamedTuple):
     content: bytes
     changed: datetime
+    metadata: Mapping[str, str]
 
 
 class Buckets:
@@ -30,6 +31,10 @@ class Buckets:
         bucket, _, key = url.removeprefix("s3://").partition("/")
         return self.objects[bucket][key].content
 
+    def put(self, key: str, content: bytes) -> None:
+        """Store an object in the first bucket."""
+        next(iter(self.objects.values()))[key] = Object(content, datetime.now(UTC), {})
+
     async def answer(self, request: web.Request) -> web.StreamResponse:
         bucket, _, key = request.path.lstrip("/").partition("/")
         if bucket == self._foreign:
@@ -40,7 +45,8 @@ class Buckets:
         if request.method in ("GET", "HEAD"):
             return _found(objects, key) if key else _listed(objects, request.query)
         if request.method == "PUT":
-            objects[key] = Object(_content(body, request), datetime.now(UTC))
+            said = {name: value for name, value in request.headers.items() if name.lower().startswith("x-amz-meta-")}
+            objects[key] = Object(_content(body, request), datetime.now(UTC), said)
         else:
             for name in ET.fromstring(body).iter():  # noqa: S314 - our own client's
                 if name.tag.endswith("Key"):
@@ -52,7 +58,8 @@ def _found(objects: dict[str, Object], key: str) -> web.Response:
     if key not in objects:
         return _refusal(404, "NoSuchKey", "The specified key does not exist.")
     changed = format_datetime(objects[key].changed, usegmt=True)
-    return web.Response(body=objects[key].content, headers={"Last-Modified": changed, "ETag": '"e"'})
+    headers = {"Last-Modified": changed, "ETag": '"e"', **objects[key].metadata}
+    return web.Response(body=objects[key].content, headers=headers)
 
 
 def _content(body: bytes, request: web.Request) -> bytes:
@@ -71,7 +78,7 @@ def _content(body: bytes, request: web.Request) -> bytes:
 
 def _listed(objects: dict[str, Object], query: Mapping[str, str]) -> web.Response:
     most = min(int(query.get("max-keys", _PAGE)), _PAGE)
-    after, prefix = query.get("continuation-token", ""), query.get("prefix", "")
+    after, prefix = query.get("continuation-token") or query.get("start-after", ""), query.get("prefix", "")
     keys = sorted(key for key in objects if key.startswith(prefix) and key > after)
     page, more = keys[:most], len(keys) > most
     contents = "".join(

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shlex
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -12,6 +14,7 @@ from tests.emulators.mapreduce.clusters import OVER, Refusal, Step
 
 Json = dict[str, Any]
 APPLICATION = "00application"
+_KIND = {"releaseLabel": "emr-7.5.0", "type": "Spark", "state": "STARTED", "createdAt": 0, "updatedAt": 0}
 _STATES = {"PENDING": "SCHEDULED", "COMPLETED": "SUCCESS", "CANCEL_PENDING": "CANCELLING"}
 
 
@@ -25,6 +28,8 @@ class Jobs:
         self._numbers = count(1)
 
     async def answer(self, request: web.Request) -> web.Response:
+        if request.path.rstrip("/") == "/applications":
+            return _json({"applications": [{"id": APPLICATION, "name": "n", "arn": "a", **_KIND}]})
         _, _, application, _, *rest = request.path.split("/")
         if application != APPLICATION:
             raise Refusal("ResourceNotFoundException", f"Application {application} does not exist", 404)
@@ -33,7 +38,9 @@ class Jobs:
                 return _json({"applicationId": application, "jobRunId": self._start(await request.json()), "arn": "a"})
             case "GET", []:
                 states = request.query.getall("states", [])
-                found = [self._document(job) for job in self.all.values()]
+                since = request.query.get("createdAtAfter")
+                then = datetime.fromisoformat(since).timestamp() if since else 0.0
+                found = [self._document(job) for job in self.all.values() if job.created >= then]
                 return _json({"jobRuns": [each for each in found if not states or each["state"] in states]})
             case "GET", [job]:
                 return _json({"jobRun": self._document(self._get(job))})
@@ -55,7 +62,7 @@ class Jobs:
         if (token := asked["clientToken"]) in self._tokens:
             return self._tokens[token]
         submit = asked["jobDriver"]["sparkSubmit"]
-        options = submit.get("sparkSubmitParameters", "").split()
+        options = shlex.split(submit.get("sparkSubmitParameters", ""))
         job = Step(f"job{next(self._numbers)}", asked["name"], ["spark-submit", *options, submit["entryPoint"]])
         job.more = asked
         self._tokens[token] = job.id
@@ -88,6 +95,7 @@ class Jobs:
             "state": _STATES.get(job.state, job.state),
             "stateDetails": job.message,
             "jobDriver": job.more["jobDriver"],
+            "configurationOverrides": job.more["configurationOverrides"],
         }
 
 

@@ -65,6 +65,10 @@ class Driver:
         self._signal(signal.SIGKILL)
         await self.process.wait()
 
+    def kill(self) -> None:
+        """Stop it before it can say a word."""
+        self._signal(signal.SIGKILL)
+
     async def over(self) -> tuple[int, bytes]:
         """Wait for its exit code, and what it wrote to stderr."""
         _, errors = await self.process.communicate()

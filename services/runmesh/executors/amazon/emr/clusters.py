@@ -15,9 +15,10 @@ from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.emr import cluster
 from runmesh.executors.amazon.emr.config import Config
 from runmesh.executors.amazon.emr.deciding import ALIVE, Cluster, Create, Use, Wait, decide
-from runmesh.executors.amazon.emr.naming import stop_name
+from runmesh.executors.amazon.emr.folder import Folder
+from runmesh.executors.amazon.emr.naming import is_stop, mark_of, stop_name
 from runmesh.executors.amazon.emr.step import killing, outlives_its_step
-from runmesh.executors.amazon.emr.verdict import OVER, Ending
+from runmesh.executors.amazon.emr.verdict import COMPLETED, OVER, Ending
 from runmesh.executors.amazon.refusals import Refused
 from runmesh.executors.amazon.session import Amazon
 
@@ -29,8 +30,11 @@ _STEPS_AT_ONCE: Final = 10
 _FRESH: Final = 2.0
 """Seconds for which a list of clusters is good for the next step, too."""
 _ACTIVE: Final = ("PENDING", "CANCEL_PENDING", "RUNNING")
+_FAILED: Final = OVER - {COMPLETED}
 _SHUT: Final = "may not be modified"
 """What EMR says of a cluster that has just begun to end."""
+_FULL: Final = "Maximum number of active steps"
+"""What it says of one that has 256 of them."""
 
 
 class Clusters:
@@ -75,26 +79,36 @@ class Clusters:
         """Return how a cluster is."""
         return Ending.of((await self._read("describe_cluster", ClusterId=identity))["Cluster"])
 
-    async def ours(self, *, since: datetime | None = None) -> list[str]:
-        """Return the clusters of our pool that run, or (since then) have run."""
+    async def living(self) -> dict[str, bool]:
+        """Return all clusters of the account that live, and which are our pool's."""
         begin = cluster.prefix(self._mesh, self._pool)
-        states = {} if since else {"ClusterStates": list(ALIVE)}
-        return [
-            each["Id"]
-            async for each in self._pages("list_clusters", "Clusters", **states)
-            if each["Name"].startswith(begin) and not _ended_before(each, since)
-        ]
+        return {each["Id"]: each["Name"].startswith(begin) async for each in self._living()}
+
+    async def end_with(self, identity: str, run: str) -> None:
+        """Terminate a cluster of ours that has had no steps but those of a run, which have all ended."""
+        described = (await self._read("describe_cluster", ClusterId=identity))["Cluster"]
+        if not described["Name"].startswith(cluster.prefix(self._mesh, self._pool)):
+            return
+        async for step in self._steps(identity):
+            if not is_stop(step["Name"]) and (step["Status"]["State"] not in OVER or _run_of(step) != run):
+                return
+        log.info("the run's own cluster", cluster=identity, run=run)
+        await self._read("terminate_job_flows", JobFlowIds=[identity])
 
     # --- steps --------------------------------------------------------------------------------------
 
-    async def add(self, identity: str, step: Json) -> str:
-        """Add a step; tries once. Raises `Unavailable` if the cluster has just begun to end."""
+    async def add(self, identity: str, step: Json, *, replaceable: bool) -> str:
+        """Add a step; tries once.
+
+        Raises `Unavailable` if the cluster has as many as EMR lets it have, or has just begun to end and can be
+        replaced by another one.
+        """
         try:
             answer = await self._call("add_job_flow_steps", JobFlowId=identity, Steps=[step])
         except Refused as refused:
             self._known.clear()
-            if _SHUT in str(refused):
-                raise Unavailable(f"cluster {identity} has just ended: {refused}", 1.0) from refused
+            if _FULL in str(refused) or (replaceable and _SHUT in str(refused)):
+                raise Unavailable(f"cluster {identity} takes no step: {refused}", 1.0) from refused
             raise
         found: str = answer["StepIds"][0]
         return found
@@ -105,7 +119,7 @@ class Clusters:
         found = [
             step
             for first in range(0, len(wanted), _STEPS_AT_ONCE)
-            async for step in self._steps(identity, StepIds=wanted[first : first + _STEPS_AT_ONCE])
+            for step in await self._known_of(identity, wanted[first : first + _STEPS_AT_ONCE])
         ]
         return {step["Id"]: step for step in found}
 
@@ -128,12 +142,18 @@ class Clusters:
             option = {"StepCancellationOption": "TERMINATE_PROCESS"}
             await self._read("cancel_steps", ClusterId=identity, StepIds=[step_id], **option)
             found = (await self.steps(identity, [step_id])).get(step_id)
-        if found and leaves_application(found) and not await self.stopping(identity, found):
-            with suppress(Unavailable):  # it ends itself, and takes everything along
-                await self.add(identity, killing(stop_name(step_id), key))
+        if found and leaves_application(found):
+            stopping = await self.stopping(identity, found)
+            if stopping is None or stopping["Status"]["State"] in _FAILED:
+                await self.kill(identity, step_id, key)
+
+    async def kill(self, identity: str, step_id: str, key: str) -> None:
+        """Add the step that kills the application of a step."""
+        with suppress(Unavailable):  # it ends itself, and takes everything along
+            await self.add(identity, killing(stop_name(step_id), key), replaceable=True)
 
     async def stopping(self, identity: str, step: Json) -> Json | None:
-        """Return the step that kills the application of a step, if there is one."""
+        """Return the last step that kills the application of a step, if there is one."""
         name = stop_name(step["Id"])
         async for each in self.since(identity, step["Status"]["Timeline"]["CreationDateTime"]):
             if each["Name"] == name:
@@ -148,9 +168,11 @@ class Clusters:
         if not known or clock() - asked > _FRESH:
             listed = {each["Id"]: each async for each in self._living() if each["Name"] == name}
             states = {identity: each["Status"]["State"] for identity, each in listed.items()}
-            for identity, wanted in self._created.items():
-                if wanted == name and identity not in states and await self._lives(identity):
+            for identity in [each for each, wanted in self._created.items() if wanted == name and each not in states]:
+                if await self._lives(identity):
                     states[identity] = "STARTING"
+                else:
+                    self._drop(identity)
             known = {identity: await self._counted(identity, state) for identity, state in states.items()}
             self._known[name] = clock(), known
         return known
@@ -168,15 +190,30 @@ class Clusters:
             yield each
 
     async def _terminate(self, surplus: Collection[str], known: dict[str, Cluster]) -> None:
-        if surplus:
-            log.info("surplus clusters", clusters=list(surplus))
-            await self._read("terminate_job_flows", JobFlowIds=list(surplus))
-            for identity in surplus:
-                known.pop(identity, None)
-                self._created.pop(identity, None)
+        """Terminate those that have got no step since they were listed."""
+        empty = [identity for identity in surplus if not [step async for step in self._steps(identity)]]
+        if empty:
+            log.info("surplus clusters", clusters=empty)
+            await self._read("terminate_job_flows", JobFlowIds=empty)
+        for identity in empty:
+            known.pop(identity, None)
+            self._drop(identity)
+
+    def _drop(self, identity: str) -> None:
+        self._created.pop(identity, None)
+        self._seen.pop(identity, None)
 
     def _forget(self, name: str) -> None:
         self._known.pop(name, None)
+
+    async def _known_of(self, identity: str, ids: list[str]) -> list[Json]:
+        """Return at most ten steps; one that EMR has forgotten may have it refuse them all."""
+        try:
+            return [step async for step in self._steps(identity, StepIds=ids)]
+        except Refused as refused:
+            if not unknown(refused):
+                raise
+        return [step for each in ids for step in await self._known_of(identity, [each])] if ids[1:] else []
 
     async def _steps(self, identity: str, **which: Any) -> AsyncIterator[Json]:
         async for step in self._pages("list_steps", "Steps", ClusterId=identity, **which):
@@ -199,13 +236,18 @@ class Clusters:
         return await self._amazon.read("emr", self._access, operation, **arguments)
 
 
-def _ended_before(each: Json, then: datetime | None) -> bool:
-    ended = each["Status"].get("Timeline", {}).get("EndDateTime")
-    return bool(then and ended and ended < then)
+def unknown(refused: Refused) -> bool:
+    """Whether EMR says that it doesn't know a cluster or a step (any more)."""
+    return refused.code == "InvalidRequestException" and "is not valid" in str(refused)
+
+
+def _run_of(step: Json) -> str | None:
+    """Return the run of one of our steps."""
+    return Folder.of_script(step["Config"]["Args"][-1]).run if mark_of(step["Name"]) else None
 
 
 def leaves_application(step: Json) -> bool:
-    """Whether a step's application on YARN may go on although the step is cancelled."""
+    """Whether a step's application on YARN may go on although the step has ended, or will have."""
     status = step["Status"]
     began = "StartDateTime" in status.get("Timeline", {})
-    return began and status["State"] not in ("COMPLETED", "FAILED") and outlives_its_step(step["Config"]["Args"])
+    return began and status["State"] != "COMPLETED" and outlives_its_step(step["Config"]["Args"])

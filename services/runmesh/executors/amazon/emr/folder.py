@@ -52,6 +52,11 @@ class Folder(NamedTuple):
         return self.prefix.rpartition("/")[2]
 
     @property
+    def run(self) -> str:
+        """The part before: of a task, its run."""
+        return self.prefix.rpartition("/")[0].rpartition("/")[2]
+
+    @property
     def script(self) -> str:
         """Where its script is."""
         return f"{self.url}/{SCRIPT}"

@@ -38,7 +38,12 @@ def step_name(task: Task[Any], mark: Mark) -> str:
 def mark_of(name: str) -> Mark | None:
     """Return whose a step is; None if it is not ours, or stops one of ours."""
     found = _MARK.fullmatch(name)
-    return Mark(**found.groupdict()) if found and not name.startswith(_STOPS) else None
+    return Mark(**found.groupdict()) if found and not is_stop(name) else None
+
+
+def is_stop(name: str) -> bool:
+    """Whether a step is one that ends what another one has left."""
+    return name.startswith(_STOPS)
 
 
 def stop_name(step: str) -> str:

@@ -1,11 +1,12 @@
 """What jobs are doing: a call for ten steps of a cluster, one for the cluster itself, one for a job on EMR Serverless.
 
-What has ended is asked for once, with what its script reported. A job whose script was removed is gone.
+What has ended is asked for once, with what its script reported. A job whose script was removed is gone. A step that
+ended and left no report may have left its driver on YARN: it runs until that was killed.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection, Mapping
 from typing import Any
 
 import structlog
@@ -14,7 +15,8 @@ from runmesh.executor import ENDED, GONE, UNKNOWN, Handle, Observation, Phase
 from runmesh.executors.amazon.emr.clusters import leaves_application
 from runmesh.executors.amazon.emr.handle import Address
 from runmesh.executors.amazon.emr.place import Place
-from runmesh.executors.amazon.emr.verdict import COMPLETED, Ending, Report, observed
+from runmesh.executors.amazon.emr.serverless import driver_log
+from runmesh.executors.amazon.emr.verdict import COMPLETED, FAILED, Ending, Report, observed
 from runmesh.executors.amazon.refusals import Refused
 
 log = structlog.get_logger(__name__)
@@ -42,30 +44,39 @@ class Observing:
         if errors and len(errors) == len(answers) and not found:
             raise errors[0]
         for group, answer in zip(groups.values(), answers, strict=True):
-            if isinstance(answer, BaseException):
-                log.warning("not observed", place=group[0].place, error=repr(answer))
-                found |= dict.fromkeys((each.handle for each in group), UNKNOWN)
-            else:
-                found |= answer
-        self._over |= {handle: seen for handle, seen in found.items() if seen.phase in ENDED}
+            found |= _unknown(group, answer) if isinstance(answer, BaseException) else answer
         return found
 
-    def forget(self, handle: Handle) -> None:
-        """Ask again for a job that has ended."""
-        self._over.pop(handle, None)
+    def forget(self, handle: Handle) -> Observation | None:
+        """Ask again for a job that has ended; return what was seen of it, if it had."""
+        return self._over.pop(handle, None)
 
     async def _group(self, group: list[Address]) -> Answers:
         if group[0].is_serverless:
-            return {each.handle: await self._job(each) for each in group}
-        return await self._steps(group)
-
-    async def _steps(self, group: list[Address]) -> Answers:
+            return await self._each({each: self._job(each) for each in group})
         clusters, identity = self._place.clusters, group[0].place
         steps = await clusters.steps(identity, [each.job for each in group])
         ending = None
         if any(step["Status"]["State"] != COMPLETED for step in steps.values()):
             ending = await clusters.ending(identity)
-        return {each.handle: await self._step(each, steps.get(each.job), ending) for each in group}
+        return await self._each({each: self._step(each, steps.get(each.job), ending) for each in group})
+
+    async def _each(self, looks: Mapping[Address, Awaitable[Observation]]) -> Answers:
+        """Look at all; what was seen of one is kept although another one can't be seen."""
+        found = await asyncio.gather(*(self._keep(each, look) for each, look in looks.items()), return_exceptions=True)
+        errors = [answer for answer in found if isinstance(answer, BaseException)]
+        if errors and len(errors) == len(found):
+            raise errors[0]
+        answers: Answers = {}
+        for address, answer in zip(looks, found, strict=True):
+            answers |= _unknown([address], answer) if isinstance(answer, BaseException) else {address.handle: answer}
+        return answers
+
+    async def _keep(self, address: Address, look: Awaitable[Observation]) -> Observation:
+        seen = await look
+        if seen.phase in ENDED:
+            self._over[address.handle] = seen
+        return seen
 
     async def _step(self, address: Address, step: Json | None, ending: Ending | None) -> Observation:
         if step is None:
@@ -73,9 +84,11 @@ class Observing:
         state, url = step["Status"]["State"], address.console
         seen = observed(state, why=_why(step["Status"]), ending=ending, url=url)
         if seen.phase is Phase.FAILED:
-            if not (ending and ending.is_final) and await self._goes_on(address, step):
+            report = await self._place.stored.report(address.folder)
+            told = report is not None and state == FAILED
+            if not told and not (ending and ending.is_final) and await self._goes_on(address, step):
                 return Observation(Phase.RUNNING, url=url)
-            report = await self._reported(address, step["Status"])
+            report = report or await self._logged((step["Status"].get("FailureDetails") or {}).get("LogFile"))
             seen = observed(state, why=_why(step["Status"]), ending=ending, report=report, url=url)
         return await self._unless_removed(address, seen)
 
@@ -89,7 +102,7 @@ class Observing:
         state, why = job["state"], job.get("stateDetails") or ""
         seen = observed(state, why=why, url=address.console)
         if seen.phase is Phase.FAILED:
-            report = await self._place.stored.report(address.folder)
+            report = await self._place.stored.report(address.folder) or await self._logged(driver_log(job))
             seen = observed(state, why=why, report=report, url=address.console)
         return await self._unless_removed(address, seen)
 
@@ -99,22 +112,30 @@ class Observing:
         return seen
 
     async def _goes_on(self, address: Address, step: Json) -> bool:
-        """Whether the application of a cancelled step is still being killed."""
+        """Whether the application of a step that was cancelled, or failed without a word, may run: it is killed first.
+
+        So it is whoever cancelled the step, and whatever became of its spark-submit.
+        """
         if not leaves_application(step):
             return False
         killing = await self._place.clusters.stopping(address.place, step)
-        return killing is not None and killing["Status"]["State"] != COMPLETED
+        if killing is None:
+            await self._place.clusters.kill(address.place, address.job, address.folder.name)
+        return killing is None or killing["Status"]["State"] != COMPLETED
 
-    async def _reported(self, address: Address, status: Json) -> Report | None:
-        """Return the script's report; without one, the end of what EMR has kept of its log."""
-        if report := await self._place.stored.report(address.folder):
-            return report
-        file = (status.get("FailureDetails") or {}).get("LogFile")
+    async def _logged(self, file: str | None) -> Report | None:
+        """Return the end of a log of EMR's own, where the script has left no report."""
         return Report(tail=await self._place.stored.last_lines(file)) if file else None
+
+
+def _unknown(group: Collection[Address], error: BaseException) -> Answers:
+    log.warning("not observed", jobs=[each.job for each in group], error=repr(error))
+    return dict.fromkeys((each.handle for each in group), UNKNOWN)
 
 
 def _why(status: Json) -> str:
     """Return AWS's own words on a state."""
     details = status.get("FailureDetails") or {}
     told = (status.get("StateChangeReason") or {}).get("Message")
-    return ": ".join(filter(None, (told, details.get("Reason"), details.get("Message"))))
+    said = ": ".join(filter(None, (told, details.get("Reason"), details.get("Message"))))
+    return f"{said} (its log: {details['LogFile']})" if details.get("LogFile") else said

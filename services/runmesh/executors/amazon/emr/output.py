@@ -1,23 +1,47 @@
-"""From the stored pieces of a task's output to its lines, numbered, each with the position behind it."""
+"""From the stored pieces of a task's output to its lines, numbered, each with the position behind it (pure)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from typing import Final
 
 from runmesh.executor import LogLine, Position
 
+LONGEST_LINE: Final = 64 * 1024
 
-def lines(pieces: Iterable[tuple[int, bytes]], since: Position, *, ended: bool) -> Iterator[LogLine]:
-    """Yield the lines from a position on; the last one, if it isn't whole, only once the task has ended.
 
-    Pieces are in order and without a gap; the first may begin before the position.
-    """
-    at, number = since.stdout
-    rest = b""
-    for start, content in pieces:
-        if start > at + len(rest):
-            break  # a piece between is not listed yet
-        rest += content[at + len(rest) - start :]
-    while rest and (ended or b"\n" in rest):
-        line, newline, rest = rest.partition(b"\n")
-        at, number = at + len(line) + len(newline), number + 1
-        text = line.decode("utf-8", "replace").rstrip("\r")
-        yield LogLine("stdout", number, text, Position(stdout=(at, number)))
+class Lines:
+    """Cuts pieces, each taken once and in order, into lines; one longer than 64 KB comes in parts."""
+
+    def __init__(self, since: Position) -> None:
+        self._at, self._number = since.stdout
+        self._unread = b""
+
+    @property
+    def wants(self) -> int:
+        """The first byte that was not taken yet."""
+        return self._at + len(self._unread)
+
+    def take(self, start: int, content: bytes) -> Iterator[LogLine]:
+        """Take a piece that begins at `start` or holds more of what was taken; yield the lines that are whole."""
+        *whole, self._unread = (self._unread + content[self.wants - start :]).split(b"\n")
+        rest, self._unread = self._unread, b""
+        for line in whole:
+            *parts, last = _parts(line)
+            yield from map(self._line, parts)
+            yield self._line(last, newline=1)
+        *parts, self._unread = _parts(rest)
+        yield from map(self._line, parts)
+
+    def rest(self) -> Iterator[LogLine]:
+        """Yield the last line, which ends without a newline, once the task has ended."""
+        rest, self._unread = self._unread, b""
+        if rest:
+            yield self._line(rest)
+
+    def _line(self, content: bytes, newline: int = 0) -> LogLine:
+        self._at, self._number = self._at + len(content) + newline, self._number + 1
+        text = content.decode("utf-8", "replace").rstrip("\r")
+        return LogLine("stdout", self._number, text, Position(stdout=(self._at, self._number)))
+
+
+def _parts(line: bytes) -> list[bytes]:
+    return [line[first : first + LONGEST_LINE] for first in range(0, len(line), LONGEST_LINE)] or [b""]

@@ -7,6 +7,7 @@ another run still uses. Its root is on the import path of the driver and of Spar
 import os
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import runmesh
-from runmesh.errors import Rejected
+from runmesh.errors import Rejected, Unavailable
 
 LARGEST: Final = 256_000_000
 """Bytes of a project's files."""
@@ -23,21 +24,41 @@ _OURS: Final = ("__init__.py", "errors.py", "projects", "runtime")
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
-class Package(NamedTuple):
-    """A zip's name and content."""
+@dataclass(frozen=True, slots=True)
+class Package:
+    """The zip of a project that holds these files."""
 
-    name: str
-    content: bytes
+    project: str
+    files: "tuple[_File, ...]"
+
+    @property
+    def name(self) -> str:
+        """What it is called: by its content, read once for the same files."""
+        return _name(self)
+
+    def content(self) -> bytes:
+        """Pack it. Raises `Unavailable` if the project is being changed."""
+        buffer, digest = BytesIO(), sha256()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for member in _members(self):
+                entry = zipfile.ZipInfo(member.name, _EPOCH)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = member.mode << 16
+                archive.writestr(entry, member.content)
+                digest.update(member.identity)
+        if _named(digest.hexdigest()) != self.name:
+            raise Unavailable(f"{self.project} was changed while it was packed", 1.0)
+        return buffer.getvalue()
 
 
 def package(project: Path) -> Package:
-    """Pack a project's folder, of which nothing may have changed since for the same package. Raises `Rejected`."""
+    """Describe the package of a project's folder as it is now. Raises `Rejected`."""
     if not project.is_dir():
         raise Rejected(f"{project}: the worker has no such project (executor_config.project_path says where it is)")
     files = tuple(sorted(_files(project)))
     if (size := sum(each.size for each in files)) > LARGEST:
         raise Rejected(f"{project}: {size:,} bytes of files, more than the {LARGEST:,} that are sent to EMR")
-    return _packed(str(project), files)
+    return Package(str(project), files)
 
 
 class _File(NamedTuple):
@@ -56,23 +77,37 @@ def _files(root: Path) -> Iterator[_File]:
                 yield _File(str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=4)
-def _packed(project: str, files: tuple[_File, ...]) -> Package:
-    root, ours = Path(project), Path(runmesh.__file__).parent
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            _add(archive, f"{root.name}/{file.name}", root / file.name)
-        for name in _OURS:
-            part = ours / name
-            for path in [part] if part.is_file() else sorted(part.rglob("*.py")):
-                _add(archive, f"runmesh/{path.relative_to(ours)}", path)
-    content = buffer.getvalue()
-    return Package(f"code-{sha256(content).hexdigest()[:32]}.zip", content)
+class _Member(NamedTuple):
+    name: str
+    mode: int
+    content: bytes
+
+    @property
+    def identity(self) -> bytes:
+        return f"{self.name}\0{self.mode}\0{len(self.content)}\0".encode(errors="surrogateescape") + self.content
 
 
-def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
-    entry = zipfile.ZipInfo(name, _EPOCH)
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.external_attr = (path.stat().st_mode & 0o777) << 16
-    archive.writestr(entry, path.read_bytes())
+@lru_cache(maxsize=64)
+def _name(package: Package) -> str:
+    digest = sha256()
+    for member in _members(package):
+        digest.update(member.identity)
+    return _named(digest.hexdigest())
+
+
+def _named(digest: str) -> str:
+    return f"code-{digest[:32]}.zip"
+
+
+def _members(package: Package) -> Iterator[_Member]:
+    root, ours = Path(package.project), Path(runmesh.__file__).parent
+    for file in package.files:
+        yield _member(f"{root.name}/{file.name}", root / file.name)
+    for name in _OURS:
+        part = ours / name
+        for path in [part] if part.is_file() else sorted(part.rglob("*.py")):
+            yield _member(f"runmesh/{path.relative_to(ours)}", path)
+
+
+def _member(name: str, path: Path) -> _Member:
+    return _Member(name, path.stat().st_mode & 0o777, path.read_bytes())

@@ -27,6 +27,8 @@ PIECE = 4_000_000
 """Bytes of output that wait for S3 at most; then the child waits."""
 GRACE = 10.0
 _LONGEST_LINE = 4096
+_READ = 65536
+"""Bytes of a line that are read at once."""
 
 
 def program(order: dict[str, object]) -> bytes:
@@ -45,9 +47,7 @@ class Store:
         self.works = True
 
     def put(self, name: str, data: bytes) -> None:
-        """Store, or say once why that can't be done."""
-        if not self.works:
-            return
+        """Store, or say why that can't be done."""
         try:
             if self._client is None:
                 from botocore.session import get_session  # noqa: PLC0415
@@ -56,7 +56,7 @@ class Store:
             self._client.put_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}", Body=data)
         except Exception as error:  # noqa: BLE001 - the SDK's own are many, and none may end the task
             self.works = False
-            print(f"runmesh: the output can't be stored: {error!r}", file=sys.stderr)  # noqa: T201
+            print(f"runmesh: {name} can't be stored: {error!r}", file=sys.stderr)  # noqa: T201
 
 
 class Output:
@@ -79,10 +79,13 @@ class Output:
         """Read to the end; another thread stores."""
         storing = threading.Thread(target=self._keep_storing)
         storing.start()
-        for line in stream:
+        begins = True
+        while line := stream.readline(_READ):
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
-            self._tail.append(line.rstrip(b"\r\n")[:_LONGEST_LINE])
+            if begins:
+                self._tail.append(line.rstrip(b"\r\n")[:_LONGEST_LINE])
+            begins = line.endswith(b"\n")
             with self._changed:
                 self._waiting += line
                 self._changed.notify_all()
@@ -99,7 +102,7 @@ class Output:
                 self._changed.wait_for(lambda: self._ended, timeout=self._every)
                 piece = bytes(self._waiting)
                 ended = self._ended
-            if piece:
+            if piece and self._store.works:  # what comes behind a gap would never be shown
                 self._store.put(f"output/{self._stored:015d}", piece)
             with self._changed:
                 del self._waiting[: len(piece)]

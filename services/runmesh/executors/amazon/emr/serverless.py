@@ -1,7 +1,8 @@
 """EMR Serverless: jobs of an application. Its client token is the task's key, so a second start finds the first."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from runmesh.executor import Task
 from runmesh.executors.amazon.access import Access
@@ -9,6 +10,7 @@ from runmesh.executors.amazon.emr import cluster
 from runmesh.executors.amazon.emr.config import Config
 from runmesh.executors.amazon.emr.naming import Mark, mark_of, step_name
 from runmesh.executors.amazon.emr.step import job_driver
+from runmesh.executors.amazon.refusals import Refused
 from runmesh.executors.amazon.session import Amazon
 
 _SERVICE = "emr-serverless"
@@ -16,7 +18,18 @@ _NEVER = 0
 """Minutes that a job may take, for EMR Serverless: the mesh has a timeout of its own."""
 _ALIVE = ("SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "CANCELLING", "QUEUED")
 
+_NOTHING_TO_CANCEL: Final = frozenset({"ResourceNotFoundException", "ValidationException", "ConflictException"})
+
 Json = dict[str, Any]
+
+
+def driver_log(job: Json) -> str | None:
+    """Return where EMR puts what a job's driver writes to stderr."""
+    monitored = (job.get("configurationOverrides") or {}).get("monitoringConfiguration") or {}
+    log_uri = (monitored.get("s3MonitoringConfiguration") or {}).get("logUri")
+    if not log_uri:
+        return None
+    return f"{log_uri.rstrip('/')}/applications/{job['applicationId']}/jobs/{job['jobRunId']}/SPARK_DRIVER/stderr.gz"
 
 
 class Serverless:
@@ -47,12 +60,11 @@ class Serverless:
         found: str = answer["jobRunId"]
         return found
 
-    async def find(self, application: str, mark: Mark) -> str | None:
-        """Return the job of a key, whatever became of it."""
-        async for job in self._jobs(application):
-            if mark_of(job["name"]) == mark:
-                found: str = job["id"]
-                return found
+    async def find(self, application: str, mark: Mark, since: datetime) -> str | None:
+        """Return the job of a key that was started since then, whatever became of it."""
+        async for found, job in self._jobs(application, createdAtAfter=since):
+            if found == mark:
+                return job
         return None
 
     async def job(self, application: str, job: str) -> Json:
@@ -62,22 +74,34 @@ class Serverless:
         return found
 
     async def cancel(self, application: str, job: str) -> None:
-        """Ask a job to stop."""
-        await self._read("cancel_job_run", applicationId=application, jobRunId=job)
+        """Ask a job to stop, unless it has ended or isn't known: what it is doing tells."""
+        try:
+            await self._read("cancel_job_run", applicationId=application, jobRunId=job)
+        except Refused as refused:
+            if refused.code not in _NOTHING_TO_CANCEL:
+                raise
 
-    async def alive(self, application: str) -> AsyncIterator[tuple[Mark, Json]]:
-        """Yield the jobs of an application that are ours and have not ended."""
-        async for job in self._jobs(application, states=list(_ALIVE)):
-            mark = mark_of(job["name"])
-            if mark and (mark.mesh, mark.pool) == (self._mesh, self._pool):
-                yield mark, job
+    async def alive(self, application: str) -> AsyncIterator[tuple[Mark, str]]:
+        """Yield the jobs of an application that are of a mesh, and have not ended."""
+        async for found in self._jobs(application, states=list(_ALIVE)):
+            yield found
 
-    async def _jobs(self, application: str, **which: Any) -> AsyncIterator[Json]:
+    async def applications(self) -> AsyncIterator[str]:
+        """Yield all applications that there are."""
+        async for application in self._pages("list_applications", "applications"):
+            yield application["id"]
+
+    async def _jobs(self, application: str, **which: Any) -> AsyncIterator[tuple[Mark, str]]:
+        async for job in self._pages("list_job_runs", "jobRuns", applicationId=application, **which):
+            if mark := mark_of(job.get("name") or ""):
+                yield mark, job["id"]
+
+    async def _pages(self, operation: str, what: str, **arguments: Any) -> AsyncIterator[Json]:
         more: dict[str, str] = {}
         while True:
-            page = await self._read("list_job_runs", applicationId=application, **which, **more)
-            for job in page.get("jobRuns") or ():
-                yield job
+            page = await self._read(operation, **arguments, **more)
+            for each in page.get(what) or ():
+                yield each
             if not page.get("nextToken"):
                 return
             more = {"nextToken": page["nextToken"]}

@@ -1,4 +1,4 @@
-"""Bringing to S3 what a job needs: its script, its code, the bootstrap script of its cluster."""
+"""What a job needs: its code and the bootstrap script of its cluster, which it shares with others, and its script."""
 
 import asyncio
 import hashlib
@@ -9,43 +9,44 @@ from runmesh.errors import Rejected
 from runmesh.executor import Task
 from runmesh.executors.amazon.emr import packing, script, site
 from runmesh.executors.amazon.emr.config import Config
-from runmesh.executors.amazon.emr.folder import ROOT, SCRIPT, Folder
+from runmesh.executors.amazon.emr.folder import ROOT, Folder
 from runmesh.executors.amazon.emr.step import is_native
 from runmesh.executors.amazon.emr.stored import Stored
 
 _BOOTSTRAP: Final = Path(__file__).with_name("bootstrap.sh")
 
 
-class Staged(NamedTuple):
-    """Where what a job needs is."""
+class Shared(NamedTuple):
+    """Where is what tasks share: their code, the bootstrap script of their cluster, EMR's logs."""
 
-    script: str
     code: str | None
     bootstrap: str
     log_uri: str
 
 
-async def stage(stored: Stored, task: Task[Config], folder: Folder, staged: str, *, every: float) -> Staged:
-    """Store all of it, the script last: it stands for the job. Raises `Rejected`, and as `Stored`.
-
-    `every` so many seconds the script stores the job's output.
-    """
+async def share(stored: Stored, task: Task[Config], staged: str) -> Shared:
+    """Store the code and the bootstrap script. Raises `Rejected`, and as `Stored`."""
     shared = Folder.of(f"{staged}/{ROOT}")
-    bootstrap = await _bootstrap(stored, task, shared)
+    bootstrap, code = await _bootstrap(stored, task, shared), None
+    if is_native(task):
+        package = await asyncio.to_thread(packing.package, Path(task.command[1]))
+        name = await asyncio.to_thread(lambda: package.name)
+        code = await stored.share(shared, name, package.content)
+    return Shared(code, bootstrap, site.logs(task.config, staged))
+
+
+def program(task: Task[Config], folder: Folder, shared: Shared, *, every: float) -> bytes:
+    """Return a task's script, which stores the task's output every so many seconds."""
     order: dict[str, object] = {
         "command": list(task.command),
         "environment": {**task.environment, **_told(task)},
         "folder": folder.url,
-        "code": None,
+        "code": shared.code,
         "every": every,
     }
     if is_native(task):
-        project = Path(task.command[1])
-        package = await asyncio.to_thread(packing.package, project)
-        order |= {"code": await stored.share(shared, package.name, package.content), "project": project.name}
-    await stored.write(folder, SCRIPT, script.program(order))
-    code = order["code"]
-    return Staged(folder.script, str(code) if code else None, bootstrap, site.logs(task.config, staged))
+        order["project"] = Path(task.command[1]).name
+    return script.program(order)
 
 
 def _told(task: Task[Config]) -> dict[str, str]:
@@ -66,7 +67,7 @@ async def _bootstrap(stored: Stored, task: Task[Config], shared: Folder) -> str:
         return given
     content = await asyncio.to_thread(_content, given, site.project_of(task))
     name = f"bootstrap-{hashlib.sha256(content).hexdigest()[:16]}.sh"
-    return await stored.share(shared, name, content)
+    return await stored.share(shared, name, lambda: content)
 
 
 def _content(given: str | None, project: Path | None) -> bytes:

@@ -1,10 +1,12 @@
 """Our objects in S3: the code and the bootstrap script, which tasks share, and the folder of each task."""
 
+import asyncio
 import gzip
 import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.emr.folder import OUTPUT, REPORT, SCRIPT, Folder
@@ -14,6 +16,16 @@ from runmesh.executors.amazon.session import Amazon
 
 _MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
 _TAIL: Final = 20
+_PLACE: Final = "place"
+_GOOD_FOR: Final = timedelta(days=1)
+"""After that a shared object is stored again, so that a lifecycle rule takes none that is still to be used."""
+
+
+class Begun(NamedTuple):
+    """A task's script was stored: when, and for which cluster or application."""
+
+    when: datetime
+    place: str
 
 
 class Piece(NamedTuple):
@@ -29,28 +41,30 @@ class Stored:
 
     def __init__(self, amazon: Amazon, access: Access) -> None:
         self._amazon, self._access = amazon, access
+        self._sharing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Of the objects that are being shared: what many tasks need at once is stored once."""
 
-    async def begun(self, folder: Folder) -> datetime | None:
-        """Return when a task's script was stored; None if there is none, so that no step can have run it."""
+    async def begun(self, folder: Folder) -> Begun | None:
+        """Return what is known of a task's script; None if there is none, so that no step can have run it."""
         try:
             found = await self._read("head_object", Bucket=folder.bucket, Key=folder.key(SCRIPT))
         except Refused as refused:
             if refused.code in _MISSING:
                 return None
             raise
-        when: datetime = found["LastModified"]
-        return when
+        return Begun(found["LastModified"], (found.get("Metadata") or {}).get(_PLACE, ""))
 
-    async def write(self, folder: Folder, name: str, content: bytes) -> None:
-        """Store an object."""
-        await self._read("put_object", Bucket=folder.bucket, Key=folder.key(name), Body=content)
+    async def begin(self, folder: Folder, program: bytes, place: str) -> None:
+        """Store a task's script, for the place that it is given to next."""
+        await self._write(folder.bucket, folder.key(SCRIPT), program, Metadata={_PLACE: place})
 
-    async def share(self, folder: Folder, name: str, content: bytes) -> str:
-        """Store what is named by its content, unless it is there; return its URL."""
+    async def share(self, folder: Folder, name: str, content: Callable[[], bytes]) -> str:
+        """Store what is named by its content, unless it is there; return its URL. `content` is called in a thread."""
         key = folder.key(name)
-        found = await self._read("list_objects_v2", Bucket=folder.bucket, Prefix=key, MaxKeys=1)
-        if not found.get("Contents"):
-            await self.write(folder, name, content)
+        async with self._sharing.setdefault(f"{folder.bucket}/{key}", asyncio.Lock()):
+            found = await self._read("list_objects_v2", Bucket=folder.bucket, Prefix=key, MaxKeys=1)
+            if not any(datetime.now(UTC) - each["LastModified"] < _GOOD_FOR for each in found.get("Contents") or ()):
+                await self._write(folder.bucket, key, await asyncio.to_thread(content))
         return f"s3://{folder.bucket}/{key}"
 
     async def report(self, folder: Folder) -> Report | None:
@@ -73,36 +87,42 @@ class Stored:
             return ()
         return tuple(text.decode("utf-8", "replace").splitlines()[-_TAIL:])
 
-    async def output(self, folder: Folder, since: int) -> list[tuple[int, bytes]]:
-        """Return the stored pieces of a task's output with their first bytes, from those on that reach past `since`."""
-        pieces = [piece for piece in await self._pieces(folder) if piece.start + piece.size > since]
-        return [(piece.start, await self._content(folder, piece.key) or b"") for piece in pieces]
+    async def pieces(self, folder: Folder, *, behind: str) -> AsyncIterator[Piece]:
+        """Yield the stored pieces of a task's output in order, from the one that comes behind a key (or "") on."""
+        async for each in self._listed(folder, OUTPUT, **({"StartAfter": behind} if behind else {})):
+            yield Piece(each["Key"], int(each["Key"].rpartition("/")[2]), each["Size"])
+
+    async def content(self, folder: Folder, piece: Piece) -> bytes:
+        """Return a piece's bytes."""
+        return await self._content(folder, piece.key) or b""
 
     async def clear(self, folder: Folder) -> None:
         """Remove a task's folder."""
         keys = await self._keys(folder)
         for first in range(0, len(keys), 1000):
             objects = [{"Key": key} for key in keys[first : first + 1000]]
-            await self._read("delete_objects", Bucket=folder.bucket, Delete={"Objects": objects, "Quiet": True})
-
-    async def _pieces(self, folder: Folder) -> Sequence[Piece]:
-        listed = await self._listed(folder, OUTPUT)
-        return [Piece(each["Key"], int(each["Key"].rpartition("/")[2]), each["Size"]) for each in listed]
+            answer = await self._read(
+                "delete_objects", Bucket=folder.bucket, Delete={"Objects": objects, "Quiet": True}
+            )
+            for error in answer.get("Errors") or ():
+                raise Refused(error.get("Code") or "", f"{error.get('Message') or ''} ({error.get('Key')})")
 
     async def _keys(self, folder: Folder) -> list[str]:
         """Return all keys; the script last, without which there is no job."""
-        keys = [each["Key"] for each in await self._listed(folder, "")]
+        keys = [each["Key"] async for each in self._listed(folder, "")]
         return sorted(keys, key=lambda key: key == folder.key(SCRIPT))
 
-    async def _listed(self, folder: Folder, below: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        more: dict[str, str] = {}
+    async def _listed(self, folder: Folder, below: str, **more: str) -> AsyncIterator[dict[str, Any]]:
         while True:
             page = await self._read("list_objects_v2", Bucket=folder.bucket, Prefix=folder.key(below), **more)
-            found += page.get("Contents") or ()
+            for each in page.get("Contents") or ():
+                yield each
             if not page.get("IsTruncated"):
-                return found
+                return
             more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def _write(self, bucket: str, key: str, content: bytes, **more: Any) -> None:
+        await self._read("put_object", Bucket=bucket, Key=key, Body=content, **more)
 
     async def _content(self, folder: Folder, key: str) -> bytes | None:
         try:

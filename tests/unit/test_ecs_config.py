@@ -3,8 +3,10 @@
 import asyncio
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ from runmesh.executors.amazon.ecs.config import Config
 from runmesh.executors.amazon.ecs.fargate import SIZES, wrong_memory
 from runmesh.executors.amazon.ecs.inherit import Base
 from runmesh.executors.amazon.ecs.interval import Interval
-from runmesh.executors.amazon.ecs.naming import access_of, arn_of, handle_of, token
+from runmesh.executors.amazon.ecs.naming import access_of, arn_of, handle_of, tags, token
 from runmesh.executors.amazon.ecs.request import MOST_CHARACTERS, Target, overrides, run_task
 from runmesh.turns import ENDED, LIVELY, SILENT, Turns
 from tests.executors.tasks import task_of
@@ -159,12 +161,31 @@ def test_a_token_is_legal_and_tells_meshes_and_keys_apart(mesh: str, key: str) -
     assert token(f"{mesh}2", key) != found != token(mesh, f"{key}2")
 
 
+@given(st.dictionaries(st.text(max_size=150), st.text(max_size=300), max_size=60))
+def test_labels_become_tags_that_aws_takes(labels: dict[str, str]) -> None:
+    task = replace(task_of(Config(**PLACE), "true"), labels={**labels, "aws:owner": "x\ty\n"})
+    found = tags(task, mesh="mesh", pool="default")
+    assert len(found) <= 50
+    for name, value in found.items():
+        assert 0 < len(name) <= 128
+        assert len(value) <= 256
+        assert not name.lower().startswith("aws:")
+        assert not [each for each in name + value if category(each)[0] not in "LZN" and each not in "_.:/=+-@"]
+
+
 @given(st.none() | st.text(min_size=1), st.none() | st.text(min_size=1))
 def test_a_handle_holds_the_whole_address(endpoint: str | None, role: str | None) -> None:
     arn = "arn:aws:ecs:eu-west-1:1:task/prod/abc"
     access = Access("eu-west-1", endpoint, role)
     handle = handle_of(arn, access)
     assert (arn_of(handle), access_of(handle)) == (arn, access)
+
+
+def test_what_changes_among_many_is_looked_at_soon_again() -> None:
+    interval = Interval(2.0)
+    for shard in range(20):
+        interval.seen(changed=shard == 0, looked=100, tasks=2000)
+    assert interval.seconds < 4 * 1.3 + 0.1
 
 
 def test_an_interval_spares_the_account() -> None:

@@ -66,6 +66,12 @@ def test_a_container_that_ended_by_itself_tells_why(container: dict[str, Any], c
     assert words in str(found.reason)
 
 
+def test_memory_may_be_named_by_the_tasks_own_reason_only() -> None:
+    reason = "OutOfMemoryError: Container killed due to memory usage"
+    found = task(container={"exitCode": 137}, startedAt=1.0, stopCode="EssentialContainerExited", stoppedReason=reason)
+    assert "2048 MiB" in str(observed(found).reason)
+
+
 def test_two_is_a_command_blocks_own_exit_code() -> None:
     found = task(container={"exitCode": 2}, startedAt=1.0, stopCode="EssentialContainerExited")
     found["overrides"]["containerOverrides"][0]["environment"] = [{"name": "RUNMESH_VARIABLES", "value": "{}"}]
@@ -82,6 +88,7 @@ def test_a_container_that_was_stopped_for_another_names_it() -> None:
     ("reason", "cause"),
     [
         ("CannotPullContainerError: pull image manifest: etl:9: not found", Cause.CONFIG),
+        ("CannotPullContainerError: pull access denied: insufficient_scope: authorization failed", Cause.CONFIG),
         ("CannotPullContainerError: dial tcp 10.0.0.1:443: i/o timeout", Cause.INFRASTRUCTURE),
         ("CannotPullContainerError: toomanyrequests: You have reached your pull rate limit", Cause.INFRASTRUCTURE),
         ("CannotStartContainerError: exec: no-such-command: executable file not found in $PATH", Cause.CONFIG),
@@ -104,6 +111,17 @@ def test_a_task_that_never_started_is_told_by_its_reason(reason: str, cause: Cau
 def test_a_stop_from_outside_is_the_infrastructures_whatever_the_exit_code(code: str) -> None:
     found = observed(task(container={"exitCode": 0}, startedAt=1.0, stopCode=code, stoppedReason="why"))
     assert (found.phase, found.cause, found.reason) == (Phase.FAILED, Cause.INFRASTRUCTURE, f"{code}: why")
+
+
+@pytest.mark.parametrize(
+    ("arn", "page"),
+    [
+        ("arn:aws-cn:ecs:cn-north-1:1:task/prod/abc", "https://console.amazonaws.cn/"),
+        ("arn:aws-us-gov:ecs:us-gov-west-1:1:task/prod/abc", "https://console.amazonaws-us-gov.com/"),
+    ],
+)
+def test_other_partitions_have_consoles_of_their_own(arn: str, page: str) -> None:
+    assert str(observed(task("RUNNING") | {"taskArn": arn}).url).startswith(page)
 
 
 def test_our_own_stop_is_a_cancellation() -> None:

@@ -179,6 +179,12 @@ def test_a_rate_is_shared_by_the_workers_of_a_pool() -> None:
     assert 1.9 < throttle.turn() <= 2.0
 
 
+def test_what_was_not_submitted_for_a_while_is_made_up_for_at_once() -> None:
+    throttle = Throttle(rate=2.0, burst=10.0)
+    assert [throttle.turn() for _ in range(10)] == [0.0] * 10
+    assert 0.4 < throttle.turn() <= 0.5
+
+
 def test_without_a_rate_nobody_waits() -> None:
     throttle = Throttle()
     assert [throttle.turn() for _ in range(100)] == [0.0] * 100

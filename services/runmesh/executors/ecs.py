@@ -33,17 +33,11 @@ from runmesh.executors.amazon.ecs.observing import Observing
 from runmesh.executors.amazon.ecs.options import Options
 from runmesh.executors.amazon.ecs.request import cluster, inherits, run_task
 from runmesh.executors.amazon.ecs.verdict import STOPPED_BY_US
-from runmesh.executors.amazon.pace import Pace
 from runmesh.executors.amazon.refusals import Refused, Unreached
 
 __all__ = ["Config", "Executor"]
 
 log = structlog.get_logger(__name__)
-
-_BURST = 50.0
-"""Launches that may come at once after a while without any."""
-_LONGEST_TURN = 4.0
-"""Seconds that a submission may wait for its turn; the worker waits for what takes longer."""
 
 
 class Executor:
@@ -55,11 +49,18 @@ class Executor:
     find_window: ClassVar[float] = 15.0
     """Should it be too short, the token of a second submission still finds the first."""
     adoptable: ClassVar[bool] = True
+    submit_burst: ClassVar[float] = 50.0
+    """Launches that may come at once after a while without any."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._options = Options.of(site.environment)
         self._interval = Interval(self._options.poll)
+
+    @property
+    def submit_rate(self) -> float:
+        """Launches a second, of all workers of the pool together."""
+        return self._options.launches
 
     @property
     def poll_interval(self) -> float:
@@ -92,7 +93,6 @@ class Executor:
         self._looking = Looking(self._amazon, self._known, self._interval)
         self._logs = Logs(self._amazon, self._definitions, self._known, self._looking, self._interval)
         self._observing = Observing(self._looking, self._known, self._logs)
-        self._launches = Pace(options.launches, _BURST)
         self._clusters = {(usual, name) for name in options.clusters}
         self._giving = asyncio.create_task(self._logs.turns.give(options.log_reads))
 
@@ -108,9 +108,6 @@ class Executor:
         """Start the task, or adopt the one that its token has started before."""
         access, base = self._access(task), await self._base(task)
         arguments = await self._arguments(task, base, access)
-        if (wait := self._launches.wait()) > _LONGEST_TURN:
-            raise Unavailable("more tasks are to be started than the rate of launches allows", wait)
-        await self._launches.turn()
         try:
             answer = await self._amazon.call("ecs", access, "run_task", **arguments)
         except Unreached as error:

@@ -13,8 +13,10 @@ _DOUBLINGS: Final = 7
 class Throttle:
     """Says how long the next submit must wait: after refusals, and to keep a rate shared by all replicas."""
 
-    def __init__(self, rate: float | None = None) -> None:
+    def __init__(self, rate: float | None = None, burst: float = 1.0) -> None:
         self._rate = rate
+        self._saved = (burst - 1) / rate if rate else 0.0
+        """Seconds without a submit that are made up for at once."""
         self._clear_at = 0.0
         self._next_turn = 0.0
         self._refusals = 0
@@ -32,7 +34,7 @@ class Throttle:
         if wait > 0:
             return wait
         if self._rate is not None:
-            self._next_turn = max(self._next_turn, now) + self.replicas / self._rate
+            self._next_turn = max(self._next_turn, now - self._saved) + self.replicas / self._rate
         return 0.0
 
     def refused(self, retry_after: float | None) -> float:

@@ -77,7 +77,7 @@ class Worker:
         self._pump: Pump | None = None
         self._lives: set[asyncio.Task[None]] = set()
         self._slots = settings.slots or (SLOTS if executor.adoptable else os.cpu_count() or 1)
-        throttle = Throttle(getattr(executor, "submit_rate", None))
+        throttle = Throttle(getattr(executor, "submit_rate", None), getattr(executor, "submit_burst", 1.0))
         self._logs = Logs(self._station, self._spawn)
         self._observer = Observer(platform)
         self._cancels = Cancels(self._station)

@@ -42,7 +42,7 @@ def tags(task: Task[Config], *, mesh: str, pool: str) -> dict[str, str]:
     }
     labels = dict(list(task.labels.items())[: 50 - len(ours) - len(task.config.tags)])
     found = {**labels, **task.config.tags, **ours}
-    return {_legal(name, _LONGEST_NAME): _legal(value, _LONGEST_VALUE) for name, value in found.items() if name}
+    return {_legal_name(name): _legal(value, _LONGEST_VALUE) for name, value in found.items() if name}
 
 
 def is_of(found: Mapping[str, Any], task: Task[Config], *, mesh: str, pool: str) -> bool:
@@ -110,5 +110,10 @@ def groups(handles: Iterable[Handle]) -> dict[tuple[Access, str], list[Handle]]:
     return found
 
 
+def _legal_name(text: str) -> str:
+    """Return a tag's name: those that begin with ``aws:`` are AWS's own."""
+    return re.sub(r"^(aws):", r"\1_", _legal(text, _LONGEST_NAME), flags=re.IGNORECASE)
+
+
 def _legal(text: str, longest: int) -> str:
-    return re.sub(r"[^\w\s+\-=.:/@]", "_", text)[:longest]
+    return re.sub(r"[^\w +\-=.:/@]", "_", text)[:longest]

@@ -36,7 +36,10 @@ BY_STOP_CODE: Final[Mapping[str, Cause]] = {
 }
 """Stops from outside, whatever the container's exit code; ours are told apart by their reason."""
 NOT_STARTED: Final = (
-    (Cause.CAPACITY, r"capacity is unavailable|insufficient|RESOURCE:|no container instance|limit exceeded|ENI limit"),
+    (
+        Cause.CAPACITY,
+        r"capacity is unavailable|insufficient\b|RESOURCE:|no container instance|limit exceeded|ENI limit",
+    ),
     (Cause.CAPACITY, r"unable to (place|find) |timed out while waiting for capacity|capacity provider"),
     (
         Cause.INFRASTRUCTURE,
@@ -111,7 +114,7 @@ def _not_started(reason: str) -> Cause:
 
 def _of_exit(found: Json, container: Json, code: int) -> tuple[Cause, str]:
     said = str(container.get("reason") or "")
-    if said.startswith(_OUT_OF_MEMORY):
+    if _OUT_OF_MEMORY in (said if code != _KILLED else f"{said} {found.get('stoppedReason')}"):
         return Cause.USER, f"{_OUT_OF_MEMORY}: it went over its memory of {_memory(found)} MiB"
     if code == _PROJECT_WRONG and _runs_runtime(found):
         return Cause.CONFIG, "exit code 2: the project, the arguments or an input is wrong"

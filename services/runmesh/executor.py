@@ -9,7 +9,7 @@ nothing was started. Any other exception from `submit` is ambiguous (a job may e
 `find`); from `observe` and `cancel` it never ends a task, it is logged and backed off.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
@@ -81,6 +81,18 @@ class ExecutorConfig(BaseModel):
     def canonical_paths(cls, path: str) -> tuple[str, ...]:
         """Return where in that spelling all that is said at a dotted path can be."""
         return (path,)
+
+    @classmethod
+    def asked_besides(
+        cls,
+        path: str,  # noqa: ARG003 - for those who have more than one place
+        config: Mapping[str, Any],  # noqa: ARG003 - likewise
+    ) -> Iterable[tuple[str, tuple[Any, ...]]]:
+        """Return where else in a canonical configuration is asked for what is at a dotted path.
+
+        Each with the amounts that count together there: for a policy that sets a maximum.
+        """
+        return ()
 
     @classmethod
     def keys(cls) -> Collection[str]:

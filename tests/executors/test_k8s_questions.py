@@ -2,9 +2,11 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from runmesh.errors import Unavailable
 from runmesh.events import Cause
@@ -107,3 +109,13 @@ class TestWatches(Faulty):
 
     def _calls(self) -> int:
         return self.emulated.api.calls["watch", "jobs"]
+
+
+class TestProxy(Faulty):
+    async def test_a_cluster_behind_a_proxy_is_reached(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        known = self.emulated.kubeconfig()
+        monkeypatch.setenv("http_proxy", known["clusters"][0]["cluster"]["server"])
+        known["clusters"][0]["cluster"]["server"] = "http://cluster.invalid"
+        (tmp_path / "behind").write_text(yaml.safe_dump(known))
+        async with self.connect(KUBECONFIG=str(tmp_path / "behind")) as executor:
+            assert await executor.submit(self.sleeping("far"))

@@ -461,3 +461,41 @@ def test_a_maximum_holds_in_every_spelling(
     file.write_text(yaml.safe_dump({"executors": {"k8s": {"max": maximum}}}))
     found = k8s(shop, written, environment={"RUNMESH_POLICY": str(file)})
     assert any("the policy allows 2 at most" in problem.message for problem in found.errors)
+
+
+def resources(cpu: Any) -> dict[str, Any]:
+    return {"resources": {"limits": {"cpu": cpu}}}
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"resource_limits": {"cpu": 2}, "sidecars": [{"name": "s", **resources("500m")}]}, "2 + 500m"),
+        ({"sidecars": [{"name": "a", **resources(1)}, {"name": "b", **resources("1500m")}]}, "1 + 1500m"),
+        ({"init_containers": [{"name": "i", **resources(3)}]}, "pod.initContainers.0.resources.limits.cpu is 3"),
+        (
+            {"pod": {"init_containers": [{"name": "i", **resources(1)}]}, "sidecars": [{"name": "s", **resources(2)}]},
+            "pod.initContainers.0.resources.limits.cpu is 1 + 2",
+        ),
+        ({"init_containers": [{"name": "s", "restart_policy": "Always", **resources(3)}]}, "sidecars is 3"),
+        ({"pod": {"resources": {"limits": {"cpu": 3}}}}, "pod.resources.limits.cpu is 3"),
+    ],
+)
+def test_a_maximum_holds_for_all_that_runs_in_the_pod(
+    shop: Shop, tmp_path: Path, written: dict[str, Any], told: str
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(yaml.safe_dump({"executors": {"k8s": {"max": {"resource_limits": {"cpu": 2}}}}}))
+    found = k8s(shop, written, environment={"RUNMESH_POLICY": str(file)})
+    assert any(f"{told}, the policy allows 2 at most" in problem.message for problem in found.errors), found.errors
+
+
+def test_what_the_pod_asks_for_within_its_maximum_is_allowed(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(yaml.safe_dump({"executors": {"k8s": {"max": {"resource_limits": {"cpu": 2}}}}}))
+    written = {
+        "resource_limits": {"cpu": 1},
+        "sidecars": [{"name": "s", **resources("500m")}, {"name": "t"}],
+        "init_containers": [{"name": "i", **resources("1500m")}],
+    }
+    assert k8s(shop, written, environment={"RUNMESH_POLICY": str(file)}).errors == ()

@@ -30,8 +30,9 @@ from runmesh.projects import Block, Pipeline, Project, Templates, holds_secret
 from runmesh.projects.templates import is_template
 from runmesh.resolver import mage
 from runmesh.resolver.choice import ExecutorChoice, Skipped
+from runmesh.resolver.maxima import excessive
 from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, merge, planted, tree, values, without_nulls
-from runmesh.resolver.policy import Policy, excessive, forbidden, replaced
+from runmesh.resolver.policy import Policy, forbidden, replaced
 from runmesh.resolver.validation import (
     Fault,
     canonical,
@@ -183,7 +184,7 @@ class Configurations:
             skipped=tuple(skipped),
             faults=(
                 *(*faults, *wrong_limits, *secrets(executor_type, found)),
-                *(*forbidden(guard, own), *excessive(guard, found)),
+                *(*forbidden(guard, own), *excessive(guard.maxima, executor_type, found, settled)),
             ),
             warnings=tuple(self._warnings(executor_type, found)),
             errors=tuple(problems),

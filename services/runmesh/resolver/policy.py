@@ -20,8 +20,6 @@ but the installation's defaults), and the variables K8S_EXECUTOR_MAX_RESOURCE_{R
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
-from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,25 +28,14 @@ from pydantic import BaseModel, ConfigDict
 from runmesh.errors import Invalid, Problem, nearest
 from runmesh.executors.kubernetes.quantities import quantity
 from runmesh.projects import yaml_text
-from runmesh.resolver import mage
 from runmesh.resolver.choice import Skipped, installed_types
-from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, tree, values, without_nulls
-from runmesh.resolver.validation import TIME_LIMITS, Fault, canonical, canonical_paths, checked, config_of, validate
+from runmesh.resolver.maxima import Maximum, maxima_of, maximum, no_quantity, tightest
+from runmesh.resolver.merging import Origin, Tree, leaves, tree, values, without_nulls
+from runmesh.resolver.validation import Fault, canonical, canonical_paths, checked, config_of, validate
 
 FILE: Final = "RUNMESH_POLICY"
 MAGE_FILE: Final = "K8S_DEFAULT_CONFIG_PATH"
 CONFIG_FILE: Final = "K8S_CONFIG_FILE"
-
-
-@dataclass(frozen=True, slots=True)
-class Maximum:
-    """How much may be asked for."""
-
-    value: object
-    """As it is written."""
-    amount: Fraction
-    source: str
-    """The file or variable that says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,25 +95,6 @@ def forbidden(guard: Guard, levels: Iterable[Tree]) -> Iterator[Fault]:
             yield Fault(path, f"the policy forbids to set {path} ({guard.source})", origin=leaf.origin)
 
 
-def excessive(guard: Guard, found: Mapping[str, Leaf]) -> Iterator[Fault]:
-    """Yield a fault for every value over its maximum, and for what can't be compared with one."""
-    for path, maximum in guard.maxima.items():
-        if path not in found:
-            continue
-        amount = _amount(path, found[path].value)
-        if amount is None or amount > maximum.amount:
-            what = f"{path} is {found[path].value}{' (no quantity)' if amount is None else ''}"
-            message = f"{what}, the policy allows {maximum.value} at most ({maximum.source})"
-            default = found[path].origin == "default"
-            yield Fault(path, message, "set another default in the policy's `config`" if default else None)
-
-
-def _amount(path: str, value: object) -> Fraction | float | None:
-    """Return an amount; a time limit of nothing or less is none, and so over every maximum."""
-    amount = quantity(value)
-    return inf if path in TIME_LIMITS and amount is not None and amount <= 0 else amount
-
-
 def _overlap(one: str, two: str) -> bool:
     """Say whether one dotted path is the other, or inside it."""
     return f"{one}.".startswith(f"{two}.") or f"{two}.".startswith(f"{one}.")
@@ -166,7 +134,7 @@ def read(environment: Mapping[str, str]) -> Policy:
         guards["k8s"] = mages_guard(documents[MAGE_FILE], environment[MAGE_FILE])
     if maxima := maxima_of(environment):
         guard = guards.get("k8s", _NO_GUARD)
-        guards["k8s"] = replace(guard, maxima=_tightest(guard.maxima, maxima))
+        guards["k8s"] = replace(guard, maxima=tightest(guard.maxima, maxima))
     if CONFIG_FILE in documents:
         said = _file(documents[CONFIG_FILE], environment[CONFIG_FILE])
         guards["k8s"] = replace(guards.get("k8s", _NO_GUARD), file=said)
@@ -236,19 +204,10 @@ def mages_guard(document: Mapping[str, Any], file: str) -> Guard:
     return _guard("k8s", section, Path(file).name) if section.enabled else _NO_GUARD
 
 
-def maxima_of(environment: Mapping[str, str]) -> dict[str, Maximum]:
-    """Return the maxima that Mage's variables for Kubernetes say. Raises `Invalid` for what is no quantity."""
-    found = {path: (environment[name], name) for name, path in mage.MAXIMA.items() if environment.get(name)}
-    wrong = [_no_quantity(name, value) for value, name in found.values() if quantity(value) is None]
-    if wrong:
-        raise Invalid(*wrong)
-    return {path: _maximum(value, name) for path, (value, name) in found.items()}
-
-
 def _guard(executor_type: str, section: _Section, source: str) -> Guard:
     config = tree(canonical(executor_type, section.config), Origin("policy"))
     maxima = (
-        (each, _maximum(leaf.value, source))
+        (each, maximum(leaf.value, source))
         for path, leaf in leaves(tree(section.max, Origin("policy")))
         for each in canonical_paths(executor_type, path)
     )
@@ -261,15 +220,6 @@ def _guard(executor_type: str, section: _Section, source: str) -> Guard:
     )
 
 
-def _maximum(value: object, source: str) -> Maximum:
-    return Maximum(value, quantity(value) or Fraction(0), source)
-
-
-def _tightest(one: Mapping[str, Maximum], two: Mapping[str, Maximum]) -> dict[str, Maximum]:
-    both = {path: min(one[path], two[path], key=lambda maximum: maximum.amount) for path in one.keys() & two.keys()}
-    return {**one, **two, **both}
-
-
 def _wrong(executor_type: str, section: _Section, where: str, of_config: str) -> Iterator[Problem]:
     """Yield what is wrong inside one type's policy; a key that is required may come from the projects."""
     said = values(without_nulls(tree(section.config, Origin("policy"))))
@@ -278,13 +228,9 @@ def _wrong(executor_type: str, section: _Section, where: str, of_config: str) ->
             yield Problem(f"{of_config}{fault.path}", fault.message, fault.hint)
     for path, leaf in leaves(tree(section.max, Origin("policy"))):
         if quantity(leaf.value) is None:
-            yield _no_quantity(f"{where}max.{path}", leaf.value)
+            yield no_quantity(f"{where}max.{path}", leaf.value)
     yield from _unknown(executor_type, section.max, f"{where}max")
     yield from _unknown(executor_type, section.forbid, f"{where}forbid")
-
-
-def _no_quantity(where: str, value: object) -> Problem:
-    return Problem(where, f"{value!r} is no quantity", "write a number, or 500m, 2, 1Gi as Kubernetes does")
 
 
 def _unknown(executor_type: str, paths: Iterable[str], where: str) -> Iterator[Problem]:

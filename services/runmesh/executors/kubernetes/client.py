@@ -13,8 +13,10 @@ from typing import Any, Final, Self
 
 import aiohttp
 import structlog
+from aiohttp.helpers import get_env_proxy_for_url
 from kubernetes_asyncio.client import ApiClient, Configuration
 from pydantic_core import from_json
+from yarl import URL
 
 from runmesh.clock import clock
 from runmesh.executors.kubernetes.access import Access
@@ -28,6 +30,8 @@ _TRIES: Final = 4
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 5.0
 _OK: Final = 300
+_LARGEST_LINE: Final = 2**21
+"""Bytes: an object, of which a watch makes one line, has at most 1.5 MiB."""
 
 Json = dict[str, Any]
 Query = Mapping[str, str]
@@ -66,6 +70,7 @@ class Client:
         namespace = await access.load(configuration)
         configuration.connection_pool_maxsize = 100 + streams
         async with ApiClient(configuration) as api:
+            await _settle_proxy(api)
             yield cls(api, access, namespace, Pace(rate))
 
     async def get(self, path: str, **query: str) -> Json:
@@ -153,6 +158,19 @@ class Client:
             await self._access.load(self._api.configuration)
         except Exception as error:  # noqa: BLE001 - a file that is being written; the next call tries again
             log.warning("credentials not read again", error=repr(error))
+
+
+async def _settle_proxy(api: ApiClient) -> None:
+    """Look once which proxy the environment names: the client's own session looks for each call, in two threads."""
+    theirs = api.rest_client.pool_manager
+    try:
+        proxy, auth = get_env_proxy_for_url(URL(str(api.configuration.host)))
+        through: dict[str, Any] = {"proxy": proxy, "proxy_auth": auth}
+    except LookupError:
+        through = {}
+    ours = aiohttp.ClientSession(connector=theirs.connector, read_bufsize=_LARGEST_LINE, **through)
+    api.rest_client.pool_manager = ours
+    theirs.detach()
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> Refused:

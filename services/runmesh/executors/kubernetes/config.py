@@ -5,7 +5,7 @@ of the Kubernetes API is known (see `fields`), in snake_case or camelCase.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import (
@@ -21,6 +21,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from runmesh.executor import ExecutorConfig
 from runmesh.executors.kubernetes import spelling
+from runmesh.executors.kubernetes.asking import Ask, asked_besides
 from runmesh.executors.kubernetes.patching import wrong
 from runmesh.executors.kubernetes.shapes import UNKNOWN, Flaw, Path, read
 
@@ -144,6 +145,11 @@ class Config(ExecutorConfig):
     def keys(cls) -> Collection[str]:
         """Name all that may be written at the top."""
         return (*cls.model_fields, "container_config", *spelling.SHORTHANDS)
+
+    @classmethod
+    def asked_besides(cls, path: str, config: Mapping[str, Any]) -> Iterable[Ask]:
+        """Return what the containers beside the job's ask for (see `asking`)."""
+        return asked_besides(path, config)
 
     @field_validator("patch")
     @classmethod

@@ -42,9 +42,9 @@ class Lives:
 
 
 class Container:
-    """One process, from its start to its end: a group of its own, its output in one stream."""
+    """One process, from its start to its end: a group of its own, its output in one stream or in two."""
 
-    def __init__(self, process: Process, reading: asyncio.Task[None]) -> None:
+    def __init__(self, process: Process, reading: Sequence[asyncio.Task[None]]) -> None:
         self._process, self._reading = process, reading
 
     @property
@@ -59,31 +59,39 @@ class Container:
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], environment: Mapping[str, str], directory: Path, printed: Callable[[bytes], None]
+        cls,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        directory: Path,
+        *printed: Callable[[bytes], None],
     ) -> "Container":
-        """Start it. Raises OSError if there is no such program."""
-        # A pipe of our own: asyncio waits for the end of its pipes, which what a process has started may hold open.
-        readable, writable = os.pipe()
-        reading = asyncio.create_task(_read(readable, printed))
+        """Start it; one takes its lines, or one those of stdout and one those of stderr.
+
+        Raises OSError if there is no such program.
+        """
+        # Pipes of our own: asyncio waits for the end of its pipes, which what a process has started may hold open.
+        pipes = [os.pipe() for _ in printed]
+        reading = [asyncio.create_task(_read(pipe[0], each)) for pipe, each in zip(pipes, printed, strict=True)]
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
                 env=dict(environment),
                 cwd=directory,
                 stdin=DEVNULL,
-                stdout=writable,
-                stderr=STDOUT,
+                stdout=pipes[0][1],
+                stderr=pipes[1][1] if pipes[1:] else STDOUT,
                 start_new_session=True,
             )
         finally:
-            os.close(writable)
+            for _, writable in pipes:
+                os.close(writable)
         return cls(process, reading)
 
     async def end(self) -> int:
         """Wait for its end and its last line; return the exit code as a shell tells it."""
         code = await self._process.wait()
         self.kill(group=True)  # with its first process a container ends
-        await self._reading
+        await asyncio.gather(*self._reading)
         return code if code >= 0 else 128 - code
 
     def signal(self, number: int) -> None:

@@ -1,0 +1,52 @@
+"""What one worker knows of its jobs, for as long as anybody may ask."""
+
+from runmesh.clock import clock
+from runmesh.executor import ENDED, Handle, Observation
+from runmesh.executors.google.output import Output
+
+
+class Entry:
+    """One job."""
+
+    def __init__(self) -> None:
+        self.seen_at = 0.0
+        self.ended_at: float | None = None
+        """When it was seen that nothing more will come of it."""
+        self.end: Observation | None = None
+        self.output: Output | None = None
+        """Its lines, as they are read; its last ones once it has ended."""
+
+    def see(self, *, ended: bool) -> bool:
+        """Note that Cloud Run said something of it; return whether it has ended now."""
+        self.seen_at = clock()
+        news = ended and self.ended_at is None
+        if news:
+            self.ended_at = self.seen_at
+        return news
+
+    def judge(self, seen: Observation) -> Observation:
+        """Keep an end, which doesn't change any more."""
+        if seen.phase in ENDED:
+            self.end = seen
+        return seen
+
+
+class Known:
+    """All jobs that were started, adopted, or asked for, until they are removed or gone."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Handle, Entry] = {}
+
+    def entry(self, handle: Handle) -> Entry:
+        """Return what is known of a job, from now on."""
+        return self._entries.setdefault(handle, Entry())
+
+    def end(self, handle: Handle) -> Observation | None:
+        """Return how a job has ended, if it is known."""
+        entry = self._entries.get(handle)
+        return entry.end if entry else None
+
+    def forget(self, handle: Handle) -> None:
+        """Forget a job; whoever reads its lines still reads them to their end."""
+        if (entry := self._entries.pop(handle, None)) is not None:
+            entry.see(ended=True)

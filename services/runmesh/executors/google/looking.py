@@ -1,0 +1,150 @@
+"""Looking at jobs: all of a project's region by one list, whose entries say what the execution of each is doing.
+
+A project has at most 1000 jobs in a region, but may have any number of executions: so jobs are listed, and only the
+execution of one that failed is asked for. Where a few of ours are among many, they are asked for one by one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from runmesh.errors import Unavailable
+from runmesh.executor import Handle
+from runmesh.executors.google import naming
+from runmesh.executors.google.naming import Place
+from runmesh.executors.google.refusals import Refused
+from runmesh.executors.google.verdict import UNSPECIFIED, Found, of_execution
+
+if TYPE_CHECKING:
+    from runmesh.executors.google.session import Google
+
+log = structlog.get_logger(__name__)
+
+_PAGE: Final = 1000
+_AT_ONCE: Final = 16
+
+Json = Mapping[str, Any]
+
+
+class Looking:
+    """The eyes of one worker."""
+
+    def __init__(self, google: "Google") -> None:
+        self._google = google
+        self._pages: dict[Place, int] = {}
+        """Into how many pages each list came apart."""
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    async def look(self, handles: Collection[Handle]) -> dict[Handle, Found | None]:
+        """Return what Cloud Run says of jobs; None: it knows no such job; without an answer there is none here.
+
+        Raises `Unavailable` where it throttles.
+        """
+        seen: dict[Handle, Found | None] = {}
+        for place, group in naming.groups(handles).items():
+            try:
+                seen |= await self._look(place, group)
+            except (Refused, ConnectionError) as error:
+                if isinstance(error, Refused) and error.throttled:
+                    raise Unavailable(str(error), error.retry_after) from error
+                log.warning("jobs not observed", place=place.parent, jobs=len(group), error=str(error))
+        return seen
+
+    async def find(self, place: Place, job: str) -> tuple[Mapping[str, str], Found] | None:
+        """Return a job's labels, and what there is to say of it. Raises `Refused`, ConnectionError."""
+        try:
+            found = _pb(await self._google.read(place.credentials, "jobs", "get_job", {"name": job}))
+        except Refused as refused:
+            if refused.missing:
+                return None
+            raise
+        return dict(found.labels), _found(found)
+
+    async def ours(self, place: Place, *, mesh: str, pool: str) -> AsyncIterator[tuple[str, Handle]]:
+        """Yield key and handle of our pool's jobs in a place."""
+        async for job in self._listed(place):
+            if naming.is_ours(job.labels, mesh=mesh, pool=pool) and not job.HasField("delete_time"):
+                yield job.annotations.get(naming.UNABRIDGED) or job.labels[naming.KEY], place.handle_of(_id(job))
+
+    async def failure(self, handle: Handle) -> tuple[Json, Json]:
+        """Return the execution and the task of a job that failed. Raises `Refused`, ConnectionError."""
+        who, execution = Place.of(handle).credentials, naming.execution_of(handle)
+        found = await self._google.read(who, "executions", "get_execution", {"name": execution})
+        listed = await self._google.read(who, "tasks", "list_tasks", {"parent": execution, "page_size": 1})
+        tasks = [each async for each in listed]
+        return _json(found), _json(tasks[0]) if tasks else {}
+
+    async def _look(self, place: Place, handles: Collection[Handle]) -> dict[Handle, Found | None]:
+        wanted = {naming.job_id_of(handle): handle for handle in handles}
+        seen: dict[Handle, Found | None] = {}
+        if len(handles) > self._pages.get(place, 1):
+            async for job in self._listed(place):
+                if _id(job) in wanted:
+                    seen[wanted[_id(job)]] = await self._told(wanted[_id(job)], _found(job))
+        others = [handle for handle in handles if handle not in seen]
+        answers = await asyncio.gather(*(self._got(place, handle) for handle in others))
+        return seen | dict(zip(others, answers, strict=True))
+
+    async def _got(self, place: Place, handle: Handle) -> Found | None:
+        async with self._room:
+            found = await self.find(place, naming.job_of(handle))
+            return await self._told(handle, found[1]) if found else None
+
+    async def _told(self, handle: Handle, found: Found) -> Found:
+        """Ask for the execution itself where its job doesn't say what it is doing."""
+        if found.status != UNSPECIFIED:
+            return found
+        name = {"name": naming.execution_of(handle)}
+        execution = await self._google.read(Place.of(handle).credentials, "executions", "get_execution", name)
+        return of_execution(_json(execution))
+
+    async def _listed(self, place: Place) -> AsyncIterator[Any]:
+        """Yield all jobs of a place, whosever they are."""
+        pages = 0
+        request = {"parent": place.parent, "page_size": _PAGE}
+        async for page in self._google.pages(place.credentials, "jobs", "list_jobs", request):
+            pages += 1
+            for job in _pb(page).jobs:
+                yield job
+        self._pages[place] = pages
+
+
+def _found(job: Any) -> Found:
+    reference, condition = job.latest_created_execution, job.terminal_condition
+    if job.HasField("latest_created_execution") and reference.name:
+        status = _name(reference, "completion_status")
+        return Found(status, completed=reference.HasField("completion_time"), message=condition.message)
+    broken = _name(condition, "state") == "CONDITION_FAILED"
+    return Found(broken=broken, reason=_why(condition), message=condition.message)
+
+
+def _id(job: Any) -> str:
+    """Return a job's id: its whole name may have the project's number instead of its name."""
+    return str(job.name).rpartition("/")[2]
+
+
+def _why(condition: Any) -> str:
+    """Return the name of a condition's reason, one of three kinds; nothing if it has none."""
+    kind = condition.WhichOneof("reasons")
+    return _name(condition, kind) if kind else ""
+
+
+def _name(message: Any, field: str) -> str:
+    """Return the name of an enum's value; its number if nobody has named it yet."""
+    number = getattr(message, field)
+    value = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number.get(number)
+    return value.name if value else str(number)
+
+
+def _pb(message: Any) -> Any:
+    """Return the message itself, which is faster to read than its wrapper."""
+    return type(message).pb(message)
+
+
+def _json(message: Any) -> Json:
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - the SDK, which only workers need
+
+    found: Json = MessageToDict(_pb(message), preserving_proto_field_name=True)
+    return found

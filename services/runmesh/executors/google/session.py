@@ -1,0 +1,173 @@
+"""Calls to Google: one client for each service and each file of credentials, opened when it is needed first.
+
+The SDK's own retries are off, since only the caller knows what may be repeated: `call` tries once, `read` insists while
+Google throttles, fails or is not reached. Every call has an end, `ANSWER` seconds.
+
+Credentials are the file that a configuration names, else GOOGLE_APPLICATION_CREDENTIALS, else what the SDK finds (the
+service account of the machine, a login of gcloud).
+"""
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import uniform
+from typing import Any, Final, Self, TypeVar
+
+import google.auth
+import grpc
+from google.cloud import run_v2
+from google.cloud.logging_v2.services import logging_service_v2
+from google.oauth2 import service_account
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from runmesh.executors.google.refusals import NO_CREDENTIALS, Refused
+from runmesh.executors.google.translation import translated
+
+ANSWER: Final = 10.0
+CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
+_SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
+_TRIES: Final = 4
+_FIRST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 5.0
+_SERVICES: Final[Mapping[str, Any]] = {
+    "jobs": run_v2.JobsAsyncClient,
+    "executions": run_v2.ExecutionsAsyncClient,
+    "tasks": run_v2.TasksAsyncClient,
+    "services": run_v2.ServicesAsyncClient,
+    "logging": logging_service_v2.LoggingServiceV2AsyncClient,
+}
+_ENDPOINTS: Final = {"logging": "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING"}
+_RUN_ENDPOINT: Final = "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"
+"""gcloud's own variables for an address that isn't Google's usual one."""
+_ROOTS: Final = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+"""gRPC's own variable for the certificates that are trusted."""
+
+_ServiceAccount: Any = service_account.Credentials
+_load: Any = google.auth.load_credentials_from_file
+
+Json = Mapping[str, Any]
+T = TypeVar("T")
+
+
+class Google:
+    """Google Cloud, as one worker calls it. `who` is a file of credentials; None: the worker's own."""
+
+    def __init__(self, environment: Mapping[str, str], stack: AsyncExitStack) -> None:
+        self._environment, self._stack = environment, stack
+        self._clients: dict[tuple[str, str | None], Any] = {}
+        self._credentials: dict[str | None, tuple[Any, str | None]] = {}
+        self._opening = asyncio.Lock()
+        roots = environment.get(_ROOTS)
+        self._tls = grpc.ssl_channel_credentials(Path(roots).read_bytes() if roots else None)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, environment: Mapping[str, str]) -> AsyncIterator[Self]:
+        """Have clients for the length of the block."""
+        async with AsyncExitStack() as stack:
+            yield cls(environment, stack)
+
+    async def project(self, who: str | None) -> str | None:
+        """Return the project of credentials, if they have one. Raises `Refused`."""
+        async with self._opening:
+            return (await self._loaded(who))[1]
+
+    async def call(self, who: str | None, service: str, method: str, request: Any) -> Any:
+        """Call once. Raises `Refused`, `Unreached`, ConnectionError."""
+        try:
+            client = await self._client(service, who)
+            return await getattr(client, method)(request=request, retry=None, timeout=ANSWER)
+        except Exception as error:
+            raise translated(error) from error
+
+    async def read(self, who: str | None, service: str, method: str, request: Any) -> Any:
+        """Call what may be called again without harm. Raises as `call`, after a few tries."""
+        return await _insisting(lambda: self.call(who, service, method, request))
+
+    async def create(self, who: str | None, parent: str, job_id: str, job: Json) -> None:
+        """Create a job. Raises as `call`."""
+        request = run_v2.CreateJobRequest()
+        ParseDict({"parent": parent, "job_id": job_id, "job": job}, type(request).pb(request))
+        await self.call(who, "jobs", "create_job", request)
+
+    async def service(self, who: str | None, name: str) -> Json:
+        """Return the template of a service. Raises as `call`."""
+        found = await self.read(who, "services", "get_service", {"name": name})
+        template: Json = MessageToDict(type(found).pb(found).template, preserving_proto_field_name=True)
+        return template
+
+    async def pages(self, who: str | None, service: str, method: str, request: Any) -> AsyncIterator[Any]:
+        """Yield the pages of a list. Raises as `call`."""
+        pager = await self.call(who, service, method, request)
+        try:
+            async for page in pager.pages:
+                yield page
+        except Exception as error:
+            raise translated(error) from error
+
+    async def _client(self, service: str, who: str | None) -> Any:
+        if (service, who) not in self._clients:
+            async with self._opening:
+                if (service, who) not in self._clients:
+                    credentials, _ = await self._loaded(who)
+                    self._clients[service, who] = await self._opened(service, credentials)
+        return self._clients[service, who]
+
+    async def _opened(self, service: str, credentials: Any) -> Any:
+        kind = _SERVICES[service]
+        address = self._environment.get(_ENDPOINTS.get(service, _RUN_ENDPOINT))
+        transport = kind.get_transport_class("grpc_asyncio")(
+            host=_host(address) if address else kind.DEFAULT_ENDPOINT,
+            credentials=credentials,
+            ssl_channel_credentials=self._tls,
+            always_use_jwt_access=True,
+        )
+        self._stack.push_async_callback(transport.close)
+        return kind(transport=transport)
+
+    async def _loaded(self, who: str | None) -> tuple[Any, str | None]:
+        """Return credentials and their project; files and the machine's own service may take a while."""
+        if who not in self._credentials:
+            path = who or self._environment.get(CREDENTIALS)
+            try:
+                async with asyncio.timeout(ANSWER):
+                    self._credentials[who] = await asyncio.to_thread(_from_file if path else _found, path or "")
+            except (OSError, ValueError) as error:  # TimeoutError is one
+                raise Refused(NO_CREDENTIALS, f"{path or 'the usual places'}: {error}") from error
+        return self._credentials[who]
+
+
+def _from_file(path: str) -> tuple[Any, str | None]:
+    try:
+        found = _ServiceAccount.from_service_account_file(path, scopes=_SCOPES)
+    except google.auth.exceptions.MalformedError:
+        with warnings.catch_warnings():  # about files that strangers gave us
+            warnings.simplefilter("ignore", DeprecationWarning)
+            credentials, project = _load(path, scopes=_SCOPES)
+        return credentials, project
+    return found, found.project_id
+
+
+def _found(_: str) -> tuple[Any, str | None]:
+    credentials, project = google.auth.default(scopes=_SCOPES)
+    return credentials, project
+
+
+def _host(address: str) -> str:
+    return address.removeprefix("https://").rstrip("/")
+
+
+async def _insisting(call: Callable[[], Awaitable[T]]) -> T:
+    for attempt in range(_TRIES - 1):
+        try:
+            return await call()
+        except Refused as refused:
+            if not refused.passing:
+                raise
+        except ConnectionError:
+            pass
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+        await asyncio.sleep(pause * uniform(1.0, 1.5))  # noqa: S311 - spreads load
+    return await call()

@@ -12,7 +12,8 @@ from runmesh.executor import GONE, UNKNOWN, Phase, Position, Site, Task
 from runmesh.executors.amazon.refusals import Refused
 from runmesh.executors.ecs import Config, Executor
 from tests.emulators.amazon.ecs import logged
-from tests.emulators.amazon.faults import Fault
+from tests.emulators.amazon.refusals import AwsError
+from tests.emulators.faults import Fault
 from tests.eventually import eventually
 from tests.executors.tasks import task_of
 from tests.executors.test_ecs import Ecs
@@ -22,8 +23,11 @@ REGISTER = "RegisterTaskDefinition"
 
 
 class EcsFaults(Ecs):
-    def trouble(self, operation: str, **how: Any) -> None:
-        self.aws.api.faults.append(Fault(operation, **how))
+    def trouble(
+        self, operation: str, *, code: str = "", message: str = "injected", status: int = 400, **how: Any
+    ) -> None:
+        refusal = AwsError(code, message, status) if code else None
+        self.aws.api.faults.append(Fault(operation, refusal=refusal, **how))
 
     def started(self) -> int:
         return len(self.aws.ecs.history)
@@ -378,7 +382,7 @@ class TestBadInput(EcsFaults):
             ({"subnets": []}, "no subnets"),
             ({"task_definition": None}, "no task definition"),
             ({"assume_role_arn": "arn:aws:iam::1:role/denied"}, "sts:AssumeRole"),
-            ({"task_definition": {"containerDefinitions": [{"nmae": "x", "name": "main"}]}}, "nmae"),
+            ({"task_definition": {"containerDefinitions": [{"name": "main", "image": 5}]}}, "image"),
             ({"environment": {"LONG": "x" * 9000}}, "ECS takes 8192 characters of overrides, and these are 9"),
         ],
     )

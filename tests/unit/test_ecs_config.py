@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from unicodedata import category
 
 import pytest
+from botocore.session import get_session
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +18,7 @@ from runmesh.errors import Rejected
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.ecs.config import Config
 from runmesh.executors.amazon.ecs.fargate import SIZES, wrong_memory
+from runmesh.executors.amazon.ecs.fields import FIELDS
 from runmesh.executors.amazon.ecs.inherit import Base
 from runmesh.executors.amazon.ecs.interval import Interval
 from runmesh.executors.amazon.ecs.naming import access_of, arn_of, handle_of, tags, token
@@ -51,6 +54,19 @@ def asked(config: Config, *command: str, **environment: str) -> dict[str, Any]:
             "did you mean 'environment'?",
         ),
         ({"region": "Ireland"}, "region", None),
+        ({"task_definition": {"containerDefinitions": []}}, "task_definition", None),
+        ({"task_definition": {"containerDefinitions": [{"image": "x"}]}}, "task_definition", None),
+        ({"task_definition": {"containerDefinitions": {"name": "x"}}}, "task_definition", None),
+        (
+            {"task_definition": {"containerDefinitions": [{"name": "x", "imgae": "y"}]}},
+            "task_definition",
+            "did you mean 'image'?",
+        ),
+        (
+            {"task_definition": {"containerDefinitions": [{"name": "x", "secrets": [{"nam": "y"}]}]}},
+            "task_definition",
+            "did you mean 'name'?",
+        ),
     ],
 )
 def test_what_ecs_would_refuse_is_refused_at_planning(
@@ -75,6 +91,7 @@ def test_what_ecs_would_refuse_is_refused_at_planning(
             }
         },
         {"subnets": "subnet-1"},
+        {"task_definition": {"network_mode": "awsvpc", "container_definitions": [{"name": "x", "docker_labels": {}}]}},
     ],
 )
 def test_what_ecs_takes_is_taken(tmp_path: Path, config: dict[str, Any]) -> None:
@@ -107,6 +124,27 @@ def test_names_of_fields_are_the_apis_in_either_spelling() -> None:
     one = {"overrides": {"container_overrides": [{"name": "x", "memory_reservation": 5}]}}
     other = {"overrides": {"containerOverrides": [{"name": "x", "memoryReservation": 5}]}}
     assert Config.canonical(one) == Config.canonical(other) == other
+
+
+def test_names_of_the_users_own_are_not_changed() -> None:
+    config = {"task_definition": {"container_definitions": [{"name": "x", "docker_labels": {"memory_reservation": "y"}}]}}
+    [container] = Config.canonical(config)["task_definition"]["containerDefinitions"]
+    assert container["dockerLabels"] == {"memory_reservation": "y"}
+
+
+def test_what_a_definition_may_say_is_what_the_sdk_knows() -> None:
+    shape = get_session().get_service_model("ecs").operation_model("RegisterTaskDefinition").input_shape
+    theirs = dict(_fields(shape, ""))
+    assert {where: set(names) for where, names in FIELDS.items()} == theirs | {"": theirs[""] - {"tags"}}
+
+
+def _fields(shape: Any, where: str) -> Iterator[tuple[str, set[str]]]:
+    if shape.type_name == "list":
+        yield from _fields(shape.member, where)
+    elif shape.type_name == "structure" and where != "tags":
+        yield where, set(shape.members)
+        for name, member in shape.members.items():
+            yield from _fields(member, f"{where}.{name}" if where else name)
 
 
 def test_what_is_overridden_is_asked_for() -> None:

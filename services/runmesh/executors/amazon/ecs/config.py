@@ -14,12 +14,13 @@ from pydantic_core import PydanticCustomError
 from runmesh.executor import ExecutorConfig
 from runmesh.executors.amazon.access import is_region
 from runmesh.executors.amazon.ecs.fargate import wrong_cpu, wrong_memory
+from runmesh.executors.amazon.ecs.fields import named, unknown
 from runmesh.executors.amazon.ecs.shapes import Constraint, Network, Provider, Strategy, TaskOverride, api_names
 
 _FARGATE: Final = "FARGATE"
 _STRUCTURES: Final = (
     *("overrides", "capacity_provider_strategy", "network_configuration"),
-    *("placement_constraints", "placement_strategy", "task_definition"),
+    *("placement_constraints", "placement_strategy"),
 )
 _MOST_TAGS: Final = 40
 """AWS takes fifty, and some are the mesh's."""
@@ -37,6 +38,12 @@ def _number_of(unit: str) -> BeforeValidator:
         return int(float(found[1]) * 1024) if found[2] else found[1]
 
     return BeforeValidator(read)
+
+
+def _canonical(key: str, value: Any) -> Any:
+    if key == "task_definition":
+        return named(value)
+    return api_names(value) if key in _STRUCTURES else value
 
 
 def _listed(value: Any) -> Any:
@@ -126,7 +133,7 @@ class Config(ExecutorConfig):
     @classmethod
     def canonical(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return one level's configuration with the API's own names in its structures."""
-        return {key: api_names(value) if key in _STRUCTURES else value for key, value in config.items()}
+        return {key: _canonical(key, value) for key, value in config.items()}
 
     @model_validator(mode="before")
     @classmethod
@@ -157,8 +164,13 @@ class Config(ExecutorConfig):
     @field_validator("task_definition")
     @classmethod
     def _has_containers(cls, definition: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
-        if isinstance(definition, dict) and not definition.get("containerDefinitions"):
-            raise ValueError("a definition should have containerDefinitions")
+        if isinstance(definition, dict):
+            for path, hint in unknown(definition):
+                message = f"a task definition has no {path}"
+                raise PydanticCustomError("unknown_key", "{message}", {"message": message, "hint": hint})
+            containers = definition.get("containerDefinitions")
+            if not containers or not all(isinstance(each, dict) and each.get("name") for each in _listed(containers)):
+                raise ValueError("a definition should have containerDefinitions, each with a name")
         return definition
 
     @field_validator("tags")

@@ -125,14 +125,12 @@ def api_names(value: Any) -> Any:
     return value
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+def snake(name: str) -> str:
+    """Return the API's name of a field in snake_case."""
+    return "size_in_gib" if name == "sizeInGiB" else re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 _SHAPES: Final = (
     *(ContainerOverride, EphemeralStorage, Accelerator, TaskOverride, Provider, Constraint, Strategy, Vpc, Network),
 )
-_NAMES: Final = {_snake(name): name for shape in _SHAPES for name in shape.model_fields} | {
-    "size_in_gib": "sizeInGiB",
-    "container_definitions": "containerDefinitions",
-}
+_NAMES: Final = {snake(name): name for shape in _SHAPES for name in shape.model_fields}

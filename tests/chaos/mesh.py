@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -169,6 +169,8 @@ class ChaosMesh:
         self._nursery = services
         self._keepers: list[asyncio.Task[None]] = []
         self._drained: set[int] = set()
+        self._pools: defaultdict[str, set[int]] = defaultdict(set)
+        """All processes that were ever of a pool."""
 
     def keep(self, kind: str, *arguments: str, **environment: str) -> None:
         """Run a service, again and again."""
@@ -182,9 +184,9 @@ class ChaosMesh:
         """SIGKILL all processes of a kind."""
         kill(self.pids(kind))
 
-    def drain(self, kind: str) -> None:
-        """SIGTERM all services of a kind, each once: a second one means that it shall not take its time."""
-        for pid in set(self.pids(kind)) - self._drained:
+    def drain(self, pool: str = subjects.DEFAULT_POOL) -> None:
+        """SIGTERM all workers of a pool, each once: a second one means that it shall not take its time."""
+        for pid in set(self.pids("worker")) & self._pools[pool] - self._drained:
             self._drained.add(pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -206,6 +208,7 @@ class ChaosMesh:
     async def _keep(self, kind: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         while True:
             pid, ended = await self._nursery.start(kind, *arguments, environment=environment)
+            self._pools[environment.get("RUNMESH_POOL", subjects.DEFAULT_POOL)].add(pid)
             try:
                 await ended
             finally:
@@ -274,7 +277,7 @@ async def running_mesh(
         nursery(directory, environment_of(folder, servers, settings) | there) as services,
     ):
         kinds = (*dict.fromkeys(("local_python", REMOTE, kind)),)
-        await provision(bus, ack_wait=LEASE, pools=dict.fromkeys(kinds, pools))
+        await provision(bus, ack_wait=settings.get("ack_wait", LEASE), pools=dict.fromkeys(kinds, pools))
         mesh = ChaosMesh(folder, servers, bus, services, kinds)
         for server in servers:
             mesh.keep_server(server)

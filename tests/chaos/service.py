@@ -89,7 +89,7 @@ class Spark(pyspark.Executor):
     poll_interval = 0.7
     output_every = 3.0
     gone_window = 1.5
-    find_window = 2.0
+    find_window = 4.0
 
 
 def warm() -> None:

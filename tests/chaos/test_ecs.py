@@ -11,3 +11,5 @@ class TestCrashes(CrashMatrix):
     executor_type: ClassVar[str] = "ecs"
     cloud: ClassVar[Cloud] = staticmethod(running_ecs)
     drain_every: ClassVar[float] = 8.0
+    lonely: ClassVar[int] = 9
+    lease: ClassVar[float] = 5.0

@@ -10,3 +10,5 @@ from tests.emulators.running import running_emr
 class TestCrashes(CrashMatrix):
     executor_type: ClassVar[str] = "pyspark"
     cloud: ClassVar[Cloud] = staticmethod(running_emr)
+    lonely: ClassVar[int] = 6
+    lease: ClassVar[float] = 6.0

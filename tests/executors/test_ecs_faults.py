@@ -1,16 +1,18 @@
 """`ecs` where AWS throttles, fails, is silent, or is asked for what it doesn't have."""
 
 import asyncio
+import json
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from runmesh.errors import Invalid, Rejected, Unavailable
-from runmesh.events import Cause
+from runmesh.events import OUTCOME, Cause
 from runmesh.executor import GONE, UNKNOWN, Phase, Position, Site, Task
 from runmesh.executors.amazon.refusals import Refused
 from runmesh.executors.ecs import Config, Executor
+from runmesh.runtime.arguments import parse
 from tests.emulators.amazon.ecs import logged
 from tests.emulators.amazon.refusals import AwsError
 from tests.emulators.faults import Fault
@@ -337,6 +339,46 @@ class TestDefinitions(EcsFaults):
         assert container["image"] == "etl:9"
         assert container["secrets"] == [{"name": "TOKEN", "valueFrom": "arn:aws:ssm:eu-west-1:1:parameter/token"}]
         assert container["logConfiguration"] == logged("main")["logConfiguration"]
+
+
+class TestReferences(EcsFaults):
+    """Variables that are too long for ECS are stored where the job can read them."""
+
+    def with_variables(self, place: str, *start: str, size: int = 9000) -> Task[Config]:
+        variables = json.dumps({"text": "x" * size})
+        command = (*(start or ("runmesh-run", "/shop", "daily")), "--runtime-vars", variables, "--event", '{"a": 1}')
+        return task_of(self.config(), *command, key="long", environment={OUTCOME: f"{place}/.runmesh/run-1/long.json"})
+
+    async def test_what_is_too_long_is_stored_and_referred_to(self, executor: Executor) -> None:
+        task = self.with_variables(f"file://{self.directory}/variables")
+        handle = await executor.submit(task)
+        [container] = self.aws.task(handle).asked["overrides"]["containerOverrides"]
+        *_, reference, event, value = container["command"]
+        assert (reference[0], event, value) == ("@", "--event", '{"a": 1}')
+        assert parse(container["command"][1:]).runtime_vars == {"text": "x" * 9000}
+        async with self.connect() as other:
+            assert await other.submit(task) == handle
+        assert self.started() == 1
+
+    async def test_what_fits_stays_in_the_command(self, executor: Executor) -> None:
+        handle = await executor.submit(self.with_variables(f"file://{self.directory}/variables", size=1000))
+        [container] = self.aws.task(handle).asked["overrides"]["containerOverrides"]
+        assert "@" not in "".join(container["command"])
+        assert not (self.directory / "variables").exists()
+
+    @pytest.mark.parametrize(
+        ("place", "start"), [("/variables", ()), ("memory://variables", ("mage", "run", "/shop", "daily"))]
+    )
+    async def test_what_no_job_could_read_is_refused_with_sizes(
+        self, executor: Executor, place: str, start: tuple[str, ...]
+    ) -> None:
+        with pytest.raises(Rejected, match="8192 characters of overrides, and these are 9"):
+            await executor.submit(self.with_variables(place, *start))
+
+    async def test_a_place_that_does_not_exist_is_a_wrong_configuration(self, executor: Executor) -> None:
+        with pytest.raises(Rejected, match="can't be stored in nosuch://bucket"):
+            await executor.submit(self.with_variables("nosuch://bucket"))
+        assert self.started() == 0
 
 
 class TestInheriting(EcsFaults):

@@ -104,6 +104,9 @@ def test_missing_credentials_are_one_line(s3: str, shop: Shop, tmp_path: Path) -
     assert done.returncode == 1
     assert done.stderr.endswith(": NoCredentialsError: Unable to locate credentials\n")
     assert done.stderr.count("\n") == 1
+    done = shop.run("--runtime-vars", f"@{s3}/variables.json", **without)
+    reason = "can't be read: NoCredentialsError: Unable to locate credentials"
+    assert done.stderr == f"runmesh-run: {s3}/variables.json {reason}\n"
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,8 @@ def test_names_of_fields_are_the_apis_in_either_spelling() -> None:
 
 
 def test_names_of_the_users_own_are_not_changed() -> None:
-    config = {"task_definition": {"container_definitions": [{"name": "x", "docker_labels": {"memory_reservation": "y"}}]}}
+    theirs = {"name": "x", "docker_labels": {"memory_reservation": "y"}}
+    config = {"task_definition": {"container_definitions": [theirs]}}
     [container] = Config.canonical(config)["task_definition"]["containerDefinitions"]
     assert container["dockerLabels"] == {"memory_reservation": "y"}
 

@@ -31,6 +31,7 @@ from runmesh.executors.amazon.ecs.logs import Logs
 from runmesh.executors.amazon.ecs.looking import Json, Looking
 from runmesh.executors.amazon.ecs.observing import Observing
 from runmesh.executors.amazon.ecs.options import Options
+from runmesh.executors.amazon.ecs.reference import by_reference, store
 from runmesh.executors.amazon.ecs.request import cluster, inherits, run_task
 from runmesh.executors.amazon.ecs.verdict import STOPPED_BY_US
 from runmesh.executors.amazon.refusals import Refused, Unreached
@@ -189,7 +190,10 @@ class Executor:
         if target is None:
             raise Rejected("no task definition: set `task_definition`, or run the worker in a task of ECS")
         self._clusters.add((access, cluster(task, base)))
-        return run_task(task, base, target, mesh=self._site.mesh, pool=self._site.pool)
+        task, documents = by_reference(task, target.container)
+        arguments = run_task(task, base, target, mesh=self._site.mesh, pool=self._site.pool)
+        await store(documents)
+        return arguments
 
     async def _adopted(self, task: Task[Config], access: Access, refused: Refused) -> Handle:
         """Return the task that has this token already, if that is why ECS refuses."""

@@ -192,10 +192,10 @@ def _read_file(path: str) -> bytes:
 
 def _read_url(url: str) -> bytes:
     if not url.startswith(("http://", "https://")):
-        from runmesh.runtime.places import open_remote  # noqa: PLC0415 - fsspec only where it is needed
+        from runmesh.runtime.places import as_os_error, open_remote  # noqa: PLC0415 - fsspec only where it is needed
 
         files, path = open_remote(url)
-        with files.open(path, "rb") as file:
+        with as_os_error(), files.open(path, "rb") as file:
             return bytes(file.read(LARGEST_DOCUMENT + 1))
     from urllib.error import HTTPError  # noqa: PLC0415 - slow to import
     from urllib.request import urlopen  # noqa: PLC0415

@@ -104,23 +104,23 @@ class _Remote:
     def publishing(self, target: str, near: str) -> Iterator[Path]:  # noqa: ARG002 - nothing is prepared there
         with _temporary() as staged:
             yield staged
-            with _as_os_error():
+            with as_os_error():
                 self._upload(staged, self._path(target))
 
     @contextmanager
     def fetching(self, target: str) -> Iterator[Path | None]:
         with _temporary() as fetched:
-            with _as_os_error():
+            with as_os_error():
                 found = self._download(self._path(target), fetched)
             yield fetched if found else None
 
     def write(self, target: str, data: bytes) -> None:
-        with _as_os_error():
+        with as_os_error():
             self._files.pipe_file(self._path(target), data)
 
     def read(self, target: str) -> bytes | None:
         self._files.invalidate_cache()
-        with suppress(FileNotFoundError), _as_os_error():
+        with suppress(FileNotFoundError), as_os_error():
             return bytes(self._files.cat_file(self._path(target)))
         return None
 
@@ -154,7 +154,7 @@ class _Remote:
 
 
 @contextmanager
-def _as_os_error() -> Iterator[None]:
+def as_os_error() -> Iterator[None]:
     """Let every failure of a store be an OSError: its client raises others for credentials and connections."""
     try:
         yield

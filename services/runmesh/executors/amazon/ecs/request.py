@@ -65,6 +65,17 @@ def cluster(task: Task[Config], base: Base) -> str:
 
 def overrides(task: Task[Config], container: str) -> Json:
     """Return what is different from the definition. Raises `Rejected` if it is too long."""
+    found = _overrides(task, container)
+    _check_length(found)
+    return found
+
+
+def fits(task: Task[Config], container: str) -> bool:
+    """Whether ECS takes so many characters."""
+    return _length(_overrides(task, container)) <= MOST_CHARACTERS
+
+
+def _overrides(task: Task[Config], container: str) -> Json:
     config = task.config
     stated = said(config.overrides)
     others = [said(each) for each in config.overrides.containerOverrides if each.name != container]
@@ -77,9 +88,7 @@ def overrides(task: Task[Config], container: str) -> Json:
         **stated,
         "containerOverrides": [_container(task, container), *others],
     }
-    found = {name: value for name, value in found.items() if value is not None}
-    _check_length(found)
-    return found
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _container(task: Task[Config], container: str) -> Json:
@@ -119,7 +128,7 @@ def _check_length(overrides: Json) -> None:
     raise Rejected(
         f"ECS takes {MOST_CHARACTERS} characters of overrides, and these are {length}: {command} of the command, "
         f"{variables} of variables ({longest} is the longest); store what is long, and pass a reference "
-        "(`--runtime-vars` reads a URL)"
+        "(of run variables the mesh does so itself, if `remote_variables_dir` is a URL)"
     )
 
 

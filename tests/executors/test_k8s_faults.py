@@ -11,9 +11,10 @@ from runmesh.errors import Invalid, Rejected, Unavailable
 from runmesh.events import Cause
 from runmesh.executor import ENDED, GONE, UNKNOWN, Handle, Observation, Phase, Position, Site
 from runmesh.executors.k8s import Executor
+from tests.emulators.faults import Fault
 from tests.emulators.k8s import Cluster as Emulated
-from tests.emulators.kubernetes.faults import Fault
 from tests.emulators.kubernetes.kubelet import Pod
+from tests.emulators.kubernetes.status import Status
 from tests.eventually import eventually
 from tests.executors.clusters import environment_of
 from tests.executors.test_k8s import REAL, Kubernetes
@@ -31,8 +32,10 @@ class Faulty(Kubernetes):
         assert self.cluster.emulated
         return self.cluster.emulated
 
-    def fault(self, verb: str, resource: str, **what: Any) -> None:
-        self.emulated.api.faults.append(Fault(verb, resource, **what))
+    def fault(self, verb: str, resource: str, *, code: int = 0, message: str = "injected", **how: Any) -> None:
+        words = {name: how.pop(name) for name in ("reason", "retry_after") if name in how}
+        refusal = Status(code, message, **words) if code else None
+        self.emulated.api.faults.append(Fault(f"{verb} {resource}", refusal=refusal, **how))
 
     async def pod(self, handle: Handle) -> Pod:
         """Return a Job's pod once it runs."""

@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from runmesh.errors import Rejected, Unavailable
 from runmesh.events import Cause
 from runmesh.executor import GONE, Handle, Phase, Task
 from runmesh.executors.amazon.emr.handle import Address
 from runmesh.executors.pyspark import Config, Executor
-from tests.emulators.mapreduce.api import Fault
+from tests.emulators.faults import Fault
+from tests.emulators.mapreduce.clusters import Refusal
 from tests.emulators.mapreduce.jobs import APPLICATION
 from tests.eventually import eventually
 from tests.executors.tasks import task_of
@@ -66,7 +68,7 @@ class TestClusters(OnClusters):
         async with AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(self.connect()) for _ in range(2)]
             for number, worker in enumerate(workers):
-                self.cloud.api.faults.append(Fault("ListClusters", hides=True))
+                self.cloud.api.faults.append(Fault("ListClusters", answer=web.json_response({})))
                 with pytest.raises(Unavailable, match="seen by all"):
                     await worker.submit(self.task(f"w{number}", "true"))
             assert len(self.ours()) == 2
@@ -83,7 +85,7 @@ class TestClusters(OnClusters):
             except Unavailable:
                 return None
 
-        found = await eventually(handle, within=20, every=1.0)
+        found = await eventually(handle, every=1.0)
         assert found
         return found
 
@@ -138,7 +140,7 @@ class TestNamed(Emr):
         message = (
             "Maximum number of active steps(State = 'Running', 'Pending' or 'Cancel_Pending') for cluster exceeded."
         )
-        self.cloud.api.faults.append(Fault("AddJobFlowSteps", code="ValidationException", message=message))
+        self.cloud.api.faults.append(Fault("AddJobFlowSteps", refusal=Refusal("ValidationException", message)))
         with pytest.raises(Unavailable, match="active steps"):
             await executor.submit(self.task("full", "true"))
 
@@ -171,13 +173,13 @@ class TestNamed(Emr):
     async def test_a_folder_that_cannot_be_read_hides_no_other_job(self, executor: Executor) -> None:
         handles = [await executor.submit(self.task(key, "true")) for key in "ab"]
         await eventually(lambda: all(step.ended for step in self.cluster.steps))
-        self.cloud.api.faults.append(Fault("HEAD lake", code="AccessDenied", status=403))
+        self.cloud.api.faults.append(Fault("HEAD lake", refusal=Refusal("AccessDenied", "injected", 403)))
         seen = await executor.observe(handles)
         assert {each.phase for each in seen.values()} == {Phase.SUCCEEDED, Phase.UNKNOWN}
 
     async def test_output_that_cannot_be_stored_hides_no_exit_code(self, executor: Executor) -> None:
         handle = await executor.submit(self.shell("mute", "sleep 0.3; echo hello; exit 3"))
-        self.cloud.api.faults.append(Fault("PUT lake", code="AccessDenied", status=403))
+        self.cloud.api.faults.append(Fault("PUT lake", refusal=Refusal("AccessDenied", "injected", 403)))
         assert (await self.ended(executor, handle)).exit_code == 3
 
 
@@ -287,14 +289,14 @@ class TestRefusals(Emr):
     async def test_a_refusal_has_one_meaning_and_leaves_nothing(
         self, executor: Executor, operation: str, code: str, message: str, error: type[Exception]
     ) -> None:
-        self.cloud.api.faults.append(Fault(operation, code=code, message=message))
+        self.cloud.api.faults.append(Fault(operation, refusal=Refusal(code, message)))
         with pytest.raises(error, match=message):
             await executor.submit(self.task("refused", "true"))
         assert await self.leftovers() == []
 
     async def test_no_subnet_is_said_in_awss_words(self, executor: Executor) -> None:
         message = "The VPC/subnet configuration was invalid: No default VPC"
-        self.cloud.api.faults.append(Fault("RunJobFlow", code="ValidationException", message=message))
+        self.cloud.api.faults.append(Fault("RunJobFlow", refusal=Refusal("ValidationException", message)))
         with pytest.raises(Rejected, match="No default VPC"):
             await executor.submit(task_of(Config(), "true"))
 
@@ -307,7 +309,9 @@ class TestRefusals(Emr):
             await executor.submit(task_of(self.config(staging=f"s3://{bucket}/x"), "true"))
 
     async def test_an_internal_error_is_ambiguous(self, executor: Executor) -> None:
-        self.cloud.api.faults.append(Fault("AddJobFlowSteps", code="InternalServerException", status=500))
+        self.cloud.api.faults.append(
+            Fault("AddJobFlowSteps", refusal=Refusal("InternalServerException", "injected", 500))
+        )
         with pytest.raises(Exception, match="injected") as raised:
             await executor.submit(self.task("maybe", "true"))
         assert not isinstance(raised.value, Rejected | Unavailable)
@@ -315,7 +319,9 @@ class TestRefusals(Emr):
 
     async def test_what_is_asked_for_insists_while_aws_throttles(self, executor: Executor) -> None:
         handle = await executor.submit(self.task("calm", "true"))
-        self.cloud.api.faults.append(Fault("ListSteps", times=2, code="ThrottlingException", message="Rate exceeded"))
+        self.cloud.api.faults.append(
+            Fault("ListSteps", times=2, refusal=Refusal("ThrottlingException", "Rate exceeded"))
+        )
         assert (await self.ended(executor, handle)).phase is Phase.SUCCEEDED
 
     async def test_without_credentials_there_is_no_job_for_now(self) -> None:

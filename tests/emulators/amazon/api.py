@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -16,7 +16,8 @@ from botocore.validate import ParamValidator
 
 from tests.emulators.amazon.cloudwatch import CloudWatch
 from tests.emulators.amazon.ecs import Ecs
-from tests.emulators.amazon.faults import AwsError, Faults
+from tests.emulators.amazon.refusals import AwsError
+from tests.emulators.faults import Faults, abort
 
 _SERVICES: Final = {"AmazonEC2ContainerServiceV20141113": "ecs", "Logs_20140328": "logs"}
 _JSON: Final = "application/x-amz-json-1.1"
@@ -55,7 +56,8 @@ class Api:
         self.calls[operation] += 1
         self.keys.add(request.headers["Authorization"].partition("Credential=")[2].partition("/")[0])
         try:
-            answer = await self.faults.around(request, operation, lambda: self._answer(request, service, operation))
+            cut = partial(abort, request.transport)
+            answer = await self.faults.around(operation, lambda: self._answer(request, service, operation), cut)
         except AwsError as error:
             told = {"__type": error.code, "message": error.message, **error.more}
             return web.Response(status=error.status, text=json.dumps(told), content_type=_JSON)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.emulators.amazon.faults import AwsError
+from tests.emulators.amazon.refusals import AwsError
 
 
 class CloudWatch:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runmesh.executors.amazon.ecs.fargate import SIZES
-from tests.emulators.amazon.faults import AwsError
+from tests.emulators.amazon.refusals import AwsError
 from tests.emulators.amazon.tasks import ACCOUNT, Agent, EcsTask
 
 _MOST_DESCRIBED: Final = 100

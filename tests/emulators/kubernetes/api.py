@@ -3,13 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Collection
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 from pydantic_core import to_json
 
+from tests.emulators.faults import Faults, abort
 from tests.emulators.kubernetes import checks
-from tests.emulators.kubernetes.faults import Faults
 from tests.emulators.kubernetes.jobs import Jobs
 from tests.emulators.kubernetes.kubelet import Kubelet
 from tests.emulators.kubernetes.selectors import flag
@@ -76,7 +77,8 @@ class Api:
         self.calls[call.verb, call.resource] += 1
         try:
             self._admit(request, call)
-            return await self.faults.around(request, (call.verb, call.resource), lambda: self._act(request, call))
+            named, cut = f"{call.verb} {call.resource}", partial(abort, request.transport)
+            return await self.faults.around(named, lambda: self._act(request, call), cut)
         except Status as refusal:
             return refusal.response()
 

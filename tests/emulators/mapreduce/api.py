@@ -3,11 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
+from tests.emulators.faults import Faults, abort
 from tests.emulators.mapreduce.buckets import Buckets
 from tests.emulators.mapreduce.clusters import Clusters, Refusal, Step
 from tests.emulators.mapreduce.jobs import Jobs
@@ -17,28 +18,12 @@ _PAGE = 50
 _TARGET = "ElasticMapReduce."
 
 
-@dataclass(slots=True)
-class Fault:
-    """One kind of trouble, used up after so many calls of one operation."""
-
-    operation: str
-    times: int = 1
-    code: str = ""
-    """The refusal; none: it is done as asked."""
-    message: str = "injected"
-    status: int = 400
-    lost: bool = False
-    """It is done, and then the connection is cut instead of an answer."""
-    hides: bool = False
-    """What is listed is not there yet."""
-
-
 class Api:
     """Answers calls."""
 
     def __init__(self, clusters: Clusters, jobs: Jobs, buckets: Buckets) -> None:
         self._clusters, self._jobs, self._buckets = clusters, jobs, buckets
-        self.faults: list[Fault] = []
+        self.faults = Faults()
         self.calls: Counter[str] = Counter()
         self._operations: dict[str, Callable[[Json], Json]] = {
             "RunJobFlow": lambda asked: {"JobFlowId": clusters.create(asked).id},
@@ -57,20 +42,12 @@ class Api:
         target = request.headers.get("X-Amz-Target", "")
         name = target.removeprefix(_TARGET) or f"{request.method} {request.path.split('/')[1]}"
         self.calls[name] += 1
-        fault = next((each for each in self.faults if each.operation == name and each.times > 0), None)
-        if fault:
-            fault.times -= 1
-            if fault.code:
-                return _refusal(Refusal(fault.code, fault.message, fault.status))
         try:
-            answer = await self._answer(request, name)
+            return await self.faults.around(
+                name, lambda: self._answer(request, name), partial(abort, request.transport)
+            )
         except Refusal as refusal:
-            answer = _refusal(refusal)
-        if fault and fault.hides:
-            return _json({})
-        if fault and fault.lost and request.transport:
-            request.transport.abort()
-        return answer
+            return _refusal(refusal)
 
     async def _answer(self, request: web.Request, name: str) -> web.StreamResponse:
         if request.path.startswith("/applications"):

@@ -68,6 +68,12 @@ def test_what_the_runtime_says_last_gives_way_to_the_line_before() -> None:
     assert "runmesh-run" not in picture
 
 
+def test_what_the_reason_says_is_not_said_twice() -> None:
+    tail = ("KeyError: 'age'",)
+    fact = task_fact("load", "failed", 1, cause="user", reason="it failed: KeyError: 'age'", log_tail=tail)
+    assert line(fact).count("KeyError") == 1
+
+
 def test_a_stop_that_could_not_be_confirmed_is_said() -> None:
     fact = task_fact("load", "failed", 1, cause="timeout", reason="ran longer than 60 s", unconfirmed=True)
     assert "it may still be running" in drawn(fold(RUN, [run_fact("accepted"), fact]))

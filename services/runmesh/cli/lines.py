@@ -84,7 +84,8 @@ def _tells(fact: Fact) -> bool:
 def _why(fact: TaskFact) -> str | None:
     match fact.state:
         case TaskState.FAILED:
-            return ": ".join(filter(None, (fact.cause, fact.reason, last_words(fact.log_tail))))
+            reason, last = fact.reason or "", last_words(fact.log_tail) or ""
+            return ": ".join(filter(None, (fact.cause, reason, last if last not in reason else "")))
         case TaskState.RETRYING if fact.due_at:
             return f"again in {max(0.0, (fact.due_at - fact.at).total_seconds()):.0f} s"
         case TaskState.RUNNING if fact.children is not None:

@@ -158,8 +158,7 @@ class TestObserving(EcsFaults):
     async def test_what_nobody_could_read_of_a_failure_keeps_no_other_end_from_being_told(self) -> None:
         async with self.connect(RUNMESH_ECS_LOG_RATE="0.01") as executor:
             done, *failed = [await executor.submit(self.shell(f"t{code}", f"exit {code}")) for code in range(3)]
-            for handle in (done, *failed):
-                await eventually(lambda handle=handle: self.aws.task(handle).ended)
+            await eventually(lambda: all(self.aws.task(handle).ended for handle in (done, *failed)))
             seen = await executor.observe([done, *failed])
         assert seen[done].phase is Phase.SUCCEEDED
         assert [seen[handle].phase for handle in failed].count(Phase.UNKNOWN) == 1

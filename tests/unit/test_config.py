@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runmesh.errors import Problem
 from runmesh.events import RunRequest
 from runmesh.projects import load_pipeline, load_project
 from runmesh.resolver.explain import explain_pipeline
@@ -353,16 +352,6 @@ def test_what_is_wrong_in_the_project_is_reported_once_for_all_blocks(shop: Shop
     found = shop.ask(*blocks, project={"local_python_config": {"kill_grace": "long"}})
     assert len(found.errors) == 1
     assert all(block.errors for block in found.blocks.values())
-
-
-def test_a_type_whose_executor_is_not_there_is_merged_unvalidated_with_a_warning(shop: Shop) -> None:
-    found = shop.load({"executor_type": "azure_container_instance", "executor_config": {"no_such_key": 1}})
-    assert found.config == {"no_such_key": 1}
-    assert found.errors == ()
-    assert (
-        Problem("executor azure_container_instance", "is not there yet: its configuration is merged, but not validated")
-        in found.warnings
-    )
 
 
 # --- what the mesh acts upon ----------------------------------------------------------------------

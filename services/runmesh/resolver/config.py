@@ -36,7 +36,6 @@ from runmesh.resolver.policy import Policy, forbidden, replaced
 from runmesh.resolver.validation import (
     Fault,
     canonical,
-    config_of,
     defaults_of,
     remote_keys,
     secrets,
@@ -260,10 +259,6 @@ class Configurations:
         return {**config, "namespace": rendered}
 
     def _warnings(self, executor_type: str, found: Mapping[str, Leaf]) -> Iterator[Problem]:
-        if config_of(executor_type) is None:
-            yield Problem(
-                f"executor {executor_type}", "is not there yet: its configuration is merged, but not validated"
-            )
         if executor_type == "k8s" and "config_file" in found:
             yield Problem("k8s: config_file", "is ignored, as in Mage", "the resolver's K8S_CONFIG_FILE names the file")
         for path, leaf in found.items():

@@ -29,7 +29,7 @@ _OWN_WAY: Final[Mapping[str, str]] = {
     "k8s": "use a Kubernetes secret: container.env with value_from.secret_key_ref",
     "ecs": "use `secrets` of the task definition, from Secrets Manager or the parameter store",
     "gcp_cloud_run": "expose a Secret Manager secret as an environment variable of the service",
-    "azure_container_instance": "use a secure environment variable of the container group",
+    "azure_container_instance": "let the container group's `identity` read it from Key Vault",
     "pyspark": "let the job's IAM role read it from Secrets Manager",
 }
 
@@ -46,7 +46,7 @@ class Fault:
 
 
 def config_of(executor_type: str) -> type[ExecutorConfig] | None:
-    """Return an executor's `Config`; None if its file isn't there (yet)."""
+    """Return an executor's `Config`; None if there is no such type."""
     return _loaded(executor_type) if executor_type in installed_types() else None
 
 
@@ -95,7 +95,7 @@ def _defaults(model: type[ExecutorConfig]) -> Tree:
 def validate(executor_type: str, config: Mapping[str, Any]) -> tuple[ExecutorConfig, tuple[Fault, ...]]:
     """Return what the mesh acts upon (defaults where it is wrong), and all that is wrong.
 
-    A type without a file has only those keys checked that all executors share.
+    Of a type that doesn't exist only those keys are checked that all executors share.
     """
     model = config_of(executor_type)
     if model is None:

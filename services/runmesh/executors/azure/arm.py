@@ -1,8 +1,8 @@
 """Calls to Azure Resource Manager, through the SDK's client: its credentials, its pipeline, its version of the API.
 
 Answers stay the JSON that they are: the SDK would make an object of every field of every group at each listing. The
-SDK's own retries are off, since only the caller knows what may be repeated: `call` tries once, `read` insists while Azure
-fails or breaks off. Every call has an end.
+SDK's own retries are off, since only the caller knows what may be repeated: `call` tries once, `read` insists while
+Azure fails or breaks off. Every call has an end.
 
 Credentials are the environment's service principal, else what the SDK finds: a managed or workload identity, a login.
 """

@@ -6,10 +6,10 @@ from typing import Final
 
 from runmesh.clock import clock
 from runmesh.executor import ENDED, GONE, UNKNOWN, Handle, Observation, Phase
-from runmesh.executors.azure.verdict import ended, observed, provisioning
+from runmesh.executors.azure.verdict import observed, provisioning
 
 _SHARE: Final = 0.1
-"""Of its age, until a group that runs is looked at again: a job of an hour may wait some minutes, one of seconds not."""
+"""Of its age, until a group that runs is looked at again: seconds matter to a job of seconds, not to one of hours."""
 _LONGEST: Final = 30.0
 """Seconds between two looks at a group."""
 _PENDING: Final = 15.0
@@ -26,6 +26,8 @@ class Entry:
         """When the worker asked for it last."""
         self.seen: Observation = UNKNOWN
         self.provisioning = ""
+        self.deleting = False
+        """Whether we asked for its deletion: then nothing counts but that it is gone."""
         self.tail_tries = 0
         """How often its last lines could not be had."""
         self.ended = asyncio.Event()
@@ -44,15 +46,18 @@ class Entry:
             self.ended.set()
             return GONE
         self.provisioning = provisioning(group)
-        self.seen = observed(group, url=url, log_tail=log_tail)
-        if ended(group):
+        self.seen = (
+            Observation(Phase.RUNNING, url=url) if self.deleting else observed(group, url=url, log_tail=log_tail)
+        )
+        if self.is_over:
             self.ended.set()
         pause = _PENDING if self.seen.phase is Phase.PENDING else min(_LONGEST, _SHARE * (clock() - self.since))
         self.due = clock() + pause
         return self.seen
 
-    def ask_soon(self) -> None:
-        """Look at it at the next opportunity: something was done to it."""
+    def deleted(self) -> None:
+        """Note that its deletion was asked for: look at it often from now on."""
+        self.deleting = True
         self.since = self.due = clock()
 
     @property

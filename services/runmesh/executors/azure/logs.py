@@ -1,7 +1,7 @@
 """Groups' output: the end of each log, read again and again, since Azure has no other way.
 
-All reads of a worker take turns. Who reads a log that is silent asks less often; once its container has ended, at once. A
-log is complete when a read that began after the end brings nothing more.
+All reads of a worker take turns. Who reads a log that is silent asks less often; once its container has ended, at once.
+A log is complete when a read that began after the end brings nothing more.
 
 Containers have one log: everything counts as stdout.
 """

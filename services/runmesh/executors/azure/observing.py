@@ -7,6 +7,7 @@ all. What isn't listed is gone only when a look says so too.
 
 import asyncio
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +34,9 @@ _TAIL_TRIES: Final = 3
 _GROUPS_A_SECOND: Final = 200.0
 """How many groups' listings are read a second: each is some kilobytes of JSON."""
 _LONGEST_ROUND: Final = 10.0
-"""Seconds of looks that one round may spend."""
+"""Seconds whose looks one round may spend."""
+_LONGEST_LOOKS: Final = 15.0
+"""Seconds that they may take: last lines wait for their turn."""
 
 
 class Observing:
@@ -50,10 +53,7 @@ class Observing:
         for place, own in _by_place(handles).items():
             if self._known.asked(own):
                 await self._list(place, own)
-        due = list(islice(self._known.due(handles), self._budget()))
-        troubles = [each for each in await asyncio.gather(*map(self._looked, due)) if each]
-        if troubles:
-            raise troubles[0]
+        await self._look_at(list(islice(self._known.due(handles), self._budget())))
         return {handle: self._seen(handle) for handle in handles}
 
     async def look(self, handle: Handle) -> Observation:
@@ -61,12 +61,20 @@ class Observing:
         entry = self._known.add(handle)
         group = await get(self._arm, handle)
         url = naming.url(handle, self._options.endpoint)
-        if group is None or observed(group).phase is not Phase.FAILED:
+        if group is None or entry.deleting or observed(group).phase is not Phase.FAILED:
             return entry.told(group, url)
         tail = await self._tail(handle, entry)
         if tail is None:
             return UNKNOWN
         return entry.told(group, url, tail)
+
+    async def _look_at(self, handles: Collection[Handle]) -> None:
+        """Look at groups, as far as one round goes. Raises `Unavailable` where Azure throttles."""
+        with suppress(TimeoutError):  # what is left stays due
+            async with asyncio.timeout(_LONGEST_LOOKS):
+                troubles = await asyncio.gather(*map(self._looked, handles))
+                if trouble := next(filter(None, troubles), None):
+                    raise trouble
 
     def _seen(self, handle: Handle) -> Observation:
         entry = self._known.get(handle)

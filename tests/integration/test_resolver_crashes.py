@@ -50,7 +50,9 @@ def projects(tmp_path: Path) -> Path:
     write_pipeline(project, "one", {"only": []})
     write_pipeline(project, "chain", CHAIN)
     write_pipeline(project, "remote", {"far": []}, executor_type="k8s")
-    write_pipeline(project, "fan", {f"b{number}": [] for number in range(400)}, concurrency_config={"block_run_limit": 4})
+    write_pipeline(
+        project, "fan", {f"b{number}": [] for number in range(400)}, concurrency_config={"block_run_limit": 4}
+    )
     return tmp_path
 
 

@@ -19,7 +19,7 @@ PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-k8s demo-ecs demo-spark test test-mage test-spark lint types schemas bench model chaos soak clean
+.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-spark test test-mage test-spark lint types schemas bench model chaos soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ demo-k8s: $(READY) ## Watch it go through Jobs, on an emulated Kubernetes cluste
 
 demo-ecs: $(READY) ## Watch it go through tasks of ECS, on an emulated AWS
 	@$(BIN)/python -m tests.emulators.demo ecs
+
+demo-gcp: $(READY) ## Watch it go through jobs of Cloud Run, on an emulated Google Cloud
+	@$(BIN)/python -m tests.emulators.demo gcp_cloud_run
 
 # Tests wait more than they compute: four at a time are right for two cores.
 test: $(READY) ## Run all tests

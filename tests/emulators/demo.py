@@ -1,4 +1,4 @@
-"""The demo, every block of it on an emulated platform: `make demo-k8s` (Jobs), `make demo-ecs` (tasks of ECS).
+"""The demo, every block of it on an emulated platform: `make demo-k8s`, `make demo-ecs`, `make demo-gcp`.
 
 Jobs and tasks run on this machine, so they find the project and its variables where they are.
 """
@@ -16,7 +16,7 @@ from typing import Final
 
 import yaml
 
-from tests.emulators.running import running_cluster, running_ecs
+from tests.emulators.running import running_cloud_run, running_cluster, running_ecs
 
 _FOLDER: Final = Path("deploy", "demo")
 _NAMESPACE: Final = "penguins"
@@ -42,21 +42,29 @@ async def _kubernetes(directory: Path, programs: str) -> AsyncIterator[_Place]:
 @asynccontextmanager
 async def _ecs(directory: Path, programs: str) -> AsyncIterator[_Place]:
     """Nothing says cluster, definition and network: tasks have them of the one that the worker finds itself in."""
-    _write_project(directory / _FOLDER)
+    _write_project(directory / _FOLDER, "ecs_config", "2 GB")
     async with running_ecs(directory / "aws", PATH=programs) as there:
         yield _Place(there, directory)
 
 
-def _write_project(folder: Path) -> None:
-    """Copy the demo's project, and say of its memory what ECS understands."""
+@asynccontextmanager
+async def _cloud_run(directory: Path, programs: str) -> AsyncIterator[_Place]:
+    """Nothing says which image: jobs have that of the service that GCP_SERVICE_NAME names."""
+    _write_project(directory / _FOLDER, "gcp_cloud_run_config", "2Gi")
+    async with running_cloud_run(directory / "google", PATH=programs) as there:
+        yield _Place(there, directory)
+
+
+def _write_project(folder: Path, key: str, memory: str) -> None:
+    """Copy the demo's project, and say of its memory what the platform understands."""
     shutil.copytree(_FOLDER, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     project, pipeline = folder / "metadata.yaml", folder / "pipelines" / "penguins" / "metadata.yaml"
-    project.write_text(f"{project.read_text()}\necs_config:\n  shared: true\n")
+    project.write_text(f"{project.read_text()}\n{key}:\n  shared: true\n")
     of_jobs = "resource_limits:\n      memory: 2Gi"
-    pipeline.write_text(pipeline.read_text().replace(of_jobs, "memory: 2 GB"))
+    pipeline.write_text(pipeline.read_text().replace(of_jobs, f"memory: {memory}"))
 
 
-_PLATFORMS: Final = {"k8s": _kubernetes, "ecs": _ecs}
+_PLATFORMS: Final = {"k8s": _kubernetes, "ecs": _ecs, "gcp_cloud_run": _cloud_run}
 
 
 async def main(executor_type: str) -> int:
@@ -69,7 +77,17 @@ async def main(executor_type: str) -> int:
                 cwd=place.directory,
                 env={**os.environ, **place.environment},
             )
-            return await process.wait()
+            code = await process.wait()
+            _keep_report(place.directory)
+            return code
+
+
+def _keep_report(directory: Path) -> None:
+    """Put the report where the demo says it is, if it was made in a copy of the project."""
+    report = Path(_FOLDER, ".runmesh", "report.html")
+    if (directory / report).exists() and directory != Path.cwd():
+        report.parent.mkdir(exist_ok=True)
+        shutil.copy(directory / report, report)
 
 
 if __name__ == "__main__":

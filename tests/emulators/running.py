@@ -39,3 +39,5 @@ running_ecs = partial(running, "ecs")
 """ECS; its workers find themselves in a task, which others inherit from."""
 running_emr = partial(running, "emr")
 """EMR and S3."""
+running_cloud_run = partial(running, "cloud_run")
+"""GCP Cloud Run, with a service that jobs take after."""

@@ -27,7 +27,7 @@ from runmesh.executors.google.naming import Place
 from runmesh.executors.google.observing import Observing
 from runmesh.executors.google.options import Options
 from runmesh.executors.google.pace import Pace
-from runmesh.executors.google.refusals import NO_CREDENTIALS, Refused, Unreached
+from runmesh.executors.google.refusals import Refused, Unreached
 from runmesh.executors.google.request import job
 
 __all__ = ["Config", "Executor"]
@@ -121,7 +121,7 @@ class Executor:
 
     async def cancel(self, handle: Handle) -> None:
         """Cancel a job's execution; a job that has none yet is deleted."""
-        if self._known.end(handle):
+        if self._known.failure(handle):
             return
         execution = {"name": naming.execution_of(handle)}
         try:
@@ -183,8 +183,6 @@ class Executor:
         except ConnectionError as error:
             raise Unavailable(str(error)) from error
         except Refused as refused:
-            if refused.code == NO_CREDENTIALS:
-                raise Rejected(f"no credentials: {refused}") from refused
             raise refused.of_submit() if not refused.failed else Unavailable(str(refused)) from refused
 
     async def _adopted(self, task: Task[Config], place: Place, refused: Refused) -> Handle:

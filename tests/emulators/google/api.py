@@ -11,10 +11,11 @@ from google.cloud import run_v2
 from google.cloud.logging_v2 import types as logged
 from google.longrunning.operations_pb2 import Operation
 
+from tests.emulators.faults import Faults
 from tests.emulators.google.checks import check
-from tests.emulators.google.faults import Faults, GoogleError
 from tests.emulators.google.keys import PROJECT, keys
 from tests.emulators.google.lines import Lines
+from tests.emulators.google.refusals import GoogleError, broken_off
 from tests.emulators.google.runs import Agent, Run
 
 _RUN: Final = "google.cloud.run.v2"
@@ -71,7 +72,7 @@ class Api:
             self.calls[method] += 1
             try:
                 _check_token(context)
-                return await self.faults.around(method, lambda: answer(request))
+                return await self.faults.around(method, lambda: answer(request), broken_off)
             except GoogleError as error:
                 await context.abort(error.code, error.message)
 

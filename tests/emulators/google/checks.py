@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from tests.emulators.google.faults import GoogleError
+from tests.emulators.google.refusals import GoogleError
 
 _CPUS: Final = {"1": (512, 4096), "2": (512, 8192), "4": (2048, 16384), "6": (4096, 24576), "8": (4096, 32768)}
 _LONGEST: Final = 7 * 86400

@@ -11,8 +11,8 @@ from typing import Any, Final
 from google.cloud.logging_v2 import types
 from google.protobuf.json_format import ParseDict
 
-from tests.emulators.google.faults import GoogleError
 from tests.emulators.google.keys import PROJECT
+from tests.emulators.google.refusals import GoogleError
 
 _CLAUSE: Final = re.compile(r'labels\."run\.googleapis\.com/execution_name"="([^"]+)" timestamp>="([^"]+)Z"')
 _LONGEST: Final = 20_000

@@ -1,10 +1,11 @@
 """What a Cloud Run job can be configured with: Mage's keys, and what its users ask for.
 
-What Cloud Run doesn't offer is refused here, and so at planning, before any call.
+What Cloud Run doesn't offer is refused here, and so at planning, before any call. `env` is another spelling of
+`environment`, a mapping or the API's list.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
@@ -20,11 +21,21 @@ _MOST_LABELS: Final = 50
 _LABEL_NAME: Final = r"[a-z][a-z0-9_-]{0,62}"
 _LABEL_VALUE: Final = r"[a-z0-9_-]{0,63}"
 _GENERATIONS: Final = {"gen1": "EXECUTION_ENVIRONMENT_GEN1", "gen2": "EXECUTION_ENVIRONMENT_GEN2"}
+_SHORT: Final = "env"
 _VARIABLE: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 
 
 def _cpus(value: Any) -> Any:
     return cpus(value) if isinstance(value, str) else value
+
+
+def _by_name(env: Any) -> Any:
+    """Return variables by name; what is no list of the API's stays as it is."""
+    if not isinstance(env, list) or not all(
+        isinstance(each, Mapping) and each.keys() == {"name", "value"} for each in env
+    ):
+        return env
+    return {each["name"]: each["value"] for each in env}
 
 
 def _generation(value: Any) -> Any:
@@ -50,7 +61,7 @@ class Config(ExecutorConfig):
     )
     gpu: Literal[0, 1] = Field(0, description="GPUs.")
     gpu_type: str = Field("nvidia-l4", description="Which GPU.")
-    env: dict[str, str] = Field(default_factory=dict, description="More variables, by name.")
+    environment: dict[str, str] = Field(default_factory=dict, description="More variables, by name.")
     secrets: dict[str, str] = Field(
         default_factory=dict, description="Variables by a secret of Secret Manager, `name` or `name:version`."
     )
@@ -72,8 +83,25 @@ class Config(ExecutorConfig):
 
     @classmethod
     def canonical(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return one level's configuration with one spelling of the names in its structures."""
-        return {key: api_names(value) if key in _STRUCTURES else value for key, value in config.items()}
+        """Return one level's configuration with one spelling of its keys and of the names in its structures."""
+        found = {key: api_names(value) if key in _STRUCTURES else value for key, value in config.items()}
+        if _SHORT in found:
+            short, long = _by_name(found.pop(_SHORT)), found.get("environment")
+            found["environment"] = (
+                {**short, **long} if isinstance(short, Mapping) and isinstance(long, Mapping) else short
+            )
+        return found
+
+    @classmethod
+    def canonical_paths(cls, path: str) -> tuple[str, ...]:
+        """Return where in that spelling all that is said at a dotted path can be."""
+        first, dot, rest = path.partition(".")
+        return (f"environment{dot}{rest}" if first == _SHORT else path,)
+
+    @classmethod
+    def keys(cls) -> Collection[str]:
+        """Name all that may be written at the top of a configuration."""
+        return {*cls.model_fields, _SHORT}
 
     @model_validator(mode="before")
     @classmethod
@@ -109,7 +137,7 @@ class Config(ExecutorConfig):
             _refuse(wrong_with_gpu(cpu, mebibytes(memory)))
         return gpu
 
-    @field_validator("env", "secrets")
+    @field_validator("environment", "secrets")
     @classmethod
     def _are_variables(cls, variables: dict[str, str]) -> dict[str, str]:
         if wrong := next((name for name in variables if not re.fullmatch(_VARIABLE, name)), None):

@@ -1,7 +1,7 @@
 """What one worker knows of its jobs, for as long as anybody may ask."""
 
 from runmesh.clock import clock
-from runmesh.executor import ENDED, Handle, Observation
+from runmesh.executor import Handle, Observation
 from runmesh.executors.google.output import Output
 
 
@@ -12,7 +12,8 @@ class Entry:
         self.seen_at = 0.0
         self.ended_at: float | None = None
         """When it was seen that nothing more will come of it."""
-        self.end: Observation | None = None
+        self.failure: Observation | None = None
+        """Why it failed, which is asked for once."""
         self.output: Output | None = None
         """Its lines, as they are read; its last ones once it has ended."""
 
@@ -23,12 +24,6 @@ class Entry:
         if news:
             self.ended_at = self.seen_at
         return news
-
-    def judge(self, seen: Observation) -> Observation:
-        """Keep an end, which doesn't change any more."""
-        if seen.phase in ENDED:
-            self.end = seen
-        return seen
 
 
 class Known:
@@ -41,10 +36,10 @@ class Known:
         """Return what is known of a job, from now on."""
         return self._entries.setdefault(handle, Entry())
 
-    def end(self, handle: Handle) -> Observation | None:
-        """Return how a job has ended, if it is known."""
+    def failure(self, handle: Handle) -> Observation | None:
+        """Return why a job failed, if it is known."""
         entry = self._entries.get(handle)
-        return entry.end if entry else None
+        return entry.failure if entry else None
 
     def forget(self, handle: Handle) -> None:
         """Forget a job; whoever reads its lines still reads them to their end."""

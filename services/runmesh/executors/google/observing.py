@@ -22,10 +22,10 @@ class Observing:
 
     async def observe(self, handles: Collection[Handle]) -> dict[Handle, Observation]:
         """Return an answer for every handle. Raises `Unavailable` where Google throttles."""
-        ends = {handle: end for handle in handles if (end := self._known.end(handle))}
-        seen = await self._looking.look([handle for handle in handles if handle not in ends])
+        known = {handle: failure for handle in handles if (failure := self._known.failure(handle))}
+        seen = await self._looking.look([handle for handle in handles if handle not in known])
         answers = await asyncio.gather(*(self._judged(handle, found) for handle, found in seen.items()))
-        return {**dict.fromkeys(handles, UNKNOWN), **ends, **dict(zip(seen, answers, strict=True))}
+        return {**dict.fromkeys(handles, UNKNOWN), **known, **dict(zip(seen, answers, strict=True))}
 
     async def _judged(self, handle: Handle, found: Found | None) -> Observation:
         if found is None:
@@ -35,13 +35,15 @@ class Observing:
         if entry.see(ended=seen.phase in ENDED):
             self._logs.hurry()
         if seen.phase is not Phase.FAILED or not found.status:
-            return entry.judge(seen)
+            return seen
         if (tail := self._logs.tail(handle)) is None and seen.cause is not Cause.CANCELLED:
             return UNKNOWN
-        return entry.judge(await self._failure(handle, replace(seen, log_tail=tail or ())))
+        if (failure := await self._failure(handle, replace(seen, log_tail=tail or ()))) is not UNKNOWN:
+            entry.failure = failure
+        return failure
 
     async def _failure(self, handle: Handle, seen: Observation) -> Observation:
-        """Say why; if nobody can ask for that, what is known must do."""
+        """Say why; UNKNOWN while nobody answers."""
         if seen.cause is Cause.CANCELLED:
             return seen
         try:

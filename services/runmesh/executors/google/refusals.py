@@ -68,4 +68,6 @@ class Refused(RunmeshError):
         """
         if self.throttled or self.unauthenticated:
             return Unavailable(f"Google takes no job for now: {self}", self.retry_after)
+        if self.code == NO_CREDENTIALS:
+            return Rejected(f"there are no credentials: {self}")
         return self if self.failed else Rejected(f"Google refuses the job: {self}")

@@ -97,7 +97,7 @@ def _seconds(task: Task[Config]) -> int:
 
 
 def _variables(task: Task[Config], base: Base) -> list[Mapping[str, Any]]:
-    """Return the variables, each once; the later wins: inherited, `env`, `secrets`, the task's, ours."""
+    """Return the variables, each once; the later wins: inherited, `secrets`, `environment`, the task's, ours."""
     found = {each["name"]: each for each in (*base.env, *_named(task))}
     for name, each in found.items():
         if (size := len(each.get("value", "").encode(errors="replace"))) > LONGEST_VARIABLE:
@@ -118,7 +118,7 @@ def _named(task: Task[Config]) -> Iterator[Mapping[str, Any]]:
         "RUNMESH_KEY": task.key,
         "RUNMESH_ATTEMPT": str(task.attempt),
     }
-    for name, value in {**task.config.env, **task.environment, **ours}.items():
+    for name, value in {**task.config.environment, **task.environment, **ours}.items():
         yield {"name": name, "value": value}
 
 

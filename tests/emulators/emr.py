@@ -43,6 +43,8 @@ class Cloud:
         self.history: list[dict[str, Any]] = []
         self.port = Port(self.api.application)
         self.slow_cancel = 0.0
+        self.sdk = spark is not None
+        """Steps find the real SDK: much slower."""
         self._directory, self._inherited, self._spark = directory, inherited, spark
         self._numbers = count(1)
 
@@ -74,7 +76,8 @@ class Cloud:
         told = {name: order[f"RUNMESH_{name.upper()}"] for name in ("run", "block", "key")}
         self.history.append({**told, "name": told["key"], "attempt": 0, "resubmission": told["key"]})
         path = {**BARE, **self._inherited, **self.environment}
-        step.driver = await start(submit, self.buckets, self._directory / f"{next(self._numbers)}", path, self._spark)
+        directory = self._directory / f"{next(self._numbers)}"
+        step.driver = await start(submit, self.buckets, directory, path, self._spark, sdk=self.sdk)
         code, errors = await step.driver.over()
         if code:
             failure = {"Reason": "Unknown Error.", "Message": errors.decode(errors="replace")[-200:]}

@@ -17,7 +17,7 @@ from tests.executors.tasks import task_of
 class Quick(Executor):
     """The real one, which looks again sooner."""
 
-    poll_interval = 0.2
+    poll_interval = 0.1
     output_every = 0.05
 
 

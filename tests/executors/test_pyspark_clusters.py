@@ -178,6 +178,7 @@ class TestNamed(Emr):
         assert {each.phase for each in seen.values()} == {Phase.SUCCEEDED, Phase.UNKNOWN}
 
     async def test_output_that_cannot_be_stored_hides_no_exit_code(self, executor: Executor) -> None:
+        self.cloud.sdk = True
         handle = await executor.submit(self.shell("mute", "sleep 0.3; echo hello; exit 3"))
         self.cloud.api.faults.append(Fault("PUT lake", refusal=Refusal("AccessDenied", "injected", 403)))
         assert (await self.ended(executor, handle)).exit_code == 3
@@ -222,7 +223,11 @@ class TestApplications(Emr):
             await self.cloud.clusters.cancel(step)
         assert (await self.observed(executor, handle)).phase is Phase.RUNNING
         assert (await self.ended(executor, handle)).phase is Phase.FAILED
-        assert not await self.is_alive(handle)
+
+        async def is_over() -> bool:
+            return not await self.is_alive(handle)
+
+        await eventually(is_over, within=self.within)
 
     async def test_the_code_of_many_tasks_is_stored_once(self, executor: Executor, shop: Shop) -> None:
         tasks = [self.native(shop, key, "return 1") for key in "abc"]
@@ -243,6 +248,7 @@ class TestServerless(Emr):
         return Config(application_id=APPLICATION, execution_role_arn=ROLE, **more)
 
     async def test_a_job_runs_is_found_and_leaves_nothing(self, executor: Executor) -> None:
+        self.cloud.sdk = True
         task = self.shell("job", "echo hello; exit 3")
         handle = await executor.submit(task)
         assert await executor.submit(task) == await executor.find(task) == handle

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from tests.emulators.mapreduce.buckets import Buckets
 
 _GRACE = 2.0
+_SDK = str(Path(__file__).with_name("sdk"))
 
 
 class Submit(NamedTuple):
@@ -80,9 +81,9 @@ class Driver:
 
 
 async def start(
-    submit: Submit, buckets: Buckets, directory: Path, environment: Mapping[str, str], spark: str | None
+    submit: Submit, buckets: Buckets, directory: Path, environment: Mapping[str, str], spark: str | None, *, sdk: bool
 ) -> Driver:
-    """Start a driver; `spark` is the folder of a real spark-submit's program, or None."""
+    """Start a driver; `spark` is the folder of a real spark-submit's program, or None. `sdk`: it finds the real one."""
     os.makedirs(directory)  # noqa: PTH103 - as good, and no blocking call by ruff's lights
     script = _fetched(buckets, submit.script, directory)
     code = submit.options.get("--py-files")
@@ -93,7 +94,7 @@ async def start(
         command = [f"{spark}/spark-submit", "--master", "local[2]", *brought, str(script)]
     process = await asyncio.create_subprocess_exec(
         *command,
-        env={**environment, "PYTHONPATH": ":".join(files), "TMPDIR": str(directory)},
+        env={**environment, "PYTHONPATH": ":".join([*files, *([] if sdk else [_SDK])]), "TMPDIR": str(directory)},
         cwd=directory,
         stdin=DEVNULL,
         stdout=DEVNULL,

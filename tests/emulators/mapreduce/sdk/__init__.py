@@ -1,0 +1,1 @@
+"""What steps find on their import path here."""

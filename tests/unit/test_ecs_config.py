@@ -10,6 +10,7 @@ from typing import Any
 from unicodedata import category
 
 import pytest
+import yaml
 from botocore.session import get_session
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,6 +125,19 @@ def test_names_of_fields_are_the_apis_in_either_spelling() -> None:
     one = {"overrides": {"container_overrides": [{"name": "x", "memory_reservation": 5}]}}
     other = {"overrides": {"containerOverrides": [{"name": "x", "memoryReservation": 5}]}}
     assert Config.canonical(one) == Config.canonical(other) == other
+
+
+@pytest.mark.parametrize(
+    "way_round",
+    [{"overrides": {"memory": "99999"}}, {"network_configuration": {"awsvpcConfiguration": {"subnets": []}}}],
+)
+def test_a_policy_has_no_way_round(tmp_path: Path, way_round: dict[str, Any]) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(yaml.safe_dump({"executors": {"ecs": {"enforce": True, "config": {"subnets": ["subnet-9"]}}}}))
+    environment = {"RUNMESH_POLICY": str(policy)}
+    block = {"executor_type": "ecs", "executor_config": {**PLACE, **way_round}}
+    [problem, *_] = Shop(tmp_path).load(block, environment=environment).errors
+    assert "the policy forbids" in problem.message
 
 
 def test_names_of_the_users_own_are_not_changed() -> None:

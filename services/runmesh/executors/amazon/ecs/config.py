@@ -6,7 +6,7 @@ structures of the API its fields are known (see `shapes`), in camelCase or snake
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -73,6 +73,8 @@ _Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 class Config(ExecutorConfig):
     """A task on ECS."""
+
+    unguarded: ClassVar[tuple[str, ...]] = ("overrides", "network_configuration")
 
     task_definition: str | dict[str, Any] | None = Field(
         None,

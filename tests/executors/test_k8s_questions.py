@@ -107,8 +107,42 @@ class TestWatches(Faulty):
         with pytest.raises(Unavailable, match="the object has been modified"):
             await executor.submit(self.task("counted", "true"))
 
+    async def test_a_list_that_grows_too_old_between_its_pages_is_begun_again(self) -> None:
+        self.fault("list", "pods", code=410, message="The provided continue parameter is too old")
+        async with self.connect() as executor:
+            await self.running(executor, await executor.submit(self.sleeping("paged")))
+        assert self.emulated.api.calls["list", "pods"] == 2
+
+    async def test_a_bookmark_moves_on_where_nothing_of_ours_happens(self, executor: Executor) -> None:
+        reading, store = self.emulated.api.reading, self.emulated.store
+        reading.bookmark_every = 0.05
+        handle = await executor.submit(self.sleeping("quiet"))
+        await self.running(executor, handle)
+        store.create("events", {"metadata": {"name": "of.others", "namespace": "default"}})
+        told = reading.bookmarks
+        await eventually(lambda: reading.bookmarks >= told + 4)
+        store.compact()
+        before = self._calls()
+        reading.drop()
+        await eventually(lambda: self._calls() > before)
+        self.emulated.kubelet.run_out_of_memory(await self.pod(handle))
+        assert (await self.ended(executor, handle)).cause is Cause.USER
+        assert self.emulated.api.calls["list", "jobs"] == self.emulated.api.calls["list", "pods"] == 1
+
     def _calls(self) -> int:
         return self.emulated.api.calls["watch", "jobs"]
+
+
+class TestContainers(Faulty):
+    async def test_the_log_is_the_jobs_own_whatever_the_cluster_puts_before_it(self, executor: Executor) -> None:
+        proxy = {"name": "istio-proxy", "image": "proxy:1", "command": ["echo", "noise"]}
+        put_first = {"op": "add", "path": "/spec/template/spec/containers/0", "value": proxy}
+        task = self.shell("meshed", "echo mine; exit 3")
+        handle = await executor.submit(replace(task, config=self.config(patch=(put_first,))))
+        assert [line.text for line in await self.output(executor, handle)] == ["mine"]
+        end = await self.ended(executor, handle)
+        assert (end.exit_code, end.log_tail) == (3, ("mine",))
+        assert str(end.reason).startswith("exit code 3")
 
 
 class TestProxy(Faulty):

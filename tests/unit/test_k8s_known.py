@@ -132,7 +132,7 @@ def test_a_pod_that_goes_before_its_job_was_told_of_says_nothing_of_the_job(know
 
 
 def test_a_pod_whose_job_was_deleted_alone_is_still_followed(known: Known) -> None:
-    labels = {"job-name": "one", "controller-uid": "u1"}
+    labels = {"batch.kubernetes.io/job-name": "one", "batch.kubernetes.io/controller-uid": "u1"}
     known.tell(JOBS, JOB)
     known.tell(PODS, POD)
     known.tell(JOBS, JOB, deleted=True)

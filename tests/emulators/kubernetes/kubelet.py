@@ -81,11 +81,12 @@ class Kubelet:
         return self.pods.get(found["metadata"]["uid"]) if found else None
 
     async def close(self) -> None:
-        """Stop everything."""
-        for pod in self.pods.values():
-            for container in pod.containers.values():
-                container.kill()
+        """Stop everything. A process that ended unseen would be told of after the event loop has gone."""
         await self._lives.close()
+        containers = [container for pod in self.pods.values() for container in pod.containers.values()]
+        for container in containers:
+            container.kill()
+        await asyncio.gather(*(container.end() for container in containers))
 
     # --- what tests ask a node to do ----------------------------------------------------------------
 

@@ -22,6 +22,8 @@ class Reading:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.bookmark_every = 1.0
+        self.bookmarks = 0
+        """How many were told."""
         self.gone_by_status = False
         """An old version is answered with HTTP 410, instead of an event that says so: real servers do both."""
         self.tired = False
@@ -102,6 +104,7 @@ class Reading:
                 return
             elif not await self._changed(min(self.bookmark_every, until - _now())) and bookmarks:
                 await response.write(_bookmark(kind, version))
+                self.bookmarks += 1
 
     def _news(
         self, kind: str, namespace: str, version: int, matches: Callable[[Mapping[str, str]], bool]

@@ -73,9 +73,9 @@ class Client:
             await _settle_proxy(api)
             yield cls(api, access, namespace, Pace(rate))
 
-    async def get(self, path: str, **query: str) -> Json:
-        """Read. Raises `Refused`."""
-        return await self._insist("GET", path, query)
+    async def get(self, path: str, *, within: float = CALL, **query: str) -> Json:
+        """Read, each try within so many seconds. Raises `Refused`."""
+        return await self._insist("GET", path, query, within=within)
 
     async def delete(self, path: str, options: Json) -> Json:
         """Delete. Raises `Refused`."""
@@ -107,10 +107,12 @@ class Client:
         except aiohttp.ClientError as error:
             raise _translated(error) from error
 
-    async def _insist(self, method: str, path: str, query: Query, body: Json | None = None) -> Json:
+    async def _insist(
+        self, method: str, path: str, query: Query, body: Json | None = None, within: float = CALL
+    ) -> Json:
         for attempt in range(_TRIES - 1):
             try:
-                return await self._call(method, path, query, body)
+                return await self._call(method, path, query, body, within)
             except Refused as refused:
                 if not (refused.passing or (refused.unauthorized and not attempt)):
                     raise
@@ -119,12 +121,12 @@ class Client:
                 pause = None
             wait = _FIRST_PAUSE * 2**attempt if pause is None else pause
             await asyncio.sleep(min(_LONGEST_PAUSE, wait) * uniform(1.0, 1.25))  # noqa: S311 - spreads load
-        return await self._call(method, path, query, body)
+        return await self._call(method, path, query, body, within)
 
-    async def _call(self, method: str, path: str, query: Query, body: Json | None = None) -> Json:
+    async def _call(self, method: str, path: str, query: Query, body: Json | None = None, within: float = CALL) -> Json:
         await self._pace.turn()
         try:
-            async with await self._request(method, path, query, body, aiohttp.ClientTimeout(total=CALL)) as response:
+            async with await self._request(method, path, query, body, aiohttp.ClientTimeout(total=within)) as response:
                 if response.status >= _OK:
                     raise await _refusal(response)
                 answer: Json = from_json(await response.read())

@@ -25,8 +25,8 @@ _OF_METADATA: Final = (
 _OF_SPEC: Final = ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "nodeName")
 _OURS: Final = "RUNMESH_"
 _KEY: Final = "RUNMESH_KEY"
-_JOB_NAME: Final = "job-name"
-_JOB_UID: Final = "controller-uid"
+JOB_UID: Final = "batch.kubernetes.io/controller-uid"
+_JOB_NAME: Final = "batch.kubernetes.io/job-name"
 """Labels that the Job controller gives every pod."""
 _MOST_GONE: Final = 10_000
 
@@ -44,8 +44,8 @@ def owner_of(pod: Mapping[str, Any]) -> Handle | None:
         if owner.get("kind") == "Job" and owner.get("controller"):
             return Handle(f"{meta['namespace']}/{owner['name']}/{owner['uid']}")
     labels = meta.get("labels") or {}
-    if {_JOB_NAME, _JOB_UID} <= labels.keys():
-        return Handle(f"{meta['namespace']}/{labels[_JOB_NAME]}/{labels[_JOB_UID]}")
+    if {_JOB_NAME, JOB_UID} <= labels.keys():
+        return Handle(f"{meta['namespace']}/{labels[_JOB_NAME]}/{labels[JOB_UID]}")
     return None
 
 

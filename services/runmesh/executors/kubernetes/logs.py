@@ -9,7 +9,7 @@ Pods have one stream: everything counts as stdout.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -122,7 +122,13 @@ class Logs:
         if ended or not room.locked():
             await room.acquire()
             return True
-        return await _first(room.acquire(), self._end_of(handle, pod))
+        taking = asyncio.ensure_future(room.acquire())
+        try:
+            return await _first(taking, self._end_of(handle, pod))
+        except asyncio.CancelledError:
+            if taking.done() and not taking.cancelled():
+                room.release()
+            raise
 
     async def _state(self, handle: Handle, pod: Json) -> str | None:
         """Wait until a pod's container has begun; return what it does; None: it never began, or is no more."""
@@ -159,7 +165,7 @@ def _state(pod: Json) -> str | None:
     return None
 
 
-async def _first(one: Coroutine[Any, Any, Any], other: Coroutine[Any, Any, Any]) -> bool:
+async def _first(one: Awaitable[Any], other: Awaitable[Any]) -> bool:
     """Wait for whichever comes first, and give the other one up; return whether it was the one."""
     tasks = asyncio.ensure_future(one), asyncio.ensure_future(other)
     try:

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from runmesh.clock import clock
 from runmesh.executor import Handle
-from runmesh.executors.kubernetes.known import JOBS, PODS, Known, short
+from runmesh.executors.kubernetes.known import JOB_UID, JOBS, PODS, Known, short
 from runmesh.executors.kubernetes.refusals import Refused
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PAGE: Final = 500
+_LIST: Final = 60.0
+"""Seconds for a page: whole objects, of which each may be large."""
 _LASTS: Final = 60.0
 """Seconds after which a watch is opened anew."""
 _MARGIN: Final = 10.0
@@ -41,7 +43,7 @@ def path(kind: str, namespace: str, name: str | None = None) -> str:
 async def catch_up(client: "Client", known: Known, handle: Handle) -> None:
     """Ask for a Job's pods, where the watch of pods is behind that of Jobs. Raises `Refused`."""
     namespace, _, uid = handle.split("/")
-    for pod in (await client.get(path(PODS, namespace), labelSelector=f"controller-uid={uid}"))["items"]:
+    for pod in (await client.get(path(PODS, namespace), labelSelector=f"{JOB_UID}={uid}"))["items"]:
         known.tell(PODS, pod)
 
 
@@ -82,7 +84,7 @@ class Reflector:
         asked = clock()
         query = {"labelSelector": self._selector, "limit": str(PAGE)}
         while True:
-            page = await self._client.get(self._path, **query)
+            page = await self._client.get(self._path, within=_LIST, **query)
             found += map(short, page.get("items") or ())
             query["continue"] = page["metadata"].get("continue") or ""
             if not query["continue"]:

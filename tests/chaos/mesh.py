@@ -268,7 +268,11 @@ async def running_mesh(
 ) -> AsyncIterator[ChaosMesh]:
     """Run a mesh on servers that run already."""
     folder = Folder(directory)
-    configs = {"k8s_executor_config": {"shared": True, "image": "emulated"}, "ecs_config": {"shared": True, **ECS}}
+    configs = {
+        "k8s_executor_config": {"shared": True, "image": "emulated"},
+        "ecs_config": {"shared": True, **ECS},
+        "gcp_cloud_run_config": {"shared": True, "project_id": "shop-project", "region": "europe-west1"},
+    }
     write_project(folder.projects / "shop", **configs)
     urls = [server.url for server in servers]
     async with (

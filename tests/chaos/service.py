@@ -13,6 +13,7 @@ import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from runmesh import settings, subjects
 from runmesh.cli.exits import run_service
 from runmesh.cli.working import Working
 from runmesh.executor import Backend
-from runmesh.executors import ecs, k8s, local_python, pyspark
+from runmesh.executors import ecs, gcp_cloud_run, k8s, local_python, pyspark
 from runmesh.executors.amazon import session
 from runmesh.executors.amazon.emr import observing, staging  # noqa: F401 - as below
 from runmesh.executors.kubernetes import client  # noqa: F401 - the nursery imports all that its children need
@@ -68,6 +69,8 @@ def _backend(kind: str) -> Backend:
         return Backend(Ecs, ecs.Config)
     if kind == "pyspark":
         return Backend(Spark, pyspark.Config)
+    if kind == "gcp_cloud_run":
+        return Backend(CloudRun, gcp_cloud_run.Config)
     return remote.BACKEND if SOCKET in os.environ else Backend(Kubernetes, k8s.Config)
 
 
@@ -80,6 +83,13 @@ class Kubernetes(k8s.Executor):
 class Ecs(ecs.Executor):
     """The real one, on an emulated cloud that answers soon."""
 
+    find_window = 4.0
+
+
+class CloudRun(gcp_cloud_run.Executor):
+    """The real one, on an emulated cloud that answers soon."""
+
+    gone_window = 1.5
     find_window = 4.0
 
 
@@ -99,6 +109,8 @@ def warm() -> None:
         sdk.register_component("data_loader", session.descriptions())
         for name in ("s3", "emr", "ecs", "logs"):
             sdk.create_client(name, "eu-central-1")
+    if "GCP_PROJECT_ID" in os.environ:
+        import_module("runmesh.executors.google.session")
 
 
 def main(directory: str, kind: str, *more: str) -> None:

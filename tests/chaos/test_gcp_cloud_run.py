@@ -1,0 +1,15 @@
+"""GCP Cloud Run in the crash matrix: the real executor, on an emulated cloud that outlives every worker."""
+
+from typing import ClassVar
+
+from tests.chaos.matrix import CrashMatrix
+from tests.chaos.mesh import Cloud
+from tests.emulators.running import running_cloud_run
+
+
+class TestCrashes(CrashMatrix):
+    executor_type: ClassVar[str] = "gcp_cloud_run"
+    cloud: ClassVar[Cloud] = staticmethod(running_cloud_run)
+    drain_every: ClassVar[float] = 8.0
+    lonely: ClassVar[int] = 9
+    lease: ClassVar[float] = 5.0

@@ -18,12 +18,16 @@ from tests.spark.blocks import HOME, spark_environment
 
 _PROJECT: Final = Path(__file__).parents[2] / "deploy" / "spark"
 _AT_MOST: Final = 600.0
+_QUIET: Final = "ignore::FutureWarning"
+"""Of what Spark says about the pandas that is here."""
 
 
 async def main(directory: Path) -> Exit:
     """Run it, and show how it went and what it said."""
+    output.say("starting NATS, a resolver, an emulated EMR, and a worker for it")
+    output.say("a cluster must be seen by all workers for five seconds before its first step; Spark takes ten more")
     os.environ["EMR_SPARK"] = str(HOME / "bin")
-    async with running_emr(directory / "aws", **spark_environment()) as there:
+    async with running_emr(directory / "aws", **spark_environment(), PYTHONWARNINGS=_QUIET) as there:
         os.environ.update(there)
         here = settings_for(_PROJECT.parent).model_copy(update={"state_dir": directory})
         async with (
@@ -33,6 +37,7 @@ async def main(directory: Path) -> Exit:
             started = await mesh.submit("islands", project=_PROJECT.name, timeout=_AT_MOST)
             view = await shown(mesh, started)
             output.out().print(render(view, output.now()))
+            output.say("what it printed:")
             async for said in mesh.logs(started):
                 output.out().print("\n".join(said.lines), markup=False)
     return ended_with(view)

@@ -2,6 +2,7 @@
 
 import os
 from http.client import HTTPConnection
+from typing import Any
 
 
 class Session:
@@ -11,7 +12,7 @@ class Session:
         assert service == "s3"
         return self
 
-    def put_object(self, **asked: bytes) -> None:
+    def put_object(self, **asked: Any) -> None:
         connection = HTTPConnection(os.environ["AWS_ENDPOINT_URL"].removeprefix("http://"))
         connection.request("PUT", f"/{asked['Bucket']}/{asked['Key']}", asked["Body"])
         answer = connection.getresponse()

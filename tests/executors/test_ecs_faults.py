@@ -114,6 +114,11 @@ class TestSubmitting(EcsFaults):
             changed = task_of(self.config(cpu=1024, memory=2048), "sleep", "300", key="conflict")
             assert await other.submit(changed) == first
 
+    async def test_a_conflict_that_names_no_task_is_ambiguous(self, executor: Executor) -> None:
+        self.trouble(RUN, code="ConflictException", message="The provided clientToken is in use")
+        with pytest.raises(Refused, match="ConflictException"):
+            await executor.submit(self.sleeping("unnamed"))
+
     async def test_a_cluster_without_machines_has_no_room_for_now(self, executor: Executor) -> None:
         words = "No Container Instances were found in your cluster."
         self.trouble(RUN, code="InvalidParameterException", message=words)

@@ -137,7 +137,7 @@ class Executor:
 
     async def cancel(self, handle: Handle) -> None:
         """Stop a task that has not ended."""
-        if (entry := self._known.get(handle)) and entry.ended.is_set():
+        if (entry := self._known.get(handle)) and entry.stopped:
             return
         arn = naming.arn_of(handle)
         asked = {"cluster": naming.cluster_of(arn), "task": arn, "reason": f"{STOPPED_BY_US}stopped by the mesh"}
@@ -197,9 +197,10 @@ class Executor:
 
     async def _adopted(self, task: Task[Config], access: Access, refused: Refused) -> Handle:
         """Return the task that has this token already, if that is why ECS refuses."""
-        arns = refused.answer.get("resourceIds") or ()
-        if refused.code != "ConflictException" or not arns:
+        if refused.code != "ConflictException":
             raise refused.of_submit() from refused
+        if not (arns := refused.answer.get("resourceIds")):
+            raise refused  # it is there: `find` says where
         handle = naming.handle_of(arns[0], access)
         found = await self._looking.one(handle)
         if found and not self._is_of(task, found):

@@ -33,11 +33,16 @@ class Entry:
         self.all_shown_at = 0.0
         """When its last lines can be read, if it has ended (by `clock`)."""
 
+    @property
+    def stopped(self) -> bool:
+        """Whether ECS says so."""
+        return self.status == "STOPPED"
+
     def see(self, found: Json) -> bool:
         """Note what ECS says; return whether that is news."""
         before, self.status = self.status, found.get("lastStatus", "")
         self.seen_at, self.missing_since = clock(), None
-        if self.status == "STOPPED" and not self.ended.is_set():
+        if self.stopped and not self.ended.is_set():
             self.all_shown_at = self.seen_at + _SHOWN_WITHIN - _unwound(found)
             self.ended.set()
         return self.status != before

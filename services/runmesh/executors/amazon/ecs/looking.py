@@ -58,7 +58,7 @@ class Looking:
         mine = self._asked.setdefault(handle, asyncio.get_running_loop().create_future())
         async with self._answering:
             if not mine.done():
-                await self._answer({handle: mine, **dict(islice(self._asked.items(), PER_CALL - 1))})
+                await self._answer({**dict(islice(self._asked.items(), PER_CALL - 1)), handle: mine})
         return mine.result()
 
     async def _answer(self, asked: Mapping[Handle, asyncio.Future[Json | None]]) -> None:

@@ -145,6 +145,37 @@ class TestInheriting(CloudRunFaults):
             handle = await executor.submit(task_of(self.config(image=None), "true"))
         assert self.cloud.run(handle).job.template.template.containers[0].image == "etl:1"
 
+    async def test_all_that_can_be_said_reaches_the_api(self, executor: Executor) -> None:
+        config = self.config(
+            cpu=4,
+            memory="16Gi",
+            gpu=1,
+            secrets={"KEY": "key:3"},
+            service_account="etl@shop",
+            encryption_key="projects/p/locations/l/keyRings/r/cryptoKeys/k",
+            execution_environment="gen2",
+            vpc_access={"networkInterfaces": [{"network": "default", "tags": ["etl"]}], "egress": "ALL_TRAFFIC"},
+            volumes=[
+                {"name": "bucket", "gcs": {"bucket": "b", "readOnly": True}},
+                {"name": "share", "nfs": {"server": "10.0.0.1", "path": "/"}},
+                {"name": "scratch", "emptyDir": {"medium": "MEMORY", "sizeLimit": "1Gi"}},
+                {"name": "keys", "secret": {"secret": "k", "items": [{"path": "p", "version": "1", "mode": 256}]}},
+                {"name": "sql", "cloudSqlInstance": {"instances": ["p:r:i"]}},
+            ],
+            volume_mounts=[{"name": "bucket", "mountPath": "/b"}],
+            labels={"team": "data"},
+        )
+        job = self.cloud.run(await executor.submit(task_of(config, "true"))).job
+        task = job.template.template
+        assert [each.WhichOneof("volume_type") for each in task.volumes] == [
+            *("gcs", "nfs", "empty_dir", "secret", "cloud_sql_instance")
+        ]
+        assert task.vpc_access.network_interfaces[0].tags == ["etl"]
+        assert (task.node_selector.accelerator, task.timeout.seconds) == ("nvidia-l4", 3600)
+        assert (job.labels["team"], task.service_account) == ("data", "etl@shop")
+        variables = {each.name: each for each in task.containers[0].env}
+        assert variables["KEY"].value_source.secret_key_ref.version == "3"
+
     async def test_a_service_that_is_not_there_is_said(self) -> None:
         async with self.connect(GCP_SERVICE_NAME="missing") as executor:
             with pytest.raises(Rejected, match="Resource 'missing' of kind 'SERVICE' does not exist"):

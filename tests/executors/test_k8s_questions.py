@@ -12,6 +12,8 @@ from runmesh.errors import Unavailable
 from runmesh.events import Cause
 from runmesh.executor import UNKNOWN, Handle, Observation, Phase
 from runmesh.executors.k8s import Executor
+from runmesh.executors.kubernetes.client import CALL, TURN
+from runmesh.worker.platform import SUBMIT_SHARE
 from tests.eventually import eventually
 from tests.executors.test_k8s import REAL
 from tests.executors.test_k8s_faults import Faulty
@@ -143,6 +145,22 @@ class TestContainers(Faulty):
         end = await self.ended(executor, handle)
         assert (end.exit_code, end.log_tail) == (3, ("mine",))
         assert str(end.reason).startswith("exit code 3")
+
+
+class TestRate(Faulty):
+    async def test_who_has_no_turn_for_too_long_is_refused_for_now_and_nothing_was_sent(self) -> None:
+        async with self.connect(RUNMESH_K8S_QPS="1") as executor:
+            tasks = [self.sleeping(f"paced{number}") for number in range(14)]
+            submits = [asyncio.create_task(executor.submit(task)) for task in tasks]
+            with pytest.raises(Unavailable, match="RUNMESH_K8S_QPS"):
+                await submits[-1]
+            for submit in submits:
+                submit.cancel()
+            await asyncio.wait(submits)
+        assert self.emulated.api.calls["create", "jobs"] < 10
+
+    def test_the_longest_creation_ends_before_its_job_is_looked_for(self) -> None:
+        assert Executor.find_window * SUBMIT_SHARE > TURN + CALL
 
 
 class TestProxy(Faulty):

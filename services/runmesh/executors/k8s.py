@@ -44,7 +44,7 @@ class Executor:
     batch: ClassVar[int] = 500
     gone_window: ClassVar[float] = 0.0
     """What the watch doesn't know is asked for, and that answer is final."""
-    find_window: ClassVar[float] = 12.0
+    find_window: ClassVar[float] = 22.0
     adoptable: ClassVar[bool] = True
 
     def __init__(self, site: Site) -> None:

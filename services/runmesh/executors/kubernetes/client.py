@@ -8,6 +8,7 @@ read again, once. What aiohttp raises becomes one of: `Unreached` (never sent), 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from math import inf
 from random import uniform
 from typing import Any, Final, Self
 
@@ -20,12 +21,15 @@ from yarl import URL
 
 from runmesh.clock import clock
 from runmesh.executors.kubernetes.access import Access
+from runmesh.executors.kubernetes.options import RATE
 from runmesh.executors.kubernetes.refusals import Refused, Unreached
 
 log = structlog.get_logger(__name__)
 
 CALL: Final = 8.0
 """Seconds for one try of a call."""
+TURN: Final = 8.0
+"""Seconds for which a creation waits for its turn at most: with the call itself, less than `find_window` allows."""
 _TRIES: Final = 4
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 5.0
@@ -46,12 +50,19 @@ class Pace:
         """Seconds' worth of calls that may come at once."""
         self._next = clock() - self._slack
         self._line = asyncio.Lock()
+        self._waiting = 0
 
-    async def turn(self) -> None:
-        """Wait for a turn, in the order of asking."""
-        async with self._line:
-            await asyncio.sleep(max(0.0, self._next - clock()))
-            self._next = max(self._next, clock() - self._slack) + self._step
+    async def turn(self, within: float = inf) -> None:
+        """Wait for a turn, in the order of asking. Raises TimeoutError at once if that would take longer."""
+        if self._waiting * self._step > within:
+            raise TimeoutError
+        self._waiting += 1
+        try:
+            async with self._line:
+                await asyncio.sleep(max(0.0, self._next - clock()))
+                self._next = max(self._next, clock() - self._slack) + self._step
+        finally:
+            self._waiting -= 1
 
 
 class Client:
@@ -83,7 +94,11 @@ class Client:
 
     async def create(self, path: str, document: Json, **query: str) -> Json:
         """Create, with one try: the caller decides what an error means. Raises `Refused`, `Unreached`."""
-        return await self._call("POST", path, query, document)
+        try:
+            await self._pace.turn(TURN)
+        except TimeoutError:
+            raise Unreached(f"the API server is not reached: all of {RATE} is used up") from None
+        return await self._sent("POST", path, query, document)
 
     async def text(self, path: str, **query: str) -> str:
         """Read what is no JSON. Raises `Refused`."""
@@ -125,6 +140,9 @@ class Client:
 
     async def _call(self, method: str, path: str, query: Query, body: Json | None = None, within: float = CALL) -> Json:
         await self._pace.turn()
+        return await self._sent(method, path, query, body, within)
+
+    async def _sent(self, method: str, path: str, query: Query, body: Json | None = None, within: float = CALL) -> Json:
         try:
             async with await self._request(method, path, query, body, aiohttp.ClientTimeout(total=within)) as response:
                 if response.status >= _OK:

@@ -135,7 +135,10 @@ def _session(ca: str | None) -> aiohttp.ClientSession:
     if ca:
         context.load_verify_locations(cafile=ca)
     connector = aiohttp.TCPConnector(ssl=context, limit=_CONNECTIONS)
-    return aiohttp.ClientSession(connector=connector, trust_env=True)
+    session = aiohttp.ClientSession(connector=connector, trust_env=True)
+    # Where an answer is lost, aiohttp would send a PUT once more by itself, and so restart the container.
+    session._retry_connection = False  # noqa: SLF001 - there is no other way
+    return session
 
 
 def _credential(environment: Mapping[str, str], transport: AioHttpTransport) -> Any:
@@ -147,7 +150,7 @@ def _credential(environment: Mapping[str, str], transport: AioHttpTransport) -> 
     if given[2]:
         if missing := [name for name, value in zip(_PRINCIPAL, given, strict=True) if not value]:
             raise Invalid(Problem(missing[0], f"is needed beside {_PRINCIPAL[2]}"))
-        return ClientSecretCredential(*given, **more)
+        return ClientSecretCredential(*given, retry_total=1, **more)
     return DefaultAzureCredential(managed_identity_client_id=given[1] or None, **more)
 
 

@@ -125,7 +125,7 @@ def _why(group: Json, current: Json, code: int | None) -> tuple[Cause, str]:
 def _of_exit(group: Json, current: Json, code: int) -> tuple[Cause, str]:
     detail = str(current.get("detailStatus") or "")
     if detail == _OUT_OF_MEMORY:
-        return Cause.USER, f"{_OUT_OF_MEMORY}: it went over its memory of {_memory(group)} GB"
+        return Cause.USER, f"{_OUT_OF_MEMORY}: it went over its memory of {_memory(group):g} GB"
     if not 0 <= code <= _PLATFORMS:
         return Cause.INFRASTRUCTURE, f"Azure ended the container with its own code {code}: {detail}"
     if code == _PROJECT_WRONG and _runs_runtime(group):
@@ -156,9 +156,9 @@ def _view(thing: Json) -> Json:
     return (thing.get("properties") or {}).get("instanceView") or {}
 
 
-def _memory(group: Json) -> Any:
+def _memory(group: Json) -> float:
     resources = container_of(group)["properties"]["resources"]
-    return (resources.get("limits") or {}).get("memoryInGB") or resources["requests"]["memoryInGB"]
+    return float((resources.get("limits") or {}).get("memoryInGB") or resources["requests"]["memoryInGB"])
 
 
 def _runs_runtime(group: Json) -> bool:

@@ -143,8 +143,8 @@ class Observing:
     async def _ask_why(self, handle: Handle, entry: Entry) -> None:
         """Read the warnings about a Job, or its pod: controllers and nodes say in events only why nothing happens."""
         asked, about = entry.asked, _unready(entry)
-        query = {"fieldSelector": f"involvedObject.uid={about},type=Warning"}
-        found = await self._client.get(f"/api/v1/namespaces/{handle.split('/')[0]}/events", **query)
+        events = f"/api/v1/namespaces/{handle.split('/')[0]}/events"
+        found = await self._client.get(events, fieldSelector=f"involvedObject.uid={about},type=Warning")
         asked.about, asked.warnings = about, [_brief(event) for event in found["items"]]
 
 

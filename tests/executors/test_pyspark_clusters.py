@@ -144,6 +144,14 @@ class TestNamed(Emr):
         with pytest.raises(Unavailable, match="active steps"):
             await executor.submit(self.task("full", "true"))
 
+    async def test_lists_are_read_to_their_ends(self, executor: Executor) -> None:
+        self.cloud.api.page = 1
+        handles = {key: await executor.submit(self.sleeping(key)) for key in "abc"}
+        self.cloud.clusters.create(self.cluster.request, ready=True)
+        assert await self.listed(executor) == handles
+        assert [await executor.find(self.sleeping(key)) for key in "abc"] == [*handles.values()]
+        assert {each.phase for each in (await executor.observe([*handles.values()])).values()} == {Phase.RUNNING}
+
     async def test_a_worker_that_has_just_begun_finds_what_others_left(self, executor: Executor) -> None:
         serverless = Config(application_id=APPLICATION, execution_role_arn=ROLE)
         tasks = [self.sleeping("step"), task_of(serverless, "sleep", "300", key="job")]
@@ -176,6 +184,16 @@ class TestNamed(Emr):
         self.cloud.api.faults.append(Fault("HEAD lake", refusal=Refusal("AccessDenied", "injected", 403)))
         seen = await executor.observe(handles)
         assert {each.phase for each in seen.values()} == {Phase.SUCCEEDED, Phase.UNKNOWN}
+
+    async def test_what_could_not_be_removed_is_left_to_the_reaper(self, executor: Executor) -> None:
+        handle = await executor.submit(self.task("stays", "true"))
+        await self.ended(executor, handle)
+        self.cloud.api.faults.append(Fault("POST lake", refusal=Refusal("AccessDenied", "injected", 403)))
+        with pytest.raises(Exception, match="AccessDenied"):
+            await executor.remove(handle)
+        assert await self.listed(executor) == {"stays": handle}
+        await executor.remove(handle)
+        assert await self.listed(executor) == {}
 
     async def test_output_that_cannot_be_stored_hides_no_exit_code(self, executor: Executor) -> None:
         self.cloud.sdk = True

@@ -55,6 +55,10 @@ class TestDeciding:
     def test_one_that_was_just_created_must_be_seen_by_all_first(self) -> None:
         assert decide([a_cluster(1, "STARTING", seen=1.0)], most=15) == Wait(SETTLED - 1.0)
 
+    def test_one_that_has_started_does_not_wait_for_one_that_begins(self) -> None:
+        found = [a_cluster(1, "STARTING", seen=0.0), a_cluster(2, "WAITING"), a_cluster(3, "STARTING", seen=0.0)]
+        assert decide(found, most=15) == Use("j-2")
+
     def test_of_two_created_for_one_need_the_lowest_id_stays(self) -> None:
         found = [a_cluster(2, "STARTING"), a_cluster(1, "BOOTSTRAPPING")]
         assert decide(found, most=15) == Use("j-1", surplus=("j-2",))
@@ -186,10 +190,15 @@ class TestSteps:
     def test_a_command_block_runs_on_the_primary_node(self) -> None:
         assert not outlives_its_step(arguments(task_of(Config(), "sh", "-c", "true"), "s3://b/step.py", None))
 
-    def test_nobodys_arguments_let_yarn_try_again(self) -> None:
-        config = Config(spark_submit_args=("--conf", "spark.yarn.maxAppAttempts=4"))
+    @pytest.mark.parametrize(
+        ("theirs", "ours"),
+        [("spark.yarn.maxAppAttempts=4", "1"), ("spark.yarn.submit.waitAppCompletion=false", "true")],
+    )
+    def test_nobodys_arguments_let_yarn_try_again_or_the_step_end_first(self, theirs: str, ours: str) -> None:
+        config = Config(spark_submit_args=("--conf", theirs))
         argv = arguments(task_of(config, "runmesh-run", "/shop", "daily"), "s3://b/step.py", None)
-        assert [word for word in argv if "maxAppAttempts" in word][-1] == "spark.yarn.maxAppAttempts=1"
+        key = theirs.partition("=")[0]
+        assert [word for word in argv if word.startswith(key)][-1] == f"{key}={ours}"
 
     def test_files_to_bring_along_are_added_to_ours(self) -> None:
         config = Config(

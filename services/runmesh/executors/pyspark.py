@@ -17,7 +17,6 @@ from weakref import WeakValueDictionary
 
 from runmesh.clock import clock
 from runmesh.errors import Invalid, Problem, Rejected, Unavailable
-from runmesh.events import Cause
 from runmesh.executor import ENDED, GONE, Handle, LogLine, Observation, Position, Site, Task
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.emr import site as places
@@ -57,6 +56,7 @@ class Executor:
         self._places: dict[Access, tuple[Place, Observing]] = {}
         self._submitting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._seen: dict[Handle, tuple[float, Observation]] = {}
+        self._unremoved: set[Handle] = set()
 
     async def __aenter__(self) -> Self:
         try:
@@ -125,14 +125,18 @@ class Executor:
         """
         address = Address.of(handle)
         place, observing = self._place(address.access)
+        self._unremoved.add(handle)
         await place.stored.clear(address.folder)
-        self._seen.pop(handle, None)
-        seen = observing.forget(handle)
-        if seen and seen.cause is Cause.CANCELLED and not address.is_serverless:
+        if observing.was_cancelled(handle) and not address.is_serverless:
             await place.clusters.end_with(address.place, address.folder.run)
+        observing.forget(handle)
+        self._seen.pop(handle, None)
+        self._unremoved.discard(handle)
 
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
-        """Yield the steps and jobs of our pool that have not ended: nobody else ends them."""
+        """Yield the steps and jobs of our pool that have not ended, and what could not be removed."""
+        for handle in [*self._unremoved]:
+            yield Address.of(handle).folder.name, handle
         for place, _ in [*self._places.values()]:
             async for key, address in place.jobs(self._mark("")):
                 yield key, address.handle

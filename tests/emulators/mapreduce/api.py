@@ -14,7 +14,6 @@ from tests.emulators.mapreduce.clusters import Clusters, Refusal, Step
 from tests.emulators.mapreduce.jobs import Jobs
 
 Json = dict[str, Any]
-_PAGE = 50
 _TARGET = "ElasticMapReduce."
 
 
@@ -25,6 +24,8 @@ class Api:
         self._clusters, self._jobs, self._buckets = clusters, jobs, buckets
         self.faults = Faults()
         self.calls: Counter[str] = Counter()
+        self.page = 50
+        """How much one answer lists."""
         self._operations: dict[str, Callable[[Json], Json]] = {
             "RunJobFlow": lambda asked: {"JobFlowId": clusters.create(asked).id},
             "ListClusters": self._list_clusters,
@@ -79,7 +80,7 @@ class Api:
         states = asked.get("ClusterStates")
         newest_first = reversed(self._clusters.all.values())
         found = [each.document for each in newest_first if not states or each.state in states]
-        return _paged("Clusters", found, asked)
+        return self._paged("Clusters", found, asked)
 
     def _list_steps(self, asked: Json) -> Json:
         ids, states = asked.get("StepIds"), asked.get("StepStates")
@@ -92,13 +93,12 @@ class Api:
         found = [
             step.document for step in steps if (not ids or step.id in ids) and (not states or step.state in states)
         ]
-        return _paged("Steps", found, asked)
+        return self._paged("Steps", found, asked)
 
-
-def _paged(name: str, found: list[Json], asked: Json) -> Json:
-    first = int(asked.get("Marker") or 0)
-    more = {"Marker": str(first + _PAGE)} if len(found) > first + _PAGE else {}
-    return {name: found[first : first + _PAGE], **more}
+    def _paged(self, name: str, found: list[Json], asked: Json) -> Json:
+        first = int(asked.get("Marker") or 0)
+        more = {"Marker": str(first + self.page)} if len(found) > first + self.page else {}
+        return {name: found[first : first + self.page], **more}
 
 
 def _json(document: Json) -> web.Response:

@@ -92,7 +92,7 @@ class Clusters:
         async for step in self._steps(identity):
             if not is_stop(step["Name"]) and (step["Status"]["State"] not in OVER or _run_of(step) != run):
                 return
-        log.info("the run's own cluster", cluster=identity, run=run)
+        log.info("the run's own cluster ends with it", cluster=identity, run=run)
         await self._read("terminate_job_flows", JobFlowIds=[identity])
 
     # --- steps --------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 EMR has no idempotency token for clusters, and a list may be a moment behind. So a cluster is used only once it was seen
 for `SETTLED` seconds: by then all workers see the same clusters, and of those with room all choose the one with the
-lowest id. Of those that begin and have no step yet all but the first are surplus: one may have begun since the
-others were full.
+lowest id, those that have started first. Of those that begin and have no step yet all but the first are surplus: one
+may have begun since the others were full.
 """
 
 from collections.abc import Sequence
@@ -55,9 +55,12 @@ class Create:
 def decide(found: Sequence[Cluster], *, most: int) -> Use | Wait | Create:
     """Decide for one step of one need; `most` is how many steps a cluster may have."""
     free = sorted((each for each in found if each.steps < most and each.state in ALIVE), key=lambda each: each.id)
+    ready = [each for each in free if each.state not in STARTING]
+    begun = [each for each in free if each.state in STARTING]
+    young = [each for each in begun if each.is_young]
     if not free:
         return Create()
-    if young := [each for each in free if each.is_young]:
+    if young and not ready:
         return Wait(SETTLED - min(each.seen for each in young))
-    _, *others = [each for each in free if each.state in STARTING] or [free[0]]
-    return Use(free[0].id, tuple(each.id for each in others if not each.steps))
+    surplus = [] if young else [each.id for each in begun[1:] if not each.steps]
+    return Use((ready or begun)[0].id, tuple(surplus))

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from runmesh.events import Cause
 from runmesh.executor import ENDED, GONE, UNKNOWN, Handle, Observation, Phase
 from runmesh.executors.amazon.emr.clusters import leaves_application
 from runmesh.executors.amazon.emr.handle import Address
@@ -47,9 +48,13 @@ class Observing:
             found |= _unknown(group, answer) if isinstance(answer, BaseException) else answer
         return found
 
-    def forget(self, handle: Handle) -> Observation | None:
-        """Ask again for a job that has ended; return what was seen of it, if it had."""
-        return self._over.pop(handle, None)
+    def was_cancelled(self, handle: Handle) -> bool:
+        """Whether a job was seen to have ended so."""
+        return handle in self._over and self._over[handle].cause is Cause.CANCELLED
+
+    def forget(self, handle: Handle) -> None:
+        """Ask again for a job that has ended."""
+        self._over.pop(handle, None)
 
     async def _group(self, group: list[Address]) -> Answers:
         if group[0].is_serverless:

@@ -2,7 +2,8 @@
 
 A task of our own runtime runs in cluster mode, its driver on a core node; whatever else (a command block) runs as a
 process on the primary node, since YARN ends a driver that makes no Spark session in time. YARN itself must not try
-again: what is run again is decided by the mesh. The tag is how the application is found that outlives its spark-submit.
+again: what is run again is decided by the mesh; nor may a step end before its application. The tag is how the
+application is found that outlives its spark-submit.
 """
 
 import re
@@ -57,6 +58,7 @@ def _yarn(task: Task[Config]) -> list[str]:
             "spark.pyspark.python": python,
             "spark.yarn.appMasterEnv.PYSPARK_PYTHON": python,
             "spark.yarn.maxAppAttempts": "1",
+            "spark.yarn.submit.waitAppCompletion": "true",
             "spark.yarn.tags": task.key,
         }
     )

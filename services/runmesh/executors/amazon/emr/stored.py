@@ -3,8 +3,12 @@
 import asyncio
 import gzip
 import json
+import zlib
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from math import inf
 from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -16,6 +20,8 @@ from runmesh.executors.amazon.session import Amazon
 
 _MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
 _TAIL: Final = 20
+_LARGEST_LOG: Final = 8_000_000
+"""Bytes, as they are stored."""
 _PLACE: Final = "place"
 _GOOD_FOR: Final = timedelta(days=1)
 """After that a shared object is stored again, so that a lifecycle rule takes none that is still to be used."""
@@ -78,14 +84,10 @@ class Stored:
         )
 
     async def last_lines(self, log: str) -> tuple[str, ...]:
-        """Return the end of a log of EMR's own (s3://…/stderr.gz), if it is there yet and can be read."""
+        """Return the end of a log of EMR's own (s3://…/stderr.gz), if it is there yet, and neither large nor spoilt."""
         folder = Folder.of(log)
-        content = await self._content(folder, folder.prefix)
-        try:
-            text = gzip.decompress(content) if content and log.endswith(".gz") else content or b""
-        except OSError:
-            return ()
-        return tuple(text.decode("utf-8", "replace").splitlines()[-_TAIL:])
+        content = await self._content(folder, folder.prefix, most=_LARGEST_LOG)
+        return await asyncio.to_thread(_last_lines, content or b"", zipped=log.endswith(".gz"))
 
     async def pieces(self, folder: Folder, *, behind: str) -> AsyncIterator[Piece]:
         """Yield the stored pieces of a task's output in order, from the one that comes behind a key (or "") on."""
@@ -124,7 +126,7 @@ class Stored:
     async def _write(self, bucket: str, key: str, content: bytes, **more: Any) -> None:
         await self._read("put_object", Bucket=bucket, Key=key, Body=content, **more)
 
-    async def _content(self, folder: Folder, key: str) -> bytes | None:
+    async def _content(self, folder: Folder, key: str, most: float = inf) -> bytes | None:
         try:
             found = await self._read("get_object", Bucket=folder.bucket, Key=key)
         except Refused as refused:
@@ -132,8 +134,17 @@ class Stored:
                 return None
             raise
         async with found["Body"] as body:
-            content: bytes = await body.read()
+            content: bytes | None = await body.read() if found["ContentLength"] <= most else None
             return content
 
     async def _read(self, operation: str, **arguments: Any) -> dict[str, Any]:
         return await self._amazon.read("s3", self._access, operation, **arguments)
+
+
+def _last_lines(content: bytes, *, zipped: bool) -> tuple[str, ...]:
+    file = BytesIO(content)
+    try:
+        lines = deque(gzip.GzipFile(fileobj=file) if content and zipped else file, maxlen=_TAIL)
+    except (OSError, EOFError, zlib.error):
+        return ()
+    return tuple(line.decode("utf-8", "replace").rstrip("\r\n") for line in lines)

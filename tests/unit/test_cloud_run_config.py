@@ -30,7 +30,7 @@ SERVICE = {
             "name": "mage",
             "image": "mage:1",
             "ports": [{"container_port": 6789}],
-            "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "1"}],
+            "env": [{"name": name, "value": "1"} for name in ("RUNMESH_NATS_TOKEN", "A", "B")],
             "resources": {"limits": {"cpu": "2", "memory": "4Gi"}, "cpu_idle": True},
             "volume_mounts": [{"name": "data", "mount_path": "/data"}],
             "startup_probe": {"period_seconds": 5},
@@ -165,7 +165,7 @@ def test_a_job_takes_after_the_service_and_its_configuration_wins() -> None:
     assert container(found)["image"] == "etl:2"
     assert container(found)["resources"] == {"limits": {"cpu": "2", "memory": "8Gi"}}
     assert container(found)["volume_mounts"] == [{"name": "data", "mount_path": "/data"}]
-    assert [each["value"] for each in container(found)["env"]][:2] == ["1", "2"]
+    assert [(each["name"], each["value"]) for each in container(found)["env"]][:2] == [("A", "1"), ("B", "2")]
     assert not {"startup_probe", "ports", "name"} & container(found).keys()
 
 

@@ -10,8 +10,10 @@ from typing import Any, Final, Self
 
 Json = Mapping[str, Any]
 
-_OF_TASK: Final = ("service_account", "execution_environment", "encryption_key", "vpc_access", "node_selector")
+_OF_TASK: Final = ("service_account", "execution_environment", "encryption_key", "vpc_access")
 _OF_CONTAINER: Final = ("image", "working_dir")
+_MESHES: Final = "RUNMESH_"
+"""Begins the variables of a worker's own, credentials of the mesh among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Base:
         return cls(
             task={name: template[name] for name in _OF_TASK if template.get(name)},
             container={name: main[name] for name in _OF_CONTAINER if main.get(name)},
-            env=tuple(main.get("env") or ()),
+            env=tuple(each for each in main.get("env") or () if not each["name"].startswith(_MESHES)),
             limits=dict((main.get("resources") or {}).get("limits") or {}),
             volumes=tuple(template.get("volumes") or ()),
             volume_mounts=tuple(main.get("volume_mounts") or ()),

@@ -9,7 +9,7 @@ class Entry:
     """One job."""
 
     def __init__(self) -> None:
-        self.seen_at = 0.0
+        self.seen_at = clock()
         self.ended_at: float | None = None
         """When it was seen that nothing more will come of it."""
         self.failure: Observation | None = None

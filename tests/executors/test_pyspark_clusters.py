@@ -189,7 +189,7 @@ class TestNamed(Emr):
         handle = await executor.submit(self.task("stays", "true"))
         await self.ended(executor, handle)
         self.cloud.api.faults.append(Fault("POST lake", refusal=Refusal("AccessDenied", "injected", 403)))
-        with pytest.raises(Exception, match="AccessDenied"):
+        with pytest.raises(Exception, match="403"):
             await executor.remove(handle)
         assert await self.listed(executor) == {"stays": handle}
         await executor.remove(handle)

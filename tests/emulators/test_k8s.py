@@ -88,6 +88,12 @@ async def test_a_manifest_is_checked(batch: BatchV1Api, wrong: dict[str, Any], c
     assert said in body
 
 
+async def test_a_quantity_may_be_a_number(batch: BatchV1Api) -> None:
+    await batch.create_namespaced_job("default", job(resources={"limits": {"cpu": 2, "memory": "1Gi"}}))
+    flag = {"limits": {"cpu": True}}
+    assert (await refused(batch, job("flag", resources=flag)))[0] == 400
+
+
 async def test_a_job_deleted_in_the_foreground_goes_after_its_pods(batch: BatchV1Api, api: ApiClient) -> None:
     await batch.create_namespaced_job("default", job("stubborn", "sh", "-c", "trap '' TERM; echo on; sleep 300"))
     core = CoreV1Api(api)

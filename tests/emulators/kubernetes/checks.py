@@ -19,6 +19,7 @@ VARIABLE: Final = re.compile(r"[!-<>-~]+")
 QUANTITY: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+|[KMGTPE]i|[numkMGTPE])?")
 LONGEST: Final = 63
 _SIMPLE: Final[dict[str, type | tuple[type, ...]]] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
+_QUANTITIES: Final = ("limits", "requests", "overhead", "sizeLimit", "divisor")
 _POLICIES: Final = ("Never", "OnFailure")
 
 Cause = dict[str, str]
@@ -74,10 +75,19 @@ def _struct(type_: str, value: Any, path: str) -> Iterator[str]:
     known = {model.attribute_map[name]: inner for name, inner in model.openapi_types.items()}
     for name, item in value.items():
         place = f"{path}.{name}" if path else name
-        if name in known:
+        if name in _QUANTITIES:
+            yield from _decoded(known[name], _as_text(item), place)
+        elif name in known:
             yield from _decoded(known[name], item, place)
         else:
             yield f'unknown field "{place}"'
+
+
+def _as_text(quantity: Any) -> Any:
+    """A quantity may also be written as a number."""
+    if isinstance(quantity, dict):
+        return {name: _as_text(item) for name, item in quantity.items()}
+    return str(quantity) if isinstance(quantity, int | float) and not isinstance(quantity, bool) else quantity
 
 
 def _said(value: Any) -> str:

@@ -106,11 +106,9 @@ class Observing:
         entry = self._known.get(handle)
         if entry is None:
             return await self._looked_up(handle)
-        seen = _judged(entry)
-        if seen.phase is Phase.PENDING:
+        if _judged(entry).phase is Phase.PENDING:
             await self._ask_why(handle, entry)
-            return _judged(entry)
-        if seen.phase is not Phase.FAILED:
+        if (seen := _judged(entry)).phase is not Phase.FAILED:
             return seen
         if entry.behind:
             await catch_up(self._client, self._known, handle)

@@ -19,10 +19,10 @@ PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-spark test test-mage test-spark lint types schemas bench model chaos soak clean
+.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-azure demo-spark test test-mage test-spark lint types schemas bench model chaos soak clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Set up .venv (the others do it when they need it)
 
@@ -37,6 +37,9 @@ demo-ecs: $(READY) ## Watch it go through tasks of ECS, on an emulated AWS
 
 demo-gcp: $(READY) ## Watch it go through jobs of Cloud Run, on an emulated Google Cloud
 	@$(BIN)/python -m tests.emulators.demo gcp_cloud_run
+
+demo-azure: $(READY) ## Watch it go through container groups, on an emulated Azure
+	@$(BIN)/python -m tests.emulators.demo azure_container_instance
 
 # Tests wait more than they compute: four at a time are right for two cores.
 test: $(READY) ## Run all tests

@@ -1,4 +1,4 @@
-"""The demo, every block of it on an emulated platform: `make demo-k8s`, `make demo-ecs`, `make demo-gcp`.
+"""The demo, every block of it on an emulated platform: `make demo-k8s`, `demo-ecs`, `demo-gcp`, `demo-azure`.
 
 Jobs and tasks run on this machine, so they find the project and its variables where they are.
 """
@@ -16,7 +16,7 @@ from typing import Final
 
 import yaml
 
-from tests.emulators.running import running_cloud_run, running_cluster, running_ecs
+from tests.emulators.running import running_azure, running_cloud_run, running_cluster, running_ecs
 
 _FOLDER: Final = Path("deploy", "demo")
 _NAMESPACE: Final = "penguins"
@@ -55,6 +55,14 @@ async def _cloud_run(directory: Path, programs: str) -> AsyncIterator[_Place]:
         yield _Place(there, directory)
 
 
+@asynccontextmanager
+async def _azure(directory: Path, programs: str) -> AsyncIterator[_Place]:
+    """Nothing says which image and where: groups have those of the group that AZURE_CONTAINER_GROUP_NAME names."""
+    _write_project(directory / _FOLDER, "azure_container_instance_config", "2")
+    async with running_azure(directory / "azure", PATH=programs) as there:
+        yield _Place(there, directory)
+
+
 def _write_project(folder: Path, key: str, memory: str) -> None:
     """Copy the demo's project, and say of its memory what the platform understands."""
     shutil.copytree(_FOLDER, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
@@ -64,7 +72,7 @@ def _write_project(folder: Path, key: str, memory: str) -> None:
     pipeline.write_text(pipeline.read_text().replace(of_jobs, f"memory: {memory}"))
 
 
-_PLATFORMS: Final = {"k8s": _kubernetes, "ecs": _ecs, "gcp_cloud_run": _cloud_run}
+_PLATFORMS: Final = {"k8s": _kubernetes, "ecs": _ecs, "gcp_cloud_run": _cloud_run, "azure_container_instance": _azure}
 
 
 async def main(executor_type: str) -> int:

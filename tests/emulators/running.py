@@ -41,3 +41,5 @@ running_emr = partial(running, "emr")
 """EMR and S3."""
 running_cloud_run = partial(running, "cloud_run")
 """GCP Cloud Run, with a service that jobs take after."""
+running_azure = partial(running, "azure")
+"""Azure; its workers are told of a group that others take after."""

@@ -105,6 +105,7 @@ class CrashMatrix:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("act", self.acts)
 
+    @pytest.mark.timeout(300)
     async def test_a_kill_at_any_point_loses_and_doubles_nothing(self, tmp_path: Path, act: Act) -> None:
         cases = [
             Case(point, act, before) for before in MOMENTS for point in Point if not (before and point in _NEVER_BEFORE)

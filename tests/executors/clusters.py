@@ -59,7 +59,7 @@ async def a_cluster(directory: Path) -> AsyncIterator[Cluster]:
         return
     async with emulated_cluster() as emulated:
         environment = environment_of(directory, emulated)
-        async with Client.open(Access.of(environment), rate=1000, streams=0) as client:
+        async with Client.open(Access.of(environment), rate=1000) as client:
             yield Cluster(environment, "default", "python:3", client, emulated)
 
 
@@ -74,7 +74,7 @@ def environment_of(directory: Path, emulated: Emulated, **more: Any) -> dict[str
 async def _real(kubeconfig: str) -> AsyncIterator[Cluster]:
     namespace = f"runmesh-test-{token_hex(4)}"
     environment = {"KUBECONFIG": kubeconfig, "KUBE_NAMESPACE": namespace}
-    async with Client.open(Access.of(environment), rate=50, streams=0) as client:
+    async with Client.open(Access.of(environment), rate=50) as client:
         path = f"/api/v1/namespaces/{namespace}"
         document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         await client.create("/api/v1/namespaces", document)

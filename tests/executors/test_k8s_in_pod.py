@@ -43,13 +43,13 @@ async def access(emulated: Cluster, tmp_path: Path) -> AsyncIterator[Access]:
 
 
 async def test_a_pod_is_its_service_account(access: Access) -> None:
-    async with Client.open(access, rate=100, streams=0) as client:
+    async with Client.open(access, rate=100) as client:
         assert client.namespace == "batch"
         assert (await client.get(JOBS))["items"] == []
 
 
 async def test_a_token_that_was_renewed_is_read_again(access: Access, emulated: Cluster) -> None:
-    async with Client.open(access, rate=100, streams=1) as client:
+    async with Client.open(access, rate=100) as client:
         await client.get(JOBS)
         emulated.api.tokens = {RENEWED}
         with pytest.raises(Refused, match="Unauthorized"):
@@ -63,7 +63,7 @@ async def test_a_token_that_was_renewed_is_read_again(access: Access, emulated: 
 async def test_a_server_that_another_authority_has_signed_is_not_trusted(access: Access, tmp_path: Path) -> None:
     certify(tmp_path / "other.crt")
     (access.account / "ca.crt").write_bytes((tmp_path / "other.crt").read_bytes())
-    async with Client.open(access, rate=100, streams=0) as client:
+    async with Client.open(access, rate=100) as client:
         with pytest.raises(ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
             await client.create(JOBS, {})
 
@@ -72,5 +72,5 @@ async def test_a_server_that_another_authority_has_signed_is_not_trusted(access:
 async def test_a_service_account_that_is_not_mounted_is_told(access: Access, missing: str) -> None:
     (access.account / missing).unlink()
     with pytest.raises(Invalid, match="service account"):
-        async with Client.open(access, rate=100, streams=0):
+        async with Client.open(access, rate=100):
             pass

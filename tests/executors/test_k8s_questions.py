@@ -63,7 +63,7 @@ class TestPatience(Faulty):
         failing = [await executor.submit(self.shell(f"failing{n}", "exit 1")) for n in range(20)]
         good = await executor.submit(self.task("good", "true"))
         await eventually(lambda: len(self.emulated.jobs.ended) == 21)
-        await eventually(lambda: self._is(executor, good, [*failing, good], Phase.SUCCEEDED), within=5)
+        await eventually(lambda: self._is(executor, good, [*failing, good], Phase.SUCCEEDED), within=12)
         assert (await self.observed(executor, failing[0])) == UNKNOWN
 
     async def test_an_answer_that_came_late_is_told(self, executor: Executor) -> None:
@@ -102,6 +102,14 @@ class TestWatches(Faulty):
             await executor.submit(replace(self.task("where", "true"), config=config))
         await executor.submit(self.sleeping("here"))
         assert calls["list", "pods"] == calls["list", "jobs"] == 1
+
+    async def test_watches_of_many_namespaces_leave_room_for_calls(self) -> None:
+        names = [f"n{number}" for number in range(60)]
+        api = self.emulated.api
+        api.namespaces |= set(names)
+        async with self.connect(RUNMESH_K8S_NAMESPACES=",".join(names), RUNMESH_K8S_LOG_FOLLOWERS="1") as executor:
+            await eventually(lambda: api.reading.open == 2 * 61)
+            assert await executor.submit(self.sleeping("room"))
 
     async def test_a_quota_that_is_just_being_counted_is_a_refusal_for_now(self, executor: Executor) -> None:
         told = 'Operation cannot be fulfilled on resourcequotas "few": the object has been modified'

@@ -62,7 +62,7 @@ class Executor:
             raise Invalid(Problem("k8s", f"{error.name} is not installed", "pip install 'runmesh[k8s]'")) from error
         options = self._options
         self._stack = AsyncExitStack()
-        opened = Client.open(Access.of(self._site.environment), rate=options.rate, streams=options.followers)
+        opened = Client.open(Access.of(self._site.environment), rate=options.rate)
         client = await self._stack.enter_async_context(opened)
         self._client = client
         try:

@@ -75,11 +75,12 @@ class Client:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, access: Access, *, rate: float, streams: int) -> AsyncIterator[Self]:
-        """Connect for the length of the block; `streams` are held open beside the calls. Raises `Invalid`."""
+    async def open(cls, access: Access, *, rate: float) -> AsyncIterator[Self]:
+        """Connect for the length of the block. Raises `Invalid`."""
         configuration = Configuration()
         namespace = await access.load(configuration)
-        configuration.connection_pool_maxsize = 100 + streams
+        # No limit: the watches of many namespaces would leave no connection for a call.
+        configuration.connection_pool_maxsize = 0
         async with ApiClient(configuration) as api:
             await _settle_proxy(api)
             yield cls(api, access, namespace, Pace(rate))

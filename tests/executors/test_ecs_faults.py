@@ -415,6 +415,11 @@ class TestInheriting(EcsFaults):
         assert self.aws.api.keys == {"ROLE"}
         assert set(self.aws.api.assumed) == {role}
 
+    async def test_a_task_waits_where_its_role_cannot_be_assumed_for_now(self, executor: Executor) -> None:
+        task = task_of(self.config(assume_role_arn="arn:aws:iam::1:role/busy"), "true", key="busy")
+        with pytest.raises(Unavailable, match="role/busy"):
+            await executor.submit(task)
+
 
 class TestBadInput(EcsFaults):
     @pytest.mark.parametrize(

@@ -88,6 +88,9 @@ class Api:
                 told = f"User is not authorized to perform: sts:AssumeRole on resource: {asked['RoleArn']}"
                 body = f"<Error><Code>AccessDenied</Code><Message>{told}</Message></Error>"
                 return web.Response(status=403, text=f"<ErrorResponse>{body}</ErrorResponse>", content_type="text/xml")
+            case "AssumeRole" if "busy" in asked["RoleArn"]:
+                told = "<Error><Code>ServiceUnavailable</Code><Message>for now</Message></Error>"
+                return web.Response(status=503, text=f"<ErrorResponse>{told}</ErrorResponse>", content_type="text/xml")
             case "AssumeRole":
                 self.assumed.append(asked["RoleArn"])
                 until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()

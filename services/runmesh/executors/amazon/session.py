@@ -139,7 +139,12 @@ class Amazon:
 
         async def assume() -> dict[str, str]:
             own = replace(access, role_arn=None)
-            found = await self.read("sts", own, "assume_role", RoleArn=role, RoleSessionName=_SESSION_NAME)
+            try:
+                found = await self.read("sts", own, "assume_role", RoleArn=role, RoleSessionName=_SESSION_NAME)
+            except (Refused, ConnectionError) as error:
+                if isinstance(error, Refused) and not error.passing:
+                    raise
+                raise Unreached(f"{role} can't be assumed for now, and so nothing is sent: {error}") from error
             given = found["Credentials"]
             return {
                 "access_key": given["AccessKeyId"],

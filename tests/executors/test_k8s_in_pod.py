@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from yarl import URL
 
 from runmesh.errors import Invalid
 from runmesh.executors.kubernetes.access import Access
@@ -14,6 +14,7 @@ from runmesh.executors.kubernetes.refusals import Refused
 from runmesh.executors.kubernetes.watch import path
 from tests.emulators.certificates import certify
 from tests.emulators.k8s import Cluster, cluster
+from tests.emulators.port import Port
 
 TOKEN = "first"  # noqa: S105 - of nothing
 RENEWED = "renewed"
@@ -31,15 +32,14 @@ async def emulated() -> AsyncIterator[Cluster]:
 @pytest.fixture
 async def access(emulated: Cluster, tmp_path: Path) -> AsyncIterator[Access]:
     """Have an API server with a certificate, and what a pod is given to reach it."""
-    runner = web.AppRunner(emulated.api.application(), handler_cancellation=True, shutdown_timeout=0.01)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certify(tmp_path / "ca.crt")).start()
-    _, port = runner.addresses[0][:2]
+    port = Port(emulated.api.application, certify(tmp_path / "ca.crt"), handler_cancellation=True)
+    await port.listen()
     (tmp_path / "token").write_text(TOKEN)
     (tmp_path / "namespace").write_text("batch\n")
-    environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)}
+    where = URL(port.url)
+    environment = {"KUBERNETES_SERVICE_HOST": str(where.host), "KUBERNETES_SERVICE_PORT": str(where.port)}
     yield replace(Access.of(environment), account=tmp_path)
-    await runner.cleanup()
+    await port.deafen()
 
 
 async def test_a_pod_is_its_service_account(access: Access) -> None:

@@ -185,6 +185,13 @@ class TestNamed(Emr):
         seen = await executor.observe(handles)
         assert {each.phase for each in seen.values()} == {Phase.SUCCEEDED, Phase.UNKNOWN}
 
+    async def test_an_account_that_may_not_be_asked_hides_no_other_job(self, executor: Executor) -> None:
+        handle = await executor.submit(self.task("there", "true"))
+        elsewhere = Handle(handle.replace("eu-central-1", "eu-west-1"))
+        self.cloud.api.faults.append(Fault("ListSteps", times=1, refusal=Refusal("AccessDeniedException", "no")))
+        seen = await executor.observe([elsewhere, handle])
+        assert [each.phase for each in seen.values()].count(Phase.UNKNOWN) == 1
+
     async def test_what_could_not_be_removed_is_left_to_the_reaper(self, executor: Executor) -> None:
         handle = await executor.submit(self.task("stays", "true"))
         await self.ended(executor, handle)

@@ -21,6 +21,7 @@ from runmesh.executor import ENDED, GONE, Handle, LogLine, Observation, Position
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.emr import site as places
 from runmesh.executors.amazon.emr import step as steps
+from runmesh.executors.amazon.emr.asking import together
 from runmesh.executors.amazon.emr.config import Config
 from runmesh.executors.amazon.emr.folder import Folder
 from runmesh.executors.amazon.emr.handle import Address
@@ -37,6 +38,7 @@ __all__ = ["Config", "Executor"]
 
 _STALE: Final = 3
 """Poll intervals after which what the worker saw says nothing of now: it asks for many at once, as we would not."""
+_MOST_UNREMOVED: Final = 1000
 _OF_BUCKETS: Final = frozenset({"NoSuchBucket", "AccessDenied", "403", "PermanentRedirect", "301"})
 
 
@@ -56,7 +58,7 @@ class Executor:
         self._places: dict[Access, tuple[Place, Observing]] = {}
         self._submitting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._seen: dict[Handle, tuple[float, Observation]] = {}
-        self._unremoved: set[Handle] = set()
+        self._unremoved: dict[Handle, None] = {}
 
     async def __aenter__(self) -> Self:
         try:
@@ -100,12 +102,10 @@ class Executor:
         for handle in handles:
             address = Address.of(handle)
             by_access.setdefault(address.access, []).append(address)
-        found: dict[Handle, Observation] = {}
         for access, addresses in by_access.items():
-            place, observing = self._place(access)
-            place.used.update(address.place for address in addresses)
-            found |= await observing.observe(addresses)
-        now = clock()
+            self._place(access)[0].used.update(address.place for address in addresses)
+        looks = [(addresses, self._place(access)[1].observe(addresses)) for access, addresses in by_access.items()]
+        found, now = await together(looks), clock()
         self._seen |= {handle: (now, seen) for handle, seen in found.items()}
         return found
 
@@ -125,13 +125,15 @@ class Executor:
         """
         address = Address.of(handle)
         place, observing = self._place(address.access)
-        self._unremoved.add(handle)
+        self._unremoved[handle] = None
+        if len(self._unremoved) > _MOST_UNREMOVED:
+            del self._unremoved[next(iter(self._unremoved))]
         await place.stored.clear(address.folder)
         if observing.was_cancelled(handle) and not address.is_serverless:
             await place.clusters.end_with(address.place, address.folder.run)
         observing.forget(handle)
         self._seen.pop(handle, None)
-        self._unremoved.discard(handle)
+        self._unremoved.pop(handle, None)
 
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
         """Yield the steps and jobs of our pool that have not ended, and what could not be removed."""

@@ -4,15 +4,13 @@ What has ended is asked for once, with what its script reported. A job whose scr
 ended and left no report may have left its driver on YARN: it runs until that was killed.
 """
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Collection
 from typing import Any
 
-import structlog
-
 from runmesh.events import Cause
-from runmesh.executor import ENDED, GONE, UNKNOWN, Handle, Observation, Phase
+from runmesh.executor import ENDED, GONE, Handle, Observation, Phase
+from runmesh.executors.amazon.emr.asking import Answers, together
 from runmesh.executors.amazon.emr.clusters import leaves_application
 from runmesh.executors.amazon.emr.handle import Address
 from runmesh.executors.amazon.emr.place import Place
@@ -20,10 +18,7 @@ from runmesh.executors.amazon.emr.serverless import driver_log
 from runmesh.executors.amazon.emr.verdict import COMPLETED, FAILED, Ending, Report, observed
 from runmesh.executors.amazon.refusals import Refused
 
-log = structlog.get_logger(__name__)
-
 Json = dict[str, Any]
-Answers = dict[Handle, Observation]
 
 
 class Observing:
@@ -35,18 +30,13 @@ class Observing:
 
     async def observe(self, addresses: Collection[Address]) -> Answers:
         """Answer for every address; UNKNOWN where AWS didn't. Raises what AWS did, where it answered nothing at all."""
-        found = {each.handle: self._over[each.handle] for each in addresses if each.handle in self._over}
         groups: dict[str, list[Address]] = defaultdict(list)
+        over = [each for each in addresses if each.handle in self._over]
         for each in addresses:
-            if each.handle not in found:
-                groups[each.place if not each.is_serverless else each.job].append(each)
-        answers = await asyncio.gather(*(self._group(group) for group in groups.values()), return_exceptions=True)
-        errors = [answer for answer in answers if isinstance(answer, BaseException)]
-        if errors and len(errors) == len(answers) and not found:
-            raise errors[0]
-        for group, answer in zip(groups.values(), answers, strict=True):
-            found |= _unknown(group, answer) if isinstance(answer, BaseException) else answer
-        return found
+            if each.handle not in self._over:
+                groups[each.job if each.is_serverless else each.place].append(each)
+        looks = [(group, self._group(group)) for group in groups.values()]
+        return await together([*looks, *([(over, self._remembered(over))] if over else [])])
 
     def was_cancelled(self, handle: Handle) -> bool:
         """Whether a job was seen to have ended so."""
@@ -56,32 +46,25 @@ class Observing:
         """Ask again for a job that has ended."""
         self._over.pop(handle, None)
 
+    async def _remembered(self, over: list[Address]) -> Answers:
+        return {each.handle: self._over[each.handle] for each in over}
+
     async def _group(self, group: list[Address]) -> Answers:
         if group[0].is_serverless:
-            return await self._each({each: self._job(each) for each in group})
+            return await together([([each], self._kept(each, self._job(each))) for each in group])
         clusters, identity = self._place.clusters, group[0].place
         steps = await clusters.steps(identity, [each.job for each in group])
         ending = None
         if any(step["Status"]["State"] != COMPLETED for step in steps.values()):
             ending = await clusters.ending(identity)
-        return await self._each({each: self._step(each, steps.get(each.job), ending) for each in group})
+        looks = {each: self._step(each, steps.get(each.job), ending) for each in group}
+        return await together([([each], self._kept(each, look)) for each, look in looks.items()])
 
-    async def _each(self, looks: Mapping[Address, Awaitable[Observation]]) -> Answers:
-        """Look at all; what was seen of one is kept although another one can't be seen."""
-        found = await asyncio.gather(*(self._keep(each, look) for each, look in looks.items()), return_exceptions=True)
-        errors = [answer for answer in found if isinstance(answer, BaseException)]
-        if errors and len(errors) == len(found):
-            raise errors[0]
-        answers: Answers = {}
-        for address, answer in zip(looks, found, strict=True):
-            answers |= _unknown([address], answer) if isinstance(answer, BaseException) else {address.handle: answer}
-        return answers
-
-    async def _keep(self, address: Address, look: Awaitable[Observation]) -> Observation:
+    async def _kept(self, address: Address, look: Awaitable[Observation]) -> Answers:
         seen = await look
         if seen.phase in ENDED:
             self._over[address.handle] = seen
-        return seen
+        return {address.handle: seen}
 
     async def _step(self, address: Address, step: Json | None, ending: Ending | None) -> Observation:
         if step is None:
@@ -131,11 +114,6 @@ class Observing:
     async def _logged(self, file: str | None) -> Report | None:
         """Return the end of a log of EMR's own, where the script has left no report."""
         return Report(tail=await self._place.stored.last_lines(file)) if file else None
-
-
-def _unknown(group: Collection[Address], error: BaseException) -> Answers:
-    log.warning("not observed", jobs=[each.job for each in group], error=repr(error))
-    return dict.fromkeys((each.handle for each in group), UNKNOWN)
 
 
 def _why(status: Json) -> str:

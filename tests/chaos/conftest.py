@@ -17,4 +17,5 @@ elif os.environ.get("RUNMESH_CHAOS") != "long":
     collect_ignore = [
         *("test_gaps.py", "test_clock.py", "test_cluster.py", "test_full_disk.py"),
         *("test_k8s.py", "test_ecs.py", "test_pyspark.py", "test_gcp_cloud_run.py"),
+        "test_azure_container_instance.py",
     ]

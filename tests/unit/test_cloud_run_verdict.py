@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runmesh.errors import Rejected, Unavailable
 from runmesh.events import Cause
 from runmesh.executor import UNKNOWN, Phase
-from runmesh.executors.google.logs import question
 from runmesh.executors.google.output import Line, Output
+from runmesh.executors.google.reading import question
+from runmesh.executors.google.refusals import Refused
 from runmesh.executors.google.verdict import Found, failed, observed, of_execution
 
 SETTLE = 5.0
@@ -100,6 +102,29 @@ def test_what_nobody_knows_yet_says_nothing() -> None:
     assert observed(Found("EXECUTION_LEVITATING"), "") == UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "means"),
+    [
+        ("RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Write requests'", Unavailable),
+        ("FAILED_PRECONDITION", "The maximum number of jobs in the region was reached", Unavailable),
+        ("UNAUTHENTICATED", "Request had invalid authentication credentials", Unavailable),
+        ("FAILED_PRECONDITION", "The service account is disabled", Rejected),
+        ("INVALID_ARGUMENT", "image: must be set", Rejected),
+        ("PERMISSION_DENIED", "Permission 'run.jobs.create' denied", Rejected),
+        ("NOT_FOUND", "no such project", Rejected),
+        ("NO_CREDENTIALS", "no such file", Rejected),
+        ("UNAVAILABLE", "Socket closed", Refused),
+        ("INTERNAL", "?", Refused),
+        ("DEADLINE_EXCEEDED", "?", Refused),
+        ("ABORTED", "?", Refused),
+    ],
+)
+def test_a_refused_submission_is_for_now_for_good_or_ambiguous(code: str, message: str, means: type[Exception]) -> None:
+    found = Refused(code, message).of_submit()
+    assert type(found) is means
+    assert message in str(found)
+
+
 # --- lines ------------------------------------------------------------------------------------------
 
 
@@ -114,15 +139,24 @@ def test_lines_come_once_and_in_order_however_late_they_are(delays: list[float],
     written = [(line(n + 1), n + 1 + delay) for n, delay in enumerate(delays)]
     now, ended = 0.0, len(delays) + 1.0
     while not output.complete:
-        began = now
+        began, since = now, output.ask()
         for each, there in written:
-            if there <= began and each.at >= output.cursor:
+            if there <= began and each.at >= since:
                 output.add(each, now)
         output.turn(began, now, ended if now >= ended else None)
         taken += [each.text for each in output.take()]
         now += data.draw(st.floats(0.5, 3))
     assert taken == [f"{n + 1}" for n in range(len(delays))]
     assert list(output.tail) == taken[-20:]
+
+
+def test_lines_that_were_not_asked_for_are_not_taken() -> None:
+    output = Output("x", 0, SETTLE)
+    output.add(line(1), 0.0)
+    output.add(line(20), 0.0)
+    output.turn(0.0, SETTLE, None)
+    output.ask()
+    assert not output.add(line(1), 6.0)
 
 
 def test_a_flood_is_read_onwards() -> None:

@@ -25,15 +25,18 @@ from runmesh.executors.google.logs import Logs
 from runmesh.executors.google.looking import Looking
 from runmesh.executors.google.naming import Place
 from runmesh.executors.google.observing import Observing
-from runmesh.executors.google.options import Options
-from runmesh.executors.google.pace import Pace
+from runmesh.executors.google.options import CREDENTIALS, Options
+from runmesh.executors.google.reading import Reader
 from runmesh.executors.google.refusals import Refused, Unreached
 from runmesh.executors.google.request import job
+from runmesh.turns import ENDED, Turns
 
 __all__ = ["Config", "Executor"]
 
 T = TypeVar("T")
 
+_PREPARED: Final = 10.0
+"""Seconds for what must be known before a job is created."""
 _DEFAULT_REGION: Final = str(Config.model_fields["region"].default)
 
 
@@ -72,19 +75,23 @@ class Executor:
             ) from error
         self._stack = AsyncExitStack()
         self._google = await self._stack.enter_async_context(Google.open(self._site.environment))
+        if file := self._site.environment.get(CREDENTIALS):
+            await self._check(file)
         self._known, self._looking = Known(), Looking(self._google)
-        self._logs = Logs(self._google, self._looking, self._known, self._options)
+        reader = Reader(self._google, self._options)
+        self._logs = Logs(reader, self._looking, self._known, self._options)
         self._observing = Observing(self._looking, self._known, self._logs)
-        self._ends = Pace(self.submit_rate, self.submit_burst)
+        self._deletes = Turns()
         self._bases: dict[Place, Base] = {}
+        self._basing = asyncio.Lock()
         self._places = {Place(project, region) for project, region in self._options.places}
-        self._reading = asyncio.create_task(self._logs.run())
+        self._going = [asyncio.create_task(each) for each in (reader.run(), self._deletes.give(self._options.writes))]
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._reading.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._reading
+        for each in self._going:
+            each.cancel()
+        await asyncio.gather(*self._going, return_exceptions=True)
         await self._stack.aclose()
 
     # --- the contract -------------------------------------------------------------------------------
@@ -95,7 +102,6 @@ class Executor:
         base = await self._prepared(self._base(place))
         wanted = job(task, base, mesh=self._site.mesh, pool=self._site.pool)
         name = naming.job_id(task, self._site.mesh)
-        self._places.add(place)
         try:
             await self._google.create(place.credentials, place.parent, name, wanted)
         except Unreached as error:
@@ -104,6 +110,7 @@ class Executor:
             if not refused.exists:
                 raise refused.of_submit() from refused
             return await self._adopted(task, place, refused)
+        self._places.add(place)
         return place.handle_of(name)
 
     async def find(self, task: Task[Config]) -> Handle | None:
@@ -134,7 +141,7 @@ class Executor:
 
     async def remove(self, handle: Handle) -> None:
         """Delete a job and its execution."""
-        await self._ends.turn()
+        await self._deletes.turn(ENDED)
         await self._delete(handle)
         self._logs.forget(handle)
 
@@ -162,6 +169,14 @@ class Executor:
             raise Rejected("no project: set `project_id`, or GCP_PROJECT_ID")
         return Place(project, config.region, who)
 
+    async def _check(self, file: str) -> None:
+        """See whether the worker's own credentials can be read. Raises `Invalid`."""
+        try:
+            await self._google.project(None)
+        except Refused as refused:
+            await self._stack.aclose()
+            raise Invalid(Problem(CREDENTIALS, str(refused), f"is {file} there?")) from refused
+
     async def _own_places(self) -> Collection[Place]:
         environment = self._site.environment
         project = environment.get("GCP_PROJECT_ID")
@@ -171,17 +186,21 @@ class Executor:
 
     async def _base(self, place: Place) -> Base:
         """Return what jobs of a place take after, read once."""
-        if place not in self._bases and (service := self._options.service):
-            found = await self._google.service(place.credentials, f"{place.parent}/services/{service}")
-            self._bases[place] = Base.of(found)
-        return self._bases.get(place) or Base()
+        if (service := self._options.service) is None:
+            return Base()
+        async with self._basing:
+            if place not in self._bases:
+                found = await self._google.service(place.credentials, f"{place.parent}/services/{service}")
+                self._bases[place] = Base.of(found)
+        return self._bases[place]
 
     async def _prepared(self, asked: Awaitable[T]) -> T:
         """Wait for what must be known before anything is started."""
         try:
-            return await asked
-        except ConnectionError as error:
-            raise Unavailable(str(error)) from error
+            async with asyncio.timeout(_PREPARED):
+                return await asked
+        except (ConnectionError, TimeoutError) as error:
+            raise Unavailable(str(error) or "Google does not answer") from error
         except Refused as refused:
             raise refused.of_submit() if not refused.failed else Unavailable(str(refused)) from refused
 
@@ -191,6 +210,7 @@ class Executor:
             raise ConnectionError(f"there was a job of this name, and it has just gone: {refused}")
         if not self._is_of(task, found[0]):
             raise Rejected(f"there is a job of this name already, and it is not of this task: {refused}")
+        self._places.add(place)
         return place.handle_of(naming.job_id(task, self._site.mesh))
 
     async def _delete(self, handle: Handle) -> None:

@@ -25,6 +25,7 @@ _METHODS: Final[dict[tuple[str, str], Any]] = {
     (f"{_RUN}.Jobs", "ListJobs"): run_v2.ListJobsRequest,
     (f"{_RUN}.Jobs", "DeleteJob"): run_v2.DeleteJobRequest,
     (f"{_RUN}.Executions", "GetExecution"): run_v2.GetExecutionRequest,
+    (f"{_RUN}.Executions", "ListExecutions"): run_v2.ListExecutionsRequest,
     (f"{_RUN}.Executions", "CancelExecution"): run_v2.CancelExecutionRequest,
     (f"{_RUN}.Tasks", "ListTasks"): run_v2.ListTasksRequest,
     (f"{_RUN}.Services", "GetService"): run_v2.GetServiceRequest,
@@ -123,6 +124,14 @@ class Api:
     async def get_execution(self, asked: Any) -> Any:
         """Return an execution."""
         return self._execution(asked.name).execution
+
+    async def list_executions(self, asked: Any) -> Any:
+        """Return all executions of a place."""
+        place, job = asked.parent.split("/jobs/")
+        if job != "-":
+            raise GoogleError("INVALID_ARGUMENT", f"parent: {asked.parent}")
+        found = [run.execution for name, run in self.runs.items() if run.execution and name.startswith(f"{place}/")]
+        return run_v2.ListExecutionsResponse.pb()(executions=found)
 
     async def cancel_execution(self, asked: Any) -> Any:
         """Cancel an execution."""

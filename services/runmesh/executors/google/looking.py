@@ -40,16 +40,18 @@ class Looking:
     async def look(self, handles: Collection[Handle]) -> dict[Handle, Found | None]:
         """Return what Cloud Run says of jobs; None: it knows no such job; without an answer there is none here.
 
-        Raises `Unavailable` where it throttles.
+        Raises `Unavailable` where it throttles, and nothing else was answered.
         """
         seen: dict[Handle, Found | None] = {}
+        throttle: Refused | None = None
         for place, group in naming.groups(handles).items():
             try:
                 seen |= await self._look(place, group)
             except (Refused, ConnectionError) as error:
-                if isinstance(error, Refused) and error.throttled:
-                    raise Unavailable(str(error), error.retry_after) from error
+                throttle = error if isinstance(error, Refused) and error.throttled else throttle
                 log.warning("jobs not observed", place=place.parent, jobs=len(group), error=str(error))
+        if throttle and not seen:
+            raise Unavailable(str(throttle), throttle.retry_after) from throttle
         return seen
 
     async def find(self, place: Place, job: str) -> tuple[Mapping[str, str], Found] | None:
@@ -63,8 +65,13 @@ class Looking:
         return dict(found.labels), _found(found)
 
     async def ours(self, place: Place, *, mesh: str, pool: str) -> AsyncIterator[tuple[str, Handle]]:
-        """Yield key and handle of our pool's jobs in a place."""
-        async for job in self._listed(place):
+        """Yield key and handle of our pool's jobs in a place; none where that can't be read now."""
+        try:
+            jobs = [job async for job in self._listed(place)]
+        except (Refused, ConnectionError) as error:
+            log.warning("jobs not listed", place=place.parent, error=str(error))
+            return
+        for job in jobs:
             if naming.is_ours(job.labels, mesh=mesh, pool=pool) and not job.HasField("delete_time"):
                 yield job.annotations.get(naming.UNABRIDGED) or job.labels[naming.KEY], place.handle_of(_id(job))
 
@@ -74,7 +81,7 @@ class Looking:
         found = await self._google.read(who, "executions", "get_execution", {"name": execution})
         listed = await self._google.read(who, "tasks", "list_tasks", {"parent": execution, "page_size": 1})
         tasks = [each async for each in listed]
-        return _json(found), _json(tasks[0]) if tasks else {}
+        return _json(_pb(found)), _json(_pb(tasks[0])) if tasks else {}
 
     async def _look(self, place: Place, handles: Collection[Handle]) -> dict[Handle, Found | None]:
         wanted = {naming.job_id_of(handle): handle for handle in handles}
@@ -82,23 +89,29 @@ class Looking:
         if len(handles) > self._pages.get(place, 1):
             async for job in self._listed(place):
                 if _id(job) in wanted:
-                    seen[wanted[_id(job)]] = await self._told(wanted[_id(job)], _found(job))
+                    seen[wanted[_id(job)]] = _found(job)
         others = [handle for handle in handles if handle not in seen]
         answers = await asyncio.gather(*(self._got(place, handle) for handle in others))
-        return seen | dict(zip(others, answers, strict=True))
+        return await self._told(place, seen | dict(zip(others, answers, strict=True)))
 
     async def _got(self, place: Place, handle: Handle) -> Found | None:
         async with self._room:
             found = await self.find(place, naming.job_of(handle))
-            return await self._told(handle, found[1]) if found else None
+            return found[1] if found else None
 
-    async def _told(self, handle: Handle, found: Found) -> Found:
-        """Ask for the execution itself where its job doesn't say what it is doing."""
-        if found.status != UNSPECIFIED:
-            return found
-        name = {"name": naming.execution_of(handle)}
-        execution = await self._google.read(Place.of(handle).credentials, "executions", "get_execution", name)
-        return of_execution(_json(execution))
+    async def _told(self, place: Place, seen: dict[Handle, Found | None]) -> dict[Handle, Found | None]:
+        """Ask for executions themselves where jobs don't say what theirs is doing."""
+        silent = {
+            naming.execution_id(each): each for each, found in seen.items() if found and found.status == UNSPECIFIED
+        }
+        if not silent:
+            return seen
+        request = {"parent": f"{place.parent}/jobs/-", "page_size": _PAGE}
+        async for page in self._google.pages(place.credentials, "executions", "list_executions", request):
+            for execution in _pb(page).executions:
+                if _id(execution) in silent:
+                    seen[silent[_id(execution)]] = of_execution(_json(execution))
+        return seen
 
     async def _listed(self, place: Place) -> AsyncIterator[Any]:
         """Yield all jobs of a place, whosever they are."""
@@ -146,5 +159,5 @@ def _pb(message: Any) -> Any:
 def _json(message: Any) -> Json:
     from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - the SDK, which only workers need
 
-    found: Json = MessageToDict(_pb(message), preserving_proto_field_name=True)
+    found: Json = MessageToDict(message, preserving_proto_field_name=True)
     return found

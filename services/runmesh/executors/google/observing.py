@@ -33,7 +33,7 @@ class Observing:
             return GONE
         entry, seen = self._known.entry(handle), observed(found, naming.url(handle))
         if entry.see(ended=seen.phase in ENDED):
-            self._logs.hurry()
+            self._logs.ended()
         if seen.phase is not Phase.FAILED or not found.status:
             return seen
         if (tail := self._logs.tail(handle)) is None and seen.cause is not Cause.CANCELLED:

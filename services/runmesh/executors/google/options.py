@@ -7,6 +7,7 @@ from typing import Final, Self
 from runmesh.environment import names, number
 from runmesh.errors import Invalid, Problem
 
+CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 PLACES: Final = "RUNMESH_CLOUD_RUN_PLACES"
 WRITES: Final = "RUNMESH_CLOUD_RUN_WRITE_RATE"
 POLL: Final = "RUNMESH_CLOUD_RUN_POLL_INTERVAL"

@@ -36,7 +36,7 @@ class Output:
         """Somebody takes the lines."""
         self.tail: deque[str] = deque(maxlen=TAIL)
         self._since, self._settle = since, settle
-        self._latest = since
+        self._latest = self._asked = since
         self._ids: dict[str, int] = {}
         self._held: list[tuple[Line, float]] = []
         self._ready: deque[Line] = deque()
@@ -58,9 +58,14 @@ class Output:
         """How many lines nobody has taken yet."""
         return len(self._ready)
 
+    def ask(self) -> int:
+        """Return the timestamp from which on it is read now."""
+        self._asked = self.cursor
+        return self._asked
+
     def add(self, line: Line, now: float) -> bool:
         """Add a line that was read; return whether it is new."""
-        if line.id in self._ids:
+        if line.id in self._ids or line.at < self._asked:
             return False
         self._ids[line.id] = line.at
         self._latest = max(self._latest, line.at)

@@ -22,11 +22,11 @@ from google.cloud.logging_v2.services import logging_service_v2
 from google.oauth2 import service_account
 from google.protobuf.json_format import MessageToDict, ParseDict
 
+from runmesh.executors.google.options import CREDENTIALS
 from runmesh.executors.google.refusals import NO_CREDENTIALS, Refused
 from runmesh.executors.google.translation import translated
 
 ANSWER: Final = 10.0
-CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _TRIES: Final = 4
 _FIRST_PAUSE: Final = 0.25

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from runmesh.errors import Rejected
+from runmesh.errors import Rejected, Unavailable
 from runmesh.events import Cause
 from runmesh.executor import LogLine, Phase, Position
 from runmesh.executors.amazon.access import Access
@@ -308,6 +308,15 @@ class TestPackages:
         assert packing.package(shop.path).name == one
         (shop.path / "more.py").write_text("")
         assert packing.package(shop.path).name != one
+
+    def test_one_that_changes_while_it_is_packed_is_packed_later(self, tmp_path: Path) -> None:
+        shop = Shop(tmp_path)
+        shop.ask()
+        package = packing.package(shop.path)
+        assert package.name
+        (shop.path / "metadata.yaml").write_text("changed: since\n")
+        with pytest.raises(Unavailable, match="was changed"):
+            package.content()
 
     def test_a_project_that_the_worker_does_not_have_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(Rejected, match="project_path"):

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from botocore.session import get_session
+from botocore.validate import ParamValidator
 
 from runmesh.executors.amazon.emr.cluster import run_job_flow
 from runmesh.executors.amazon.emr.naming import Mark, step_name
@@ -53,6 +55,30 @@ def test_a_step_agrees_with_mages(tmp_path: Path, case: dict[str, Any]) -> None:
     words = theirs["HadoopJarStep"].pop("Args")
     assert [word for word in ours["HadoopJarStep"].pop("Args") if word in words] == words
     assert ours | {"Name": ""} == theirs | {"Name": ""}
+
+
+def test_aws_takes_all_that_can_be_said_of_a_cluster() -> None:
+    fleet = {
+        "InstanceFleetType": "MASTER",
+        "TargetOnDemandCapacity": 1,
+        "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}],
+    }
+    everything = {
+        "scaling_policy": {"unit_type": "InstanceFleetUnits"},
+        "master_security_group": "sg-1",
+        "slave_security_group": "sg-2",
+        "ec2_key_name": "key",
+        "ec2_subnet_id": "subnet-1",
+        "tags": {"team": "a"},
+        "bootstrap_actions": [{"Name": "more", "ScriptBootstrapAction": {"Path": "s3://b/more.sh", "Args": ["x"]}}],
+    }
+    groups = {"master_market": "SPOT", "slave_market": "SPOT", "slave_spark_properties": {"spark.x": 1}}
+    operation = get_session().get_service_model("emr").operation_model("RunJobFlow")
+    for more in (groups, {"instance_fleets": [fleet]}):
+        config = Config.model_validate(everything | more)
+        asked = run_job_flow(config, mesh="m", pool="p", log_uri="s3://b/logs", bootstrap="s3://b/boot.sh")
+        report = ParamValidator().validate(asked, operation.input_shape)
+        assert not report.has_errors(), report.generate_report()
 
 
 def planned(directory: Path, case: dict[str, Any]) -> Config:

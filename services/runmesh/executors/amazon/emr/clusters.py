@@ -35,6 +35,7 @@ _SHUT: Final = "may not be modified"
 """What EMR says of a cluster that has just begun to end."""
 _FULL: Final = "Maximum number of active steps"
 """What it says of one that has 256 of them."""
+_UNTIL_ROOM: Final = 10.0
 
 
 class Clusters:
@@ -107,8 +108,10 @@ class Clusters:
             answer = await self._call("add_job_flow_steps", JobFlowId=identity, Steps=[step])
         except Refused as refused:
             self._known.clear()
-            if _FULL in str(refused) or (replaceable and _SHUT in str(refused)):
-                raise Unavailable(f"cluster {identity} takes no step: {refused}", 1.0) from refused
+            if _FULL in str(refused):
+                raise Unavailable(f"cluster {identity} is full: {refused}", _UNTIL_ROOM) from refused
+            if replaceable and _SHUT in str(refused):
+                raise Unavailable(f"cluster {identity} has just ended: {refused}", 1.0) from refused
             raise
         found: str = answer["StepIds"][0]
         return found

@@ -104,11 +104,11 @@ class TestWatches(Faulty):
         assert calls["list", "pods"] == calls["list", "jobs"] == 1
 
     async def test_watches_of_many_namespaces_leave_room_for_calls(self) -> None:
-        names = [f"n{number}" for number in range(60)]
+        names = [f"n{number}" for number in range(51)]
         api = self.emulated.api
         api.namespaces |= set(names)
         async with self.connect(RUNMESH_K8S_NAMESPACES=",".join(names), RUNMESH_K8S_LOG_FOLLOWERS="1") as executor:
-            await eventually(lambda: api.reading.open == 2 * 61)
+            await eventually(lambda: api.reading.open == 2 * 52)
             assert await executor.submit(self.sleeping("room"))
 
     async def test_a_quota_that_is_just_being_counted_is_a_refusal_for_now(self, executor: Executor) -> None:

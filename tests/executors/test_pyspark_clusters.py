@@ -107,6 +107,32 @@ class TestClusters(OnClusters):
         assert end.cause is Cause.INFRASTRUCTURE
         assert "INSTANCE_FAILURE: The master node was terminated" in str(end.reason)
 
+    @pytest.mark.parametrize(
+        ("code", "message", "rejected"),
+        [
+            ("VALIDATION_ERROR", "The VPC/subnet configuration was invalid: Subnet not found: subnet-1", True),
+            ("INTERNAL_ERROR", "Failed to start the job flow due to an internal error", False),
+        ],
+    )
+    async def test_one_that_ends_before_its_first_step_is_not_created_for_ever(
+        self, executor: Executor, code: str, message: str, *, rejected: bool
+    ) -> None:
+        with pytest.raises(Unavailable):
+            await executor.submit(self.task("first", "true"))
+        await self.cloud.clusters.terminate(self.ours()[0], code, message)
+        with pytest.raises(Exception, match=message) as raised:
+            await executor.submit(self.task("first", "true"))
+        assert not isinstance(raised.value, Unavailable)
+        assert isinstance(raised.value, Rejected) is rejected
+        assert len(self.ours()) == 1
+
+    async def test_one_that_another_worker_found_surplus_is_forgotten(self, executor: Executor) -> None:
+        with pytest.raises(Unavailable):
+            await executor.submit(self.task("first", "true"))
+        await self.cloud.clusters.terminate(self.ours()[0], "USER_REQUEST", "surplus")
+        await self.submitted(executor, self.task("first", "true"))
+        assert len(self.ours()) == 2
+
     async def test_a_step_whose_answer_was_lost_is_found(self, executor: Executor) -> None:
         self.cloud.api.faults.append(Fault("AddJobFlowSteps", lost=True))
         with pytest.raises(ConnectionError):

@@ -48,7 +48,7 @@ class Clusters:
         self._known: dict[str, tuple[float, dict[str, Cluster]]] = {}
         self._seen: dict[str, float] = {}
         self._created: dict[str, str] = {}
-        """Those that this worker created, with their need: a list may not have them yet."""
+        """Those that this worker created and none has used yet, with their need: a list may not have them at first."""
 
     # --- clusters -----------------------------------------------------------------------------------
 
@@ -72,6 +72,7 @@ class Clusters:
                     raise Unavailable("a cluster was created for it, and must be seen by all workers first", seconds)
                 case Use(chosen, surplus):
                     await self._terminate(surplus, known)
+                    self._created.pop(chosen, None)
                     taken = known[chosen]
                     known[chosen] = Cluster(chosen, taken.state, taken.steps + 1, taken.seen)
                     return chosen
@@ -174,8 +175,6 @@ class Clusters:
             for identity in [each for each, wanted in self._created.items() if wanted == name and each not in states]:
                 if await self._lives(identity):
                     states[identity] = "STARTING"
-                else:
-                    self._drop(identity)
             known = {identity: await self._counted(identity, state) for identity, state in states.items()}
             self._known[name] = clock(), known
         return known
@@ -186,7 +185,14 @@ class Clusters:
         return Cluster(identity, state, len(steps), now - self._seen.setdefault(identity, now))
 
     async def _lives(self, identity: str) -> bool:
-        return (await self.ending(identity)).state in ALIVE
+        """Whether one that we created lives. Raises `Refused` if it failed unused: the next one might do so, too."""
+        ending = await self.ending(identity)
+        if ending.state in ALIVE:
+            return True
+        self._drop(identity)
+        if ending.has_failed:
+            raise Refused(ending.code, f"{identity}: {ending}", 400 if ending.is_in_vain else 500)
+        return False
 
     async def _living(self) -> AsyncIterator[Json]:
         async for each in self._pages("list_clusters", "Clusters", ClusterStates=list(ALIVE)):

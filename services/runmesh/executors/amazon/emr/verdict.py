@@ -38,6 +38,7 @@ OVER: Final = frozenset(state for state, phase in _PHASES.items() if phase in (P
 _DYING: Final = frozenset({"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"})
 _ENDED: Final = frozenset({"TERMINATED", "TERMINATED_WITH_ERRORS"})
 _HARMLESS: Final = frozenset({"ALL_STEPS_COMPLETED"})
+_WANTED: Final = _HARMLESS | {"USER_REQUEST", ""}
 _INVALID: Final = "VALIDATION_ERROR"
 _NEVER: Final = re.compile(
     r"(subnet|security group|instance ?profile|key ?pair).*(invalid|not exist|not found)"
@@ -85,9 +86,19 @@ class Ending:
         return self.state in _DYING and (self.code not in _HARMLESS or state == CANCELLED)
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it ended although nobody, such as another worker, wanted it to."""
+        return self.state in _DYING and self.code not in _WANTED
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether no other cluster would do any better."""
+        return self.code == _INVALID and _NEVER.search(self.message) is not None
+
+    @property
     def cause(self) -> Cause:
-        """Whose fault it is: the platform's, unless no other cluster would be any better."""
-        return Cause.CONFIG if self.code == _INVALID and _NEVER.search(self.message) else Cause.INFRASTRUCTURE
+        """Whose fault it is."""
+        return Cause.CONFIG if self.is_in_vain else Cause.INFRASTRUCTURE
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (f"the cluster is {self.state}", self.code, self.message)))

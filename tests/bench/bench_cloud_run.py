@@ -10,20 +10,16 @@ worker does it, every `poll_interval`, and every job's output is followed.
 import asyncio
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from random import uniform
 from statistics import median
 from time import perf_counter, process_time
 from typing import Final
 
-from rich.console import Console
-from rich.table import Table
-
-from runmesh.executor import ENDED, Handle, Phase, Position, Site
+from runmesh.executor import ENDED, Handle, Phase, Site
 from runmesh.executors.gcp_cloud_run import Config, Executor
+from tests.bench.flight import calls, count, followed, removed, shown, submitted, until
 from tests.bench.memory import resident
 from tests.emulators.cloud_run import CONFIG
 from tests.emulators.running import running_cloud_run
@@ -31,8 +27,6 @@ from tests.emulators.serving import call
 from tests.executors.tasks import task_of
 
 JOBS: Final = int(os.environ.get("BENCH_CLOUD_RUN_JOBS", "2000"))
-AT_ONCE: Final = 32
-"""Submissions that a worker has in flight."""
 QUIET: Final = 60.0
 """Seconds in which nothing happens."""
 PROBES: Final = 20
@@ -42,7 +36,7 @@ PROBES: Final = 20
 async def measure(executor: Executor, socket: Path) -> dict[str, str]:
     """Run everything; return the figures."""
     empty, began = resident(os.getpid()), perf_counter()
-    handles = await submitted(executor)
+    handles = await submitted(executor, (task_of(Config(**CONFIG), "true", key=f"job{n}") for n in range(JOBS)))
     started = perf_counter() - began
     followers = [asyncio.create_task(followed(executor, handle)) for handle in handles]
     await until(executor, handles, {Phase.RUNNING})
@@ -70,34 +64,6 @@ async def measure(executor: Executor, socket: Path) -> dict[str, str]:
     }
 
 
-async def submitted(executor: Executor) -> list[Handle]:
-    """Create all jobs."""
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def submit(number: int) -> Handle:
-        async with room:
-            return await executor.submit(task_of(Config(**CONFIG), "true", key=f"job{number}"))
-
-    return await asyncio.gather(*map(submit, range(JOBS)))
-
-
-async def removed(executor: Executor, handles: Sequence[Handle]) -> None:
-    """Delete all jobs."""
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def remove(handle: Handle) -> None:
-        async with room:
-            await executor.remove(handle)
-
-    await asyncio.gather(*map(remove, handles))
-
-
-async def followed(executor: Executor, handle: Handle) -> None:
-    """Take a job's lines."""
-    async for _ in executor.logs(handle, since=Position()):
-        pass
-
-
 async def delay(executor: Executor, socket: Path, handles: Sequence[Handle]) -> float:
     """Let one execution end at any time between two looks; return the seconds until that is seen."""
     ended, pause = await count(executor, handles), executor.poll_interval
@@ -112,24 +78,6 @@ async def delay(executor: Executor, socket: Path, handles: Sequence[Handle]) -> 
         await asyncio.sleep(pause)
 
 
-async def count(executor: Executor, handles: Sequence[Handle]) -> int:
-    """Return how many have ended."""
-    return sum(seen.phase in ENDED for seen in (await executor.observe(handles)).values())
-
-
-async def until(executor: Executor, handles: Sequence[Handle], wanted: AbstractSet[Phase]) -> None:
-    """Observe until all are in a phase that is wanted."""
-    while True:
-        if {seen.phase for seen in (await executor.observe(handles)).values()} <= wanted:
-            return
-        await asyncio.sleep(executor.poll_interval)
-
-
-async def calls(socket: Path) -> Counter[str]:
-    """Return how often which method was called."""
-    return Counter(dict((await call(socket, do="calls"))["calls"]))
-
-
 async def main() -> None:
     """Measure, and print the figures."""
     with tempfile.TemporaryDirectory(prefix="bench-cloud-run-") as directory:
@@ -139,10 +87,7 @@ async def main() -> None:
             environment = {**there, **{f"RUNMESH_CLOUD_RUN_{name}": value for name, value in usual.items()}}
             async with Executor(Site("bench", "default", "worker", environment, Path(directory))) as executor:
                 figures = await measure(executor, socket)
-    table = Table(box=None, show_header=False)
-    for name, figure in figures.items():
-        table.add_row(name, figure)
-    Console().print(table)
+    shown(figures)
 
 
 if __name__ == "__main__":

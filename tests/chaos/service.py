@@ -24,7 +24,7 @@ from runmesh import settings, subjects
 from runmesh.cli.exits import run_service
 from runmesh.cli.working import Working
 from runmesh.executor import Backend
-from runmesh.executors import ecs, gcp_cloud_run, k8s, local_python, pyspark
+from runmesh.executors import azure_container_instance, ecs, gcp_cloud_run, k8s, local_python, pyspark
 from runmesh.executors.amazon import session
 from runmesh.executors.amazon.emr import observing, staging  # noqa: F401 - as below
 from runmesh.executors.kubernetes import client  # noqa: F401 - the nursery imports all that its children need
@@ -71,6 +71,8 @@ def _backend(kind: str) -> Backend:
         return Backend(Spark, pyspark.Config)
     if kind == "gcp_cloud_run":
         return Backend(CloudRun, gcp_cloud_run.Config)
+    if kind == "azure_container_instance":
+        return Backend(Azure, azure_container_instance.Config)
     return remote.BACKEND if SOCKET in os.environ else Backend(Kubernetes, k8s.Config)
 
 
@@ -87,6 +89,13 @@ class Ecs(ecs.Executor):
 
 
 class CloudRun(gcp_cloud_run.Executor):
+    """The real one, on an emulated cloud that answers soon."""
+
+    gone_window = 1.5
+    find_window = 4.0
+
+
+class Azure(azure_container_instance.Executor):
     """The real one, on an emulated cloud that answers soon."""
 
     gone_window = 1.5
@@ -111,6 +120,8 @@ def warm() -> None:
             sdk.create_client(name, "eu-central-1")
     if "GCP_PROJECT_ID" in os.environ:
         import_module("runmesh.executors.google.session")
+    if "AZURE_TENANT_ID" in os.environ:
+        import_module("runmesh.executors.azure.arm")
 
 
 def main(directory: str, kind: str, *more: str) -> None:

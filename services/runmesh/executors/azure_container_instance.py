@@ -15,6 +15,8 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, ClassVar, Final, Self
 from weakref import WeakValueDictionary
 
+import structlog
+
 from runmesh.errors import Invalid, Problem, Rejected, Unavailable
 from runmesh.executor import GONE, Handle, LogLine, Observation, Position, Site, Task
 from runmesh.executors.azure import naming
@@ -34,6 +36,8 @@ from runmesh.executors.azure.verdict import ended
 
 __all__ = ["Config", "Executor"]
 
+log = structlog.get_logger(__name__)
+
 _LOOK_FIRST: Final = 10.0
 """Seconds that a submission may take beside the creation itself."""
 
@@ -50,9 +54,16 @@ class Executor:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._options = Options.of(site.environment)
-        self.poll_interval = self._options.poll
-        self.find_window = 1.25 * (self._options.create + _LOOK_FIRST)
-        """A creation that is still under way when a worker dies has come to something by then."""
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two looks."""
+        return self._options.poll
+
+    @property
+    def find_window(self) -> float:
+        """By then, a creation that was under way when its worker died has come to something."""
+        return 1.25 * (self._options.create + _LOOK_FIRST)
 
     async def __aenter__(self) -> Self:
         try:
@@ -121,9 +132,12 @@ class Executor:
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
         """Yield all groups of our pool, in every resource group that we had to do with."""
         for where in sorted(self._places):
-            async for found in self._arm.pages(where.groups):
-                if key := naming.key_of(found, mesh=self._site.mesh, pool=self._site.pool):
-                    yield key, where.handle(found["name"])
+            try:
+                async for found in self._arm.pages(where.groups):
+                    if key := naming.key_of(found, mesh=self._site.mesh, pool=self._site.pool):
+                        yield key, where.handle(found["name"])
+            except (Refused, ConnectionError) as error:  # which hides no other place
+                log.warning("groups not listed", place=where.path, error=str(error))
 
     # --- an optional power --------------------------------------------------------------------------
 

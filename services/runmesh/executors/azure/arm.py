@@ -8,6 +8,7 @@ Credentials are the environment's service principal, else what the SDK finds: a 
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -97,6 +98,7 @@ class Arm:
             following = page.get("nextLink")
 
     async def _enter(self) -> None:
+        logging.getLogger("azure").setLevel(logging.WARNING)  # the SDK tells of every call
         self._session = await self._stack.enter_async_context(_session(self._options.ca))
         self._scope = f"{self._options.endpoint}/.default"
         credential = _credential(self._environment, AioHttpTransport(session=self._session, session_owner=False))

@@ -51,8 +51,8 @@ test-mage: $(READY) $(MAGE_READY) ## Run native and Mage's own blocks in one run
 demo-spark: $(READY) $(SPARK)/.ready ## Watch a Spark pipeline run as a step of EMR, on an emulated AWS
 	@$(BIN)/python -m tests.spark.demo
 
-test-spark: $(READY) $(SPARK)/.ready ## Run blocks on a real Spark (half a gigabyte; skipped without Java)
-	$(BIN)/pytest tests/spark/blocks.py $(ARGS)
+test-spark: $(READY) $(SPARK)/.ready ## Run blocks on a real Spark, and on all six types (half a gigabyte; skipped without Java)
+	$(BIN)/pytest tests/spark/blocks.py tests/spark/everywhere.py $(ARGS)
 
 lint: $(READY) ## Check style, formatting and layers
 	$(BIN)/ruff check

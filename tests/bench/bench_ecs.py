@@ -19,7 +19,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from runmesh.executor import ENDED, Handle, Phase, Site
+from runmesh.executor import ENDED, Handle, Phase, Position, Site
 from runmesh.executors.ecs import Config, Executor
 from tests.bench.memory import resident
 from tests.emulators.ecs import CONFIG
@@ -32,6 +32,8 @@ AT_ONCE: Final = 32
 """Submissions that a worker has in flight."""
 QUIET: Final = 60.0
 """Seconds in which nothing happens."""
+SETTLING: Final = 5.0
+"""Seconds in which those who follow begin to."""
 
 
 async def measure(executor: Executor, socket: Path) -> dict[str, str]:
@@ -40,6 +42,8 @@ async def measure(executor: Executor, socket: Path) -> dict[str, str]:
     handles = await submitted(executor)
     started = perf_counter() - began
     await until(executor, handles, {Phase.RUNNING})
+    following = [asyncio.create_task(followed(executor, handle)) for handle in handles]
+    await asyncio.sleep(SETTLING)
     full, before, began = resident(os.getpid()), await calls(socket), perf_counter()
     rounds = 0
     while perf_counter() - began < QUIET:
@@ -51,15 +55,24 @@ async def measure(executor: Executor, socket: Path) -> dict[str, str]:
     began = perf_counter()
     await until(executor, handles, ENDED)
     ended = perf_counter() - began
+    await asyncio.wait(following)
+    read = perf_counter() - began
     return {
         "tasks in flight": f"{TASKS:,}",
         "memory, empty and full": f"{empty:.0f} and {full:.0f} MiB",
         "... for each task": f"{(full - empty) * 1024 / TASKS:.1f} KiB",
         "tasks started": f"{TASKS / started:.0f} a second",
-        f"calls in {QUIET:g} s in which nothing happens": f"{quiet.total()}, in {rounds} rounds",
+        f"DescribeTasks in {QUIET:g} s in which nothing happens": f"{quiet['DescribeTasks']}, in {rounds} rounds",
+        "... and reads of logs": f"{quiet['GetLogEvents']}",
         "all ended, until all are seen": f"{ended:.1f} s",
+        "... until all output is read": f"{read:.0f} s",
         **{f"calls for each task: {name}": f"{n / TASKS:.3f}" for name, n in (await calls(socket)).most_common()},
     }
+
+
+async def followed(executor: Executor, handle: Handle) -> int:
+    """Read all that a task prints; return how many lines that is."""
+    return len([line async for line in executor.logs(handle, since=Position())])
 
 
 async def submitted(executor: Executor) -> list[Handle]:

@@ -15,13 +15,16 @@ from botocore.session import get_session
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runmesh.clock import clock
 from runmesh.errors import Rejected
+from runmesh.executor import Handle
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.ecs.config import Config
 from runmesh.executors.amazon.ecs.fargate import SIZES, wrong_memory
 from runmesh.executors.amazon.ecs.fields import FIELDS
 from runmesh.executors.amazon.ecs.inherit import Base
 from runmesh.executors.amazon.ecs.interval import Interval
+from runmesh.executors.amazon.ecs.known import Known
 from runmesh.executors.amazon.ecs.naming import access_of, arn_of, handle_of, tags, token
 from runmesh.executors.amazon.ecs.request import MOST_CHARACTERS, Target, overrides, run_task
 from runmesh.turns import ENDED, LIVELY, SILENT, Turns
@@ -250,6 +253,18 @@ def test_an_interval_spares_the_account() -> None:
     assert interval.seconds == 15
     interval.seen(changed=True, looked=10, tasks=10)
     assert interval.seconds == 2
+
+
+def test_what_was_looked_at_in_a_quiet_time_is_not_stale_when_others_change() -> None:
+    interval, handle = Interval(2.0), Handle("arn:aws:ecs:eu-west-1:1:task/prod/abc")
+    for _ in range(20):
+        interval.seen(changed=False, looked=10, tasks=10)
+    known = Known(interval)
+    known.see(handle, {"taskDefinitionArn": "etl:1", "lastStatus": "RUNNING"})
+    interval.seen(changed=True, looked=10, tasks=10)
+    entry = known.get(handle)
+    assert entry
+    assert entry.stale_at - clock() > 25
 
 
 async def test_whose_task_has_ended_reads_first() -> None:

@@ -89,7 +89,7 @@ class Executor:
         usual = Access.of(environment)
         await self._amazon.open_clients(usual, "ecs", "logs")
         self._own = Own(self._amazon, usual, environment.get(METADATA))
-        self._known = Known()
+        self._known = Known(self._interval)
         self._definitions = Definitions(self._amazon, self._site.mesh)
         self._looking = Looking(self._amazon, self._known, self._interval)
         self._logs = Logs(self._amazon, self._definitions, self._known, self._looking, self._interval)

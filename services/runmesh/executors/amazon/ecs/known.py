@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from runmesh.clock import clock
 from runmesh.executor import ENDED, Handle, Observation
+from runmesh.executors.amazon.ecs.interval import Interval
 from runmesh.executors.amazon.ecs.verdict import container_name
 
 MISSING_FOR: Final = 240.0
@@ -23,7 +24,8 @@ class Entry:
         self.definition: str = found["taskDefinitionArn"]
         self.container = container_name(found)
         self.status = ""
-        self.seen_at = 0.0
+        self.stale_at = 0.0
+        """When somebody should have looked again (by `clock`), as the interval was then."""
         self.missing_since: float | None = None
         self.end: Observation | None = None
         self.tail_tries = 0
@@ -41,17 +43,16 @@ class Entry:
     def see(self, found: Json) -> bool:
         """Note what ECS says; return whether that is news."""
         before, self.status = self.status, found.get("lastStatus", "")
-        self.seen_at, self.missing_since = clock(), None
+        self.missing_since = None
         if self.stopped and not self.ended.is_set():
-            self.all_shown_at = self.seen_at + _SHOWN_WITHIN - _unwound(found)
+            self.all_shown_at = clock() + _SHOWN_WITHIN - _unwound(found)
             self.ended.set()
         return self.status != before
 
     def miss(self) -> None:
         """Note that ECS knows no such task, or not yet."""
-        self.seen_at = clock()
-        self.missing_since = self.seen_at if self.missing_since is None else self.missing_since
-        if self.seen_at - self.missing_since >= MISSING_FOR:
+        self.missing_since = clock() if self.missing_since is None else self.missing_since
+        if clock() - self.missing_since >= MISSING_FOR:
             self.ended.set()
 
     def judge(self, seen: Observation) -> Observation:
@@ -64,8 +65,9 @@ class Entry:
 class Known:
     """All tasks that were started, adopted, or asked for, until they are removed."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval: Interval) -> None:
         self._entries: dict[Handle, Entry] = {}
+        self._interval = interval
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -74,11 +76,13 @@ class Known:
         """Note what ECS says of a task; return whether that is news."""
         if handle not in self._entries:
             self._entries[handle] = Entry(found)
+        self._entries[handle].stale_at = self._stale_at()
         return self._entries[handle].see(found)
 
     def miss(self, handle: Handle) -> None:
         """Note that ECS knows no such task, or not yet."""
         if entry := self._entries.get(handle):
+            entry.stale_at = self._stale_at()
             entry.miss()
 
     def get(self, handle: Handle) -> Entry | None:
@@ -89,6 +93,9 @@ class Known:
         """Forget a task, and tell those who wait for its end."""
         if (entry := self._entries.pop(handle, None)) is not None:
             entry.ended.set()
+
+    def _stale_at(self) -> float:
+        return clock() + 2 * self._interval.seconds
 
 
 def _unwound(found: Json) -> float:

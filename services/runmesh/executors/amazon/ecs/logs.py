@@ -152,7 +152,7 @@ class Logs:
             async with asyncio.timeout(min(seconds, self._interval.seconds)):
                 await entry.ended.wait()
         except TimeoutError:
-            if clock() - entry.seen_at > 2 * self._interval.seconds:
+            if clock() > entry.stale_at:
                 await self._looking.one(handle)
 
     async def _page(self, stream: _Stream, **more: Any) -> Mapping[str, Any]:

@@ -120,9 +120,11 @@ class Executor:
         if (entry := self._known.get(handle)) and entry.is_over:
             return
         found = await get(self._arm, handle)
-        if found and not ended(found):
-            await self._delete(handle)
-            self._known.add(handle).deleted()
+        if found is None or ended(found):
+            self._known.add(handle).soon()
+            return
+        await self._delete(handle)
+        self._known.add(handle).deleted()
 
     async def remove(self, handle: Handle) -> None:
         """Delete a group; Azure takes some seconds, and nobody waits for that."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from random import uniform
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -22,7 +22,6 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.policies import AsyncRetryPolicy
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse, HttpRequest
-from azure.identity import CredentialUnavailableError
 from azure.identity.aio import ClientSecretCredential, DefaultAzureCredential
 from azure.mgmt.containerinstance.aio import ContainerInstanceManagementClient
 
@@ -32,6 +31,7 @@ from runmesh.executors.azure.refusals import Refused, Unreached
 
 CONNECT: Final = 5.0
 ANSWER: Final = 10.0
+_ADMISSION: Final = 30.0
 _TRIES: Final = 3
 _FIRST_PAUSE: Final = 0.25
 _CONNECTIONS: Final = 64
@@ -103,19 +103,19 @@ class Arm:
         self._scope = f"{self._options.endpoint}/.default"
         credential = _credential(self._environment, AioHttpTransport(session=self._session, session_owner=False))
         self._credential: AsyncTokenCredential = await self._stack.enter_async_context(credential)
+        with suppress(sdk.AzureError, TimeoutError):  # out of reach for now: tasks wait until it is not
+            await self._admitted()
+
+    async def _admitted(self) -> None:
+        """Ask for a token. Raises `Invalid` if nothing gives one."""
         try:
-            await self._credential.get_token(self._scope)
-        except CredentialUnavailableError as error:
-            hint = f"set {', '.join(_PRINCIPAL)}, or run the worker where it has an identity"
-            raise Invalid(
-                Problem("azure_container_instance", f"there are no Azure credentials: {_first(error)}", hint)
-            ) from error
+            async with asyncio.timeout(_ADMISSION):
+                await self._credential.get_token(self._scope)
         except sdk.ClientAuthenticationError as error:
-            raise Invalid(
-                Problem("azure_container_instance", f"Azure refuses the credentials: {_first(error)}")
-            ) from error
-        except sdk.AzureError:
-            pass  # out of reach for now: tasks wait until it is not
+            own = self._environment.get(_PRINCIPAL[2])
+            hint = None if own else f"set {', '.join(_PRINCIPAL)}, or run the worker where it has an identity"
+            problem = Problem("azure_container_instance", f"Azure gives no token: {_first(error)}", hint)
+            raise Invalid(problem) from error
 
     def _client(self, path: str) -> ContainerInstanceManagementClient:
         """Return the client of a path's subscription."""

@@ -55,6 +55,10 @@ class Entry:
         self.due = clock() + pause
         return self.seen
 
+    def soon(self) -> None:
+        """Look at it at the next opportunity."""
+        self.due = clock()
+
     def deleted(self) -> None:
         """Note that its deletion was asked for: look at it often from now on."""
         self.deleting = True
@@ -98,7 +102,6 @@ class Known:
     def due(self, handles: Collection[Handle]) -> Iterator[Handle]:
         """Yield those of some that are worth asking for, the longest overdue first."""
         now = clock()
-        waiting = [
-            (entry.due, handle) for handle in handles if not (entry := self.add(handle)).is_over and entry.due <= now
-        ]
+        found = [(handle, entry) for handle in handles if (entry := self.get(handle)) and not entry.is_over]
+        waiting = [(entry.due, handle) for handle, entry in found if entry.due <= now]
         yield from (handle for _, handle in sorted(waiting))

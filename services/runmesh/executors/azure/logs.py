@@ -71,7 +71,10 @@ class Logs:
             if ended and fresh == []:
                 return
             pause = 0.0 if fresh else min(_LONGEST_PAUSE, max(_FIRST_PAUSE, pause * 1.5))
-            await self._pause(handle, entry, max(_FIRST_PAUSE, pause), look, ended=ended)
+            if not ended:
+                await self._pause(handle, entry, max(_FIRST_PAUSE, pause), look)
+            elif fresh is None:
+                await asyncio.sleep(_FIRST_PAUSE)
 
     async def _fresh(self, handle: Handle, place: Tail) -> list[str] | None:
         """Return the new lines; None: there was no answer, or a gap. Raises `Refused` if there never will be one."""
@@ -95,10 +98,8 @@ class Logs:
             raise
         return str(answer.get("content") or "")
 
-    async def _pause(self, handle: Handle, entry: Entry, seconds: float, look: Look, *, ended: bool) -> None:
+    async def _pause(self, handle: Handle, entry: Entry, seconds: float, look: Look) -> None:
         """Wait, at most until the container's end; see to it that somebody looks for that."""
-        if ended:
-            return
         try:
             async with asyncio.timeout(min(seconds, _UNASKED * self._poll)):
                 await entry.ended.wait()

@@ -58,7 +58,8 @@ class Observing:
 
     async def look(self, handle: Handle) -> Observation:
         """Look at one group now. Raises `Refused`, ConnectionError."""
-        entry = self._known.add(handle)
+        if (entry := self._known.get(handle)) is None:  # removed meanwhile
+            return UNKNOWN
         group = await get(self._arm, handle)
         url = naming.url(handle, self._options.endpoint)
         if group is None or entry.deleting or observed(group).phase is not Phase.FAILED:
@@ -115,7 +116,8 @@ class Observing:
             return
         self._list_at[place] = clock() + len(listed) / _GROUPS_A_SECOND
         for handle in handles:
-            self._known.add(handle).listed(listed.get(handle.rpartition("/")[2]))
+            if entry := self._known.get(handle):
+                entry.listed(listed.get(handle.rpartition("/")[2]))
 
     async def _tail(self, handle: Handle, entry: Entry) -> tuple[str, ...] | None:
         """Return the last lines; nothing if they can't be had; None: not yet, but maybe the next time."""

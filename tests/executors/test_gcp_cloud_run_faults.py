@@ -60,6 +60,14 @@ class TestSubmitting(CloudRunFaults):
         assert found == await executor.submit(task)
         assert self.created() == 1
 
+    async def test_whoever_comes_while_a_creation_takes_its_time_adopts_the_job(self, executor: Executor) -> None:
+        self.trouble(CREATE, delay=0.2)
+        task = self.sleeping("slow")
+        async with self.connect("worker-2") as other:
+            handles = await asyncio.gather(executor.submit(task), other.submit(task))
+        assert handles[0] == handles[1]
+        assert self.created() == 1
+
     async def test_google_out_of_reach_has_started_nothing(self, executor: Executor) -> None:
         await self.cloud.deafen()
         with pytest.raises(Unavailable, match="not reached"):

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import ClassVar, Final, Self, TypeVar
 
 from runmesh.errors import Invalid, Problem, Rejected, Unavailable
-from runmesh.executor import Handle, LogLine, Observation, Position, Site, Task
+from runmesh.executor import ENDED, Handle, LogLine, Observation, Position, Site, Task
 from runmesh.executors.google import naming
 from runmesh.executors.google.config import Config
 from runmesh.executors.google.inherit import Base
@@ -29,7 +29,8 @@ from runmesh.executors.google.options import CREDENTIALS, Options
 from runmesh.executors.google.reading import Reader
 from runmesh.executors.google.refusals import Refused, Unreached
 from runmesh.executors.google.request import job
-from runmesh.turns import ENDED, Turns
+from runmesh.executors.google.verdict import observed
+from runmesh.turns import SILENT, Turns
 
 __all__ = ["Config", "Executor"]
 
@@ -136,12 +137,12 @@ class Executor:
         except Refused as refused:
             if refused.missing:
                 await self._delete(handle)
-            elif refused.code != "FAILED_PRECONDITION":  # it has ended
+            elif not await self._is_over(handle):
                 raise
 
     async def remove(self, handle: Handle) -> None:
         """Delete a job and its execution."""
-        await self._deletes.turn(ENDED)
+        await self._deletes.turn(SILENT)
         await self._delete(handle)
         self._logs.forget(handle)
 
@@ -219,6 +220,10 @@ class Executor:
         except Refused as refused:
             if not refused.missing:
                 raise
+
+    async def _is_over(self, handle: Handle) -> bool:
+        found = (await self._looking.look([handle])).get(handle)
+        return found is not None and observed(found, "").phase in ENDED
 
     def _name(self, task: Task[Config], place: Place) -> str:
         return f"{place.parent}/jobs/{naming.job_id(task, self._site.mesh)}"

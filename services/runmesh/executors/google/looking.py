@@ -78,8 +78,9 @@ class Looking:
     async def failure(self, handle: Handle) -> tuple[Json, Json]:
         """Return the execution and the task of a job that failed. Raises `Refused`, ConnectionError."""
         who, execution = Place.of(handle).credentials, naming.execution_of(handle)
-        found = await self._google.read(who, "executions", "get_execution", {"name": execution})
-        listed = await self._google.read(who, "tasks", "list_tasks", {"parent": execution, "page_size": 1})
+        async with self._room:
+            found = await self._google.read(who, "executions", "get_execution", {"name": execution})
+            listed = await self._google.read(who, "tasks", "list_tasks", {"parent": execution, "page_size": 1})
         tasks = [each async for each in listed]
         return _json(_pb(found)), _json(_pb(tasks[0])) if tasks else {}
 

@@ -153,7 +153,7 @@ def test_a_job_takes_after_the_service_and_its_configuration_wins() -> None:
     config = Config(
         image="etl:2",
         memory="8Gi",
-        env={"B": "2"},
+        environment={"B": "2"},
         volumes=[{"name": "data", "gcs": {"bucket": "b"}}],
         service_account="etl@shop",
     )

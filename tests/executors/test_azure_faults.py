@@ -10,8 +10,9 @@ from runmesh.events import Cause
 from runmesh.executor import GONE, UNKNOWN, Handle, Phase, Position
 from runmesh.executors.azure.refusals import Refused
 from runmesh.executors.azure_container_instance import Config, Executor
-from tests.emulators.arm.faults import Fault
 from tests.emulators.arm.own import PULLER, SUBNET
+from tests.emulators.arm.refusals import ArmError
+from tests.emulators.faults import Fault
 from tests.executors.tasks import task_of
 from tests.executors.test_azure_container_instance import Aci
 
@@ -19,8 +20,8 @@ CREATE, GET, LIST, DELETE, LOGS, TOKEN = "Create", "Get", "List", "Delete", "Log
 
 
 class AciFaults(Aci):
-    def trouble(self, operation: str, **how: Any) -> None:
-        self.azure.api.faults.append(Fault(operation, **how))
+    def trouble(self, operation: str, *, times: int = 1, **refusal: Any) -> None:
+        self.azure.api.faults.append(Fault(operation, times, ArmError(**refusal)))
 
     def started(self) -> int:
         """Return how often any container was started."""
@@ -73,7 +74,7 @@ class TestSubmitting(AciFaults):
     async def test_a_lost_answer_is_ambiguous_and_the_group_is_found_and_never_created_again(
         self, executor: Executor
     ) -> None:
-        self.trouble(CREATE, lost=True)
+        self.azure.api.faults.append(Fault(CREATE, lost=True))
         task = self.sleeping("lost")
         with pytest.raises(ConnectionError):
             await executor.submit(task)
@@ -225,8 +226,8 @@ class TestLogs(AciFaults):
         handle = await executor.submit(self.shell("burst", "seq 30; sleep 0.7; seq 31 1500"))
         reading = asyncio.create_task(self.output(executor, handle))
         await asyncio.sleep(0.3)
-        for fault in ({"code": "ServiceUnavailable", "status": 503}, {"code": "TooManyRequests", "status": 429}):
-            self.trouble(LOGS, **fault)
+        for code, status in (("ServiceUnavailable", 503), ("TooManyRequests", 429)):
+            self.trouble(LOGS, code=code, status=status)
         lines = await reading
         assert [line.text for line in lines] == [str(n) for n in range(1, 1501)]
         assert [line.number for line in lines] == list(range(1, 1501))

@@ -61,7 +61,7 @@ def test_what_azure_never_takes_is_refused_at_planning(
 
 def test_limits_are_no_less_than_what_is_asked_for(tmp_path: Path) -> None:
     assert len(problems(tmp_path, cpu=2, limits={"cpu": 1})) == 1
-    assert Config.model_validate({"cpu": 2, "memory": 2, "limits": {"cpu": 2, "memory": 4}})
+    assert Config.model_validate({"cpu": 2, "memory": 2, "limits": {"cpu": 2, "memory": 4}}).limits is not None
 
 
 def test_mages_keys_and_variables_are_enough(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from tests.emulators.arm.checks import LOCATIONS, check
-from tests.emulators.arm.faults import ArmError, Faults
 from tests.emulators.arm.groups import Group, Node
+from tests.emulators.arm.refusals import ArmError
+from tests.emulators.faults import Faults, abort
 
 TENANT: Final = "00000000-0000-0000-0000-00000000000a"
 CLIENT: Final = "00000000-0000-0000-0000-00000000000b"
@@ -70,7 +71,7 @@ class Api:
             try:
                 if operation != "Token":
                     _admit(request)
-                return await self.faults.around(request, operation, lambda: answer(request))
+                return await self.faults.around(operation, lambda: answer(request), lambda: abort(request.transport))
             except ArmError as error:
                 return error.answer
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from azure.mgmt.containerinstance import models
 
-from tests.emulators.arm.faults import ArmError
+from tests.emulators.arm.refusals import ArmError
 
 LOCATIONS: Final = ("westeurope", "eastus")
 _NAME: Final = re.compile(r"(?!.*--)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

@@ -177,6 +177,14 @@ def test_tags_are_legal_and_ours_are_never_crowded_out(labels: dict[str, str]) -
     assert len(found) <= 50
     assert (found["runmesh-key"], found["team"]) == ("key", "data")
     assert not any(re.search(r"[<>%&\\?/]", name) or len(value) > 256 for name, value in found.items())
+    assert len({name.lower() for name in found}) == len(found)
+
+
+def test_tags_that_azure_has_for_itself_or_cannot_tell_apart_are_still_legal() -> None:
+    labels = {"azure-team": "a", "TEAM": "b", "Runmesh-Key": "c"}
+    found = tags(replace(task_of(Config(tags={"team": "data"}), "true"), labels=labels), mesh="m", pool="p")
+    assert (found["_azure-team"], found["team"], found["runmesh-key"]) == ("a", "data", "key")
+    assert not {"TEAM", "Runmesh-Key", "azure-team"} & set(found)
 
 
 def test_a_page_is_in_the_portal_of_its_cloud() -> None:
@@ -184,6 +192,12 @@ def test_a_page_is_in_the_portal_of_its_cloud() -> None:
     assert url(handle, "https://management.azure.com").startswith("https://portal.azure.com/#resource/subscriptions/s/")
     assert url(handle, "https://management.usgovcloudapi.net").startswith("https://portal.azure.us/#resource/")
     assert Place.of(handle) == Place("s", "g")
+
+
+def test_a_handle_says_the_place_again_whatever_its_name() -> None:
+    place = Place("s", "my group (of 2)")
+    assert Place.of(place.handle("n")) == place
+    assert place.path == "/subscriptions/s/resourceGroups/my%20group%20%28of%202%29"
 
 
 def test_where_the_reaper_looks_is_the_workers_own_place_and_those_that_are_listed() -> None:

@@ -140,3 +140,9 @@ def test_a_refusal_is_for_good_for_now_or_says_nothing(
     code: str, message: str, status: int, means: type[Exception]
 ) -> None:
     assert isinstance(Refused(code, message, status).of_submit(), means)
+
+
+def test_windows_has_exit_codes_of_its_own() -> None:
+    on_windows = group(state="Failed", current={**ENDED, "exitCode": 3221225786})
+    on_windows["properties"]["osType"] = "Windows"
+    assert observed(on_windows).cause is Cause.USER

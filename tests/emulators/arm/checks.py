@@ -27,8 +27,13 @@ def check(name: str, body: Json) -> None:
         known = ", ".join(LOCATIONS)
         said = f"The provided location '{body.get('location')}' is not available. List of available regions: {known}"
         raise ArmError("LocationNotAvailableForResourceType", said)
-    if len(body.get("tags", {})) > 50:
-        raise ArmError("InvalidTags", "The number of tags exceeds the limit of 50.")
+    names = [each.lower() for each in body.get("tags", {})]
+    if (
+        len(names) > 50
+        or len(set(names)) < len(names)
+        or any(each.startswith(("azure", "microsoft")) for each in names)
+    ):
+        raise ArmError("InvalidTags", f"Too many, duplicate or reserved tag names: {names}")
     for container in body["properties"]["containers"]:
         _check_container(container["properties"], container["name"])
     for volume in body["properties"].get("volumes", ()):

@@ -26,7 +26,7 @@ from azure.identity.aio import ClientSecretCredential, DefaultAzureCredential
 from azure.mgmt.containerinstance.aio import ContainerInstanceManagementClient
 
 from runmesh.errors import Invalid, Problem
-from runmesh.executors.azure.options import Options
+from runmesh.executors.azure.options import CA, Options
 from runmesh.executors.azure.refusals import Refused, Unreached
 
 CONNECT: Final = 5.0
@@ -134,8 +134,11 @@ class Arm:
 
 def _session(ca: str | None) -> aiohttp.ClientSession:
     context = ssl.create_default_context()
-    if ca:
-        context.load_verify_locations(cafile=ca)
+    try:
+        if ca:
+            context.load_verify_locations(cafile=ca)
+    except OSError as error:
+        raise Invalid(Problem(CA, f"{ca}: {error.strerror or error}")) from error
     connector = aiohttp.TCPConnector(ssl=context, limit=_CONNECTIONS)
     session = aiohttp.ClientSession(connector=connector, trust_env=True)
     # Where an answer is lost, aiohttp would send a PUT once more by itself, and so restart the container.

@@ -1,14 +1,14 @@
 r"""Names of our container groups: where they are, what they are called, whose they are, and a page for people.
 
 A handle is the group's resource id. Azure takes 63 characters of lower-case letters, digits and single hyphens in a
-group's name; in a tag's name 512 characters but ``<>%&\\?/``, in its value 256.
+group's name. In a tag's name it takes neither ``<>%&\?/`` nor a beginning of its own, and no difference of case only.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from runmesh.executor import Handle, Task
 from runmesh.executors.azure.config import Config
@@ -22,6 +22,7 @@ KEY: Final = "runmesh-key"
 _LONGEST: Final = 63
 _LONGEST_TAG: Final = 256
 _MOST_TAGS: Final = 50
+_RESERVED: Final = ("microsoft", "azure", "windows")
 _PORTALS: Final = {
     "management.usgovcloudapi.net": "portal.azure.us",
     "management.chinacloudapi.cn": "portal.azure.cn",
@@ -38,7 +39,7 @@ class Place(NamedTuple):
     def of(cls, handle: Handle) -> Self:
         """Return where a group is."""
         _, _, subscription, _, resource_group, *_ = handle.split("/")
-        return cls(subscription, resource_group)
+        return cls(unquote(subscription), unquote(resource_group))
 
     @property
     def path(self) -> str:
@@ -75,12 +76,22 @@ def tags(task: Task[Config], inherited: Mapping[str, str] | None = None, *, mesh
         "runmesh-pipeline": task.pipeline,
         "runmesh-block": task.block,
     }
-    others = {**task.labels, **(inherited or {})}
-    few = dict(list(others.items())[: _MOST_TAGS - len(ours) - len(task.config.tags)])
-    found = {**few, **task.config.tags, **ours}
-    return {
-        re.sub(r"[<>%&\\?/]", "_", name)[:_LONGEST_TAG]: value[:_LONGEST_TAG] for name, value in found.items() if name
-    }
+    given = _told_apart({**task.labels, **(inherited or {})})
+    own = _told_apart(task.config.tags)
+    few = dict(list(given.items())[: _MOST_TAGS - len(ours) - len(own)])
+    found = _told_apart({**few, **own, **ours})
+    return {name: value[:_LONGEST_TAG] for name, value in found.items()}
+
+
+def _told_apart(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return tags with legal names; of those that differ in case only, the last."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, value in tags.items():
+        legal = re.sub(r"[<>%&\\?/]", "_", name)[:_LONGEST_TAG]
+        legal = f"_{legal}"[:_LONGEST_TAG] if legal.lower().startswith(_RESERVED) else legal
+        if legal:
+            found[legal.lower()] = legal, value
+    return dict(found.values())
 
 
 def is_of(found: Mapping[str, Any], task: Task[Config], *, mesh: str, pool: str) -> bool:

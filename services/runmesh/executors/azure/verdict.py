@@ -53,7 +53,7 @@ _STARTED: Final = "Started"
 _EVICTED: Final = re.compile(EVENTS[0][1], re.IGNORECASE)
 _OUT_OF_MEMORY: Final = "OOMKilled"
 _PLATFORMS: Final = 255
-"""No program exits with more: greater codes are Azure's own."""
+"""No program on Linux exits with more: greater codes are Azure's own."""
 _SIGNALLED, _PROJECT_WRONG = 128, 2
 _LONGEST: Final = 500
 
@@ -126,7 +126,7 @@ def _of_exit(group: Json, current: Json, code: int) -> tuple[Cause, str]:
     detail = str(current.get("detailStatus") or "")
     if detail == _OUT_OF_MEMORY:
         return Cause.USER, f"{_OUT_OF_MEMORY}: it went over its memory of {_memory(group):g} GB"
-    if not 0 <= code <= _PLATFORMS:
+    if not 0 <= code <= _PLATFORMS and group["properties"].get("osType") != "Windows":
         return Cause.INFRASTRUCTURE, f"Azure ended the container with its own code {code}: {detail}"
     if code == _PROJECT_WRONG and _runs_runtime(group):
         return Cause.CONFIG, "exit code 2: the project, the arguments or an input is wrong"

@@ -22,7 +22,8 @@ The map of this package, from the outside in:
 ``view.py``             a run as its facts tell it (``folding.py`` folds them, ``story.py`` those of
                         tasks); ``workers.py`` a worker as its beats do
 ``schemas/``            the published schemas, generated from all of these
-``errors.py``           every error that is raised on purpose; ``clock.py`` the clock of leases
+``errors.py``           every error that is raised on purpose; ``clock.py`` the clock of leases;
+                        ``turns.py`` whose turn it is to read a log
 ``settings.py``         the environment, read once; ``environment.py`` an executor's own variables
 ``embedded.py``         a nats-server of one's own; ``local.py`` says where it listens
 ======================

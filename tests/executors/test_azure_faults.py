@@ -13,6 +13,7 @@ from runmesh.executors.azure_container_instance import Config, Executor
 from tests.emulators.arm.own import PULLER, SUBNET
 from tests.emulators.arm.refusals import ArmError
 from tests.emulators.faults import Fault
+from tests.eventually import eventually
 from tests.executors.tasks import task_of
 from tests.executors.test_azure_container_instance import Aci
 
@@ -81,6 +82,16 @@ class TestSubmitting(AciFaults):
         found = await executor.find(task)
         assert found == await executor.submit(task)
         assert self.started() == self.azure.api.calls[CREATE] == 1
+
+    async def test_a_creation_that_takes_too_long_is_ambiguous_and_is_found_when_it_comes(self) -> None:
+        self.azure.api.faults.append(Fault(CREATE, delay=1.2))
+        task = self.sleeping("late")
+        async with self.connect(RUNMESH_AZURE_CREATE_TIMEOUT="1") as executor:
+            with pytest.raises(ConnectionError):
+                await executor.submit(task)
+            assert await eventually(lambda: executor.find(task))
+            assert executor.find_window > 1.2
+        assert self.azure.api.calls[CREATE] == 1
 
     async def test_a_failure_of_azures_own_is_ambiguous_and_not_repeated(self, executor: Executor) -> None:
         self.trouble(CREATE, code="InternalServerError", status=503)

@@ -68,6 +68,7 @@ class Api:
     def _answering(self, operation: str, answer: Answer) -> Answer:
         async def answering(request: web.Request) -> web.Response:
             self.calls[operation] += 1
+            await request.read()  # whatever becomes of the caller
             try:
                 if operation != "Token":
                     _admit(request)

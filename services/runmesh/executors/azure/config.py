@@ -45,6 +45,7 @@ def _text(value: Any) -> Any:
     return value
 
 
+_FINITE: Final = Field(le=100_000, allow_inf_nan=False)
 _Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 _Variables = dict[str, Annotated[str, BeforeValidator(_text)]]
 
@@ -65,8 +66,8 @@ class Config(ExecutorConfig):
     os_type: Literal["Linux", "Windows"] | None = Field(
         None, description="That of the group to take after if absent, else Linux."
     )
-    cpu: Annotated[float, _in_steps_of(CPU_STEP)] = Field(1.0, description="Cores.")
-    memory: Annotated[float, _in_steps_of(MEMORY_STEP)] = Field(1.0, description="GB.")
+    cpu: Annotated[float, _FINITE, _in_steps_of(CPU_STEP)] = Field(1.0, description="Cores.")
+    memory: Annotated[float, _FINITE, _in_steps_of(MEMORY_STEP)] = Field(1.0, description="GB.")
     gpu: Gpu | None = Field(None, description="{count: 1, sku: V100}.")
     limits: Limits | None = Field(None, description="The most that it may use: {cpu: 2, memory: 4}.")
     environment: _Variables = Field(default_factory=dict, description="More variables, by name.")

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 Json = Mapping[str, Any]
 
 _OF_GROUP: Final = (
-    *("osType", "subnetIds", "dnsConfig", "sku", "encryptionProperties", "confidentialComputeProperties", "extensions"),
+    *("osType", "subnetIds", "dnsConfig", "sku", "encryptionProperties", "confidentialComputeProperties"),
 )
 _PRIVATE: Final = "RUNMESH_"
 

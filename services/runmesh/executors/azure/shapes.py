@@ -72,8 +72,8 @@ class Gpu(_Shape):
 class Limits(_Shape):
     """The most that the container may use; what it asks for, if absent."""
 
-    cpu: float | None = Field(None, gt=0)
-    memoryInGB: float | None = Field(None, gt=0)
+    cpu: float | None = Field(None, gt=0, allow_inf_nan=False)
+    memoryInGB: float | None = Field(None, gt=0, allow_inf_nan=False)
 
 
 class Identity(_Shape):

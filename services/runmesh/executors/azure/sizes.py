@@ -17,14 +17,12 @@ Wrong = tuple[str, str]
 
 def wrong_step(value: float, step: Decimal) -> Wrong | None:
     """Say what is wrong with an amount that should be a multiple of a step; None: nothing."""
-    given = Decimal(str(value))
-    if given > 0 and given % step == 0:
+    given = max(Decimal(str(value)), Decimal(0))
+    if given and given % step == 0:
         return None
-    around = {(given / step).quantize(Decimal(1), rounding) * step for rounding in (ROUND_FLOOR, ROUND_CEILING)}
-    nearest = sorted(max(step, each) for each in around)
-    return f"should be a multiple of {step}, more than 0", " or ".join(
-        f"{each.normalize():f}" for each in dict.fromkeys(nearest)
-    )
+    steps = ((given / step).quantize(Decimal(1), rounding) for rounding in (ROUND_FLOOR, ROUND_CEILING))
+    nearest = sorted({max(step, number * step) for number in steps})
+    return f"should be a multiple of {step}, more than 0", " or ".join(f"{each.normalize():f}" for each in nearest)
 
 
 def wrong_size(

@@ -117,8 +117,8 @@ class Intake:
             await self._reject(run, project, name, error, message, digest)
 
     async def _accept(self, plan: Plan, message: Message) -> None:
-        now = datetime.now(UTC)
-        state = advance(plan, accept(plan, now=now), [self._presence.event], now)
+        present, now = await self._presence.of(plan.pools), datetime.now(UTC)
+        state = advance(plan, accept(plan, now=now), [present], now)
         try:
             await self._begin(plan, state, message)
         except TooLarge as error:

@@ -76,9 +76,6 @@ class Known:
     def __init__(self) -> None:
         self._entries: dict[Handle, Entry] = {}
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def get(self, handle: Handle) -> Entry | None:
         """Return what is known of a group."""
         return self._entries.get(handle)

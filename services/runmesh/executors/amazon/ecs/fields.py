@@ -74,7 +74,7 @@ def named(value: Any, where: str = "") -> Any:
     """Return a definition with the API's names of its fields, whichever way they are written."""
     match value:
         case Mapping() if where in FIELDS:
-            known = ((_BY_SNAKE[where].get(key, key), each) for key, each in value.items())
+            known = ((_BY_SNAKE[where].get(str(key), str(key)), each) for key, each in value.items())
             return {key: named(each, _below(where, key)) for key, each in known}
         case list() | tuple():
             return [named(each, where) for each in value]

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import count
 
 import pytest
 from nats import errors
 
 from runmesh.bus.reading import Received
 from runmesh.bus.wire import Client
+from tests.chaos.proxy import Line
 from tests.conftest import Address
 from tests.eventually import eventually
 
@@ -86,6 +88,28 @@ async def test_reading_goes_on_after_an_error_that_nats_py_only_logs(nats_addres
     await eventually(lambda: echoes(client))
     assert client.stumbled
     await client.close()
+
+
+async def test_a_server_that_hangs_up_on_a_reconnect_leaves_no_connection_open(nats_address: Address) -> None:
+    line, visits, left = Line(nats_address.url), count(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(visits) != 1:
+            await line.serve(reader, writer)
+            return
+        writer.write_eof()  # as a server that dies again before it has said a word
+        await reader.read()
+        left.set()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        client, (_, port) = Client(), server.sockets[0].getsockname()
+        await connect(client, Address(f"nats://127.0.0.1:{port}", nats_address.token))
+        line.mend()  # which closes the first
+        await eventually(left.is_set)
+        await eventually(lambda: echoes(client))
+        await client.close()
+        await line.close()
 
 
 async def test_a_listener_that_breaks_loses_one_message_and_no_more(nats_address: Address) -> None:

@@ -81,6 +81,11 @@ class Client(client.Client):
     async def _flush_pending(self, force_flush: bool = False) -> Any:  # noqa: FBT001, FBT002 - likewise
         return await _heeding(super()._flush_pending(force_flush))
 
+    async def _connect_to_server(self, server: Any) -> None:
+        if self._transport:  # whose server hung up while a reconnect shook hands: nats-py would forget it, still open
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(server)
+
     async def _read_loop(self) -> None:
         await super()._read_loop()
         if self.is_connected:  # it gave up over an error that it only logged

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from runmesh.errors import Invalid, Rejected, Unavailable
 from runmesh.events import Cause
-from runmesh.executor import UNKNOWN, Handle, Phase, Site
+from runmesh.executor import UNKNOWN, Handle, Phase, Position, Site
 from runmesh.executors.gcp_cloud_run import Executor
 from runmesh.executors.google.refusals import Refused
+from tests.emulators.cloud_run import SERVICE
 from tests.emulators.faults import Fault
 from tests.emulators.google.refusals import GoogleError
 from tests.executors.tasks import task_of
@@ -127,6 +128,28 @@ class TestSubmitting(CloudRunFaults):
             async with self.connect(GOOGLE_APPLICATION_CREDENTIALS="/no/such.json"):
                 pass
 
+    async def test_credentials_of_no_known_kind_are_none(self, executor: Executor) -> None:
+        file = self.directory / "strange.json"
+        file.write_text('{"type": "strange"}')
+        with pytest.raises(Rejected, match="there are no credentials"):
+            await executor.submit(
+                task_of(self.config(project_id=None, path_to_credentials_json_file=str(file)), "true")
+            )
+        with pytest.raises(Invalid, match="GOOGLE_APPLICATION_CREDENTIALS"):
+            async with self.connect(GOOGLE_APPLICATION_CREDENTIALS=str(file)):
+                pass
+
+    async def test_certificates_that_are_not_there_are_a_wrong_setting(self) -> None:
+        with pytest.raises(Invalid, match=r"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH.*/no/such\.pem"):
+            async with self.connect(GRPC_DEFAULT_SSL_ROOTS_FILE_PATH="/no/such.pem"):
+                pass
+
+    async def test_what_the_api_has_no_room_for_is_rejected(self, executor: Executor) -> None:
+        items = [{"path": "p", "mode": 2**40}]
+        config = self.config(volumes=[{"name": "keys", "secret": {"secret": "k", "items": items}}])
+        with pytest.raises(Rejected, match="mode"):
+            await executor.submit(task_of(config, "true"))
+
     async def test_a_place_that_cannot_be_read_hides_no_other(self, executor: Executor) -> None:
         handle = await executor.submit(self.sleeping("here"))
         async with self.connect(RUNMESH_CLOUD_RUN_PLACES="someone-elses/europe-west1") as other:
@@ -183,6 +206,14 @@ class TestInheriting(CloudRunFaults):
         assert (job.labels["team"], task.service_account) == ("data", "etl@shop")
         variables = {each.name: each for each in task.containers[0].env}
         assert variables["KEY"].value_source.secret_key_ref.version == "3"
+
+    async def test_a_service_whose_memory_has_no_unit_is_said(self) -> None:
+        service = self.cloud.place_worker()
+        limits = self.cloud.api.services[SERVICE].template.containers[0].resources.limits
+        limits["memory"] = "536870912"
+        async with self.connect(**service) as executor:
+            with pytest.raises(Rejected, match="the service's memory, '536870912': should be a quantity"):
+                await executor.submit(self.task("unitless", "true"))
 
     async def test_a_service_that_is_not_there_is_said(self) -> None:
         async with self.connect(GCP_SERVICE_NAME="missing") as executor:
@@ -292,6 +323,17 @@ class TestObserving(CloudRunFaults):
             await other.remove(handle)
         await self.gone(executor, handle)
 
+    async def test_a_job_whose_execution_somebody_deletes_has_ended(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("halved"))
+        await self.running(executor, handle)
+        run = self.cloud.run(handle)
+        run.job.latest_created_execution.delete_time.GetCurrentTime()
+        assert (await self.observed(executor, handle)).phase is Phase.RUNNING
+        execution, run.execution = run.execution, None
+        end = await self.observed(executor, handle)
+        assert (end.cause, end.reason) == (Cause.CANCELLED, "its execution was deleted")
+        run.execution = execution
+
     async def test_a_fact_says_where_to_look(self, executor: Executor) -> None:
         seen = await self.observed(executor, await executor.submit(self.sleeping("page")))
         page = "https://console.cloud.google.com/run/jobs/executions/details/europe-west1"
@@ -371,6 +413,20 @@ class TestLogs(CloudRunFaults):
         assert (end.exit_code, end.log_tail) == (4, ())
         with pytest.raises(Refused, match=r"logging\.logEntries\.list"):
             await self.output(executor, handle)
+
+    async def test_a_job_that_is_missed_for_a_moment_goes_on_being_read(self, executor: Executor) -> None:
+        handle = await executor.submit(self.shell("missed", "seq 2; sleep 1; seq 3 4"))
+        await self.running(executor, handle)
+        lines = executor.logs(handle, since=Position())
+        assert [(await anext(lines)).text for _ in range(2)] == ["1", "2"]
+        self.trouble(GET, "NOT_FOUND")
+        await self.gone(executor, handle)
+        assert [line.text async for line in lines] == ["3", "4"]
+
+    async def test_credentials_that_are_not_good_for_a_moment_hide_no_exit_code(self, executor: Executor) -> None:
+        self.trouble(EXECUTION, "UNAUTHENTICATED")
+        end = await self.ended(executor, await executor.submit(self.shell("expired", "exit 5")))
+        assert (end.cause, end.exit_code) == (Cause.USER, 5)
 
     async def test_why_a_job_failed_is_asked_for_until_it_is_known(self, executor: Executor) -> None:
         self.trouble(TASKS, "UNAVAILABLE", times=5)

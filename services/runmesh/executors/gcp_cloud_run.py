@@ -20,7 +20,7 @@ from runmesh.executor import ENDED, Handle, LogLine, Observation, Position, Site
 from runmesh.executors.google import naming
 from runmesh.executors.google.config import Config
 from runmesh.executors.google.inherit import Base
-from runmesh.executors.google.known import Known
+from runmesh.executors.google.known import GONE_WINDOW, Known
 from runmesh.executors.google.logs import Logs
 from runmesh.executors.google.looking import Looking
 from runmesh.executors.google.naming import Place
@@ -46,7 +46,7 @@ class Executor:
 
     batch: ClassVar[int] = 20_000
     """All at once: they come in lists."""
-    gone_window: ClassVar[float] = 30.0
+    gone_window: ClassVar[float] = GONE_WINDOW
     find_window: ClassVar[float] = 30.0
     """Should it be too short, a second submission is still refused."""
     adoptable: ClassVar[bool] = True
@@ -142,9 +142,11 @@ class Executor:
 
     async def remove(self, handle: Handle) -> None:
         """Delete a job and its execution."""
-        await self._deletes.turn(SILENT)
-        await self._delete(handle)
-        self._logs.forget(handle)
+        try:
+            await self._deletes.turn(SILENT)
+            await self._delete(handle)
+        finally:
+            self._logs.forget(handle)
 
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
         """Yield all jobs of our pool, in every place that we had to do with."""
@@ -173,7 +175,8 @@ class Executor:
     async def _check(self, file: str) -> None:
         """See whether the worker's own credentials can be read. Raises `Invalid`."""
         try:
-            await self._google.project(None)
+            with suppress(Unreached):  # for now: tasks wait until it is not
+                await self._google.project(None)
         except Refused as refused:
             await self._stack.aclose()
             raise Invalid(Problem(CREDENTIALS, str(refused), f"is {file} there?")) from refused
@@ -181,7 +184,7 @@ class Executor:
     async def _own_places(self) -> Collection[Place]:
         environment = self._site.environment
         project = environment.get("GCP_PROJECT_ID")
-        with suppress(Refused):
+        with suppress(Refused, Unreached):
             project = project or await self._google.project(None)
         return (Place(project, environment.get("GCP_REGION") or _DEFAULT_REGION),) if project else ()
 

@@ -1,8 +1,13 @@
 """What one worker knows of its jobs, for as long as anybody may ask."""
 
+from typing import Final
+
 from runmesh.clock import clock
 from runmesh.executor import Handle, Observation
 from runmesh.executors.google.output import Output
+
+GONE_WINDOW: Final = 30.0
+"""Seconds for which Cloud Run must know nothing of a job before it counts as gone."""
 
 
 class Entry:
@@ -10,6 +15,7 @@ class Entry:
 
     def __init__(self) -> None:
         self.seen_at = clock()
+        self._missed_since: float | None = None
         self.ended_at: float | None = None
         """When it was seen that nothing more will come of it."""
         self.failure: Observation | None = None
@@ -19,10 +25,19 @@ class Entry:
 
     def see(self, *, ended: bool) -> bool:
         """Note that Cloud Run said something of it; return whether it has ended now."""
+        self.seen_at, self._missed_since = clock(), None
+        return ended and self._end()
+
+    def miss(self) -> bool:
+        """Note that Cloud Run knows no such job; return whether it counts as gone now."""
         self.seen_at = clock()
-        news = ended and self.ended_at is None
-        if news:
-            self.ended_at = self.seen_at
+        if self._missed_since is None:
+            self._missed_since = self.seen_at
+        return self.seen_at - self._missed_since >= GONE_WINDOW and self._end()
+
+    def _end(self) -> bool:
+        news = self.ended_at is None
+        self.ended_at = self.ended_at or self.seen_at
         return news
 
 

@@ -97,5 +97,5 @@ class Logs:
         """See whether a job has ended for which nobody has looked for a while."""
         with suppress(Unavailable):
             for found in (await self._looking.look([handle])).values():
-                if entry.see(ended=found is None or observed(found, "").phase in ENDED):
+                if entry.see(ended=observed(found, "").phase in ENDED) if found else entry.miss():
                     self.ended()

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 _PAGE: Final = 1000
 _AT_ONCE: Final = 16
+_DELETED: Final = Found("EXECUTION_CANCELLED", completed=True, message="its execution was deleted")
 
 Json = Mapping[str, Any]
 
@@ -81,8 +82,7 @@ class Looking:
         async with self._room:
             found = await self._google.read(who, "executions", "get_execution", {"name": execution})
             listed = await self._google.read(who, "tasks", "list_tasks", {"parent": execution, "page_size": 1})
-        tasks = [each async for each in listed]
-        return _json(_pb(found)), _json(_pb(tasks[0])) if tasks else {}
+        return _json(_pb(found)), _json(_pb(listed.tasks[0])) if listed.tasks else {}
 
     async def _look(self, place: Place, handles: Collection[Handle]) -> dict[Handle, Found | None]:
         wanted = {naming.job_id_of(handle): handle for handle in handles}
@@ -110,9 +110,9 @@ class Looking:
         request = {"parent": f"{place.parent}/jobs/-", "page_size": _PAGE}
         async for page in self._google.pages(place.credentials, "executions", "list_executions", request):
             for execution in _pb(page).executions:
-                if _id(execution) in silent:
-                    seen[silent[_id(execution)]] = of_execution(_json(execution))
-        return seen
+                if handle := silent.pop(_id(execution), None):
+                    seen[handle] = of_execution(_json(execution))
+        return seen | {handle: _DELETED for handle in silent.values() if (found := seen[handle]) and found.deleted}
 
     async def _listed(self, place: Place) -> AsyncIterator[Any]:
         """Yield all jobs of a place, whosever they are."""
@@ -128,8 +128,10 @@ class Looking:
 def _found(job: Any) -> Found:
     reference, condition = job.latest_created_execution, job.terminal_condition
     if job.HasField("latest_created_execution") and reference.name:
-        status = _name(reference, "completion_status")
-        return Found(status, completed=reference.HasField("completion_time"), message=condition.message)
+        completed = reference.HasField("completion_time")
+        if reference.HasField("delete_time") and not completed:
+            return Found(UNSPECIFIED, deleted=True)
+        return Found(_name(reference, "completion_status"), completed=completed, message=condition.message)
     broken = _name(condition, "state") == "CONDITION_FAILED"
     return Found(broken=broken, reason=_why(condition), message=condition.message)
 

@@ -28,10 +28,12 @@ class Observing:
         return {**dict.fromkeys(handles, UNKNOWN), **known, **dict(zip(seen, answers, strict=True))}
 
     async def _judged(self, handle: Handle, found: Found | None) -> Observation:
+        entry = self._known.entry(handle)
         if found is None:
-            self._logs.forget(handle)
+            if entry.miss():
+                self._logs.ended()
             return GONE
-        entry, seen = self._known.entry(handle), observed(found, naming.url(handle))
+        seen = observed(found, naming.url(handle))
         if entry.see(ended=seen.phase in ENDED):
             self._logs.ended()
         if seen.phase is not Phase.FAILED or not found.status:
@@ -49,7 +51,7 @@ class Observing:
         try:
             execution, task = await self._looking.failure(handle)
         except (Refused, ConnectionError) as error:
-            if isinstance(error, ConnectionError) or error.passing:
+            if isinstance(error, ConnectionError) or error.passing or error.unauthenticated:
                 return UNKNOWN
             return replace(seen, cause=Cause.INFRASTRUCTURE, reason=f"why it failed can't be read: {error}")
         return failed(execution, task, url=seen.url or "", log_tail=seen.log_tail)

@@ -78,7 +78,11 @@ def _limits(config: Config, base: Base) -> Json:
     inherited = {name: value for name, value in base.limits.items() if name in ("cpu", "memory")}
     cpu = str(config.cpu or _whole(inherited.get("cpu")))
     memory = config.memory or inherited.get("memory") or f"{DEFAULT_MEMORY}Mi"
-    if wrong := wrong_size(cpus(cpu), mebibytes(memory), gpu=bool(config.gpu)):
+    try:
+        size = mebibytes(memory)
+    except ValueError as error:
+        raise Rejected(f"the service's memory, {memory!r}: {error}") from error
+    if wrong := wrong_size(cpus(cpu), size, gpu=bool(config.gpu)):
         raise Rejected(f"{wrong[0]}: {wrong[1]}")
     return {"cpu": cpu, "memory": memory, **({_GPU: str(config.gpu)} if config.gpu else {})}
 

@@ -20,10 +20,11 @@ import grpc
 from google.cloud import run_v2
 from google.cloud.logging_v2.services import logging_service_v2
 from google.oauth2 import service_account
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
+from runmesh.errors import Invalid, Problem
 from runmesh.executors.google.options import CREDENTIALS
-from runmesh.executors.google.refusals import NO_CREDENTIALS, Refused
+from runmesh.executors.google.refusals import NO_CREDENTIALS, Refused, Unreached
 from runmesh.executors.google.translation import translated
 
 ANSWER: Final = 10.0
@@ -54,23 +55,23 @@ T = TypeVar("T")
 class Google:
     """Google Cloud, as one worker calls it. `who` is a file of credentials; None: the worker's own."""
 
-    def __init__(self, environment: Mapping[str, str], stack: AsyncExitStack) -> None:
+    def __init__(self, environment: Mapping[str, str], stack: AsyncExitStack, roots: bytes | None) -> None:
         self._environment, self._stack = environment, stack
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._credentials: dict[str | None, tuple[Any, str | None]] = {}
         self._opening = asyncio.Lock()
-        roots = environment.get(_ROOTS)
-        self._tls = grpc.ssl_channel_credentials(Path(roots).read_bytes() if roots else None)
+        self._tls = grpc.ssl_channel_credentials(roots)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, environment: Mapping[str, str]) -> AsyncIterator[Self]:
-        """Have clients for the length of the block."""
+        """Have clients for the length of the block. Raises `Invalid` for certificates that can't be read."""
+        roots = await asyncio.to_thread(_roots, environment)
         async with AsyncExitStack() as stack:
-            yield cls(environment, stack)
+            yield cls(environment, stack, roots)
 
     async def project(self, who: str | None) -> str | None:
-        """Return the project of credentials, if they have one. Raises `Refused`."""
+        """Return the project of credentials, if they have one. Raises `Refused`, `Unreached`."""
         async with self._opening:
             return (await self._loaded(who))[1]
 
@@ -89,7 +90,10 @@ class Google:
     async def create(self, who: str | None, parent: str, job_id: str, job: Json) -> None:
         """Create a job. Raises as `call`."""
         request = run_v2.CreateJobRequest()
-        ParseDict({"parent": parent, "job_id": job_id, "job": job}, type(request).pb(request))
+        try:
+            ParseDict({"parent": parent, "job_id": job_id, "job": job}, type(request).pb(request))
+        except ParseError as error:
+            raise Refused("INVALID_ARGUMENT", str(error)) from error
         await self.call(who, "jobs", "create_job", request)
 
     async def service(self, who: str | None, name: str) -> Json:
@@ -134,7 +138,9 @@ class Google:
             try:
                 async with asyncio.timeout(ANSWER):
                     self._credentials[who] = await asyncio.to_thread(_from_file if path else _found, path or "")
-            except (OSError, ValueError) as error:  # TimeoutError is one
+            except (TimeoutError, google.auth.exceptions.TransportError) as error:
+                raise Unreached(f"no credentials yet from {path or 'the usual places'}: {error!r}") from error
+            except (OSError, ValueError, google.auth.exceptions.GoogleAuthError) as error:
                 raise Refused(NO_CREDENTIALS, f"{path or 'the usual places'}: {error}") from error
         return self._credentials[who]
 
@@ -153,6 +159,15 @@ def _from_file(path: str) -> tuple[Any, str | None]:
 def _found(_: str) -> tuple[Any, str | None]:
     credentials, project = google.auth.default(scopes=_SCOPES)
     return credentials, project
+
+
+def _roots(environment: Mapping[str, str]) -> bytes | None:
+    """Return the certificates that are trusted, if not gRPC's own."""
+    file = environment.get(_ROOTS)
+    try:
+        return Path(file).read_bytes() if file else None
+    except OSError as error:
+        raise Invalid(Problem(_ROOTS, f"{file}: {error.strerror or error}")) from error
 
 
 def _host(address: str) -> str:

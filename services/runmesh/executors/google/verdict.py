@@ -67,6 +67,8 @@ class Found:
     completed: bool = False
     broken: bool = False
     """Its execution could not be started."""
+    deleted: bool = False
+    """Somebody deletes its execution, which may still run."""
     reason: str = ""
     message: str = ""
 

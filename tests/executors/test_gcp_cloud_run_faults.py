@@ -13,10 +13,16 @@ from runmesh.errors import Invalid, Rejected, Unavailable
 from runmesh.events import Cause
 from runmesh.executor import UNKNOWN, Handle, Phase, Position, Site
 from runmesh.executors.gcp_cloud_run import Executor
+from runmesh.executors.google.known import Entry
+from runmesh.executors.google.naming import Place
+from runmesh.executors.google.options import Options
+from runmesh.executors.google.output import Output
+from runmesh.executors.google.reading import Reader
 from runmesh.executors.google.refusals import Refused
 from tests.emulators.cloud_run import SERVICE
 from tests.emulators.faults import Fault
 from tests.emulators.google.refusals import GoogleError
+from tests.eventually import eventually
 from tests.executors.tasks import task_of
 from tests.executors.test_gcp_cloud_run import CloudRun
 
@@ -433,6 +439,22 @@ class TestLogs(CloudRunFaults):
         handle = await executor.submit(self.shell("why", "echo because; exit 9"))
         end = await self.ended(executor, handle)
         assert (end.exit_code, end.log_tail) == (9, ("because",))
+
+    async def test_the_last_lines_of_one_do_not_wait_for_hundreds_that_go_on(self, executor: Executor) -> None:
+        reader = Reader(executor._google, Options.of(self.cloud.environment))  # noqa: SLF001 - hundreds of real jobs
+        entries = [Entry() for _ in range(350)]  # which four questions ask for
+        for n, entry in enumerate(entries):
+            reader.want(Output(f"job-{n}", 0, 0.1), Place("shop-project", "europe-west1"), entry)
+        self.trouble(READ, delay=0.5)
+        reading = asyncio.create_task(reader.run())
+        await eventually(lambda: self.cloud.api.calls[READ] == 1)
+        entries[-1].see(ended=True)
+        await eventually(lambda: len(self.cloud.lines.asked) >= 2)
+        assert self.cloud.lines.asked[1] == ["job-349"]
+        await eventually(lambda: len(self.cloud.lines.asked) >= 3)
+        assert len(self.cloud.lines.asked[2]) == 100
+        reading.cancel()
+        await asyncio.wait([reading])
 
     async def numbers(self, executor: Executor, handle: Handle) -> list[int]:
         return [int(line.text) for line in await self.output(executor, handle)]

@@ -128,6 +128,12 @@ def test_a_refused_submission_is_for_now_for_good_or_ambiguous(code: str, messag
 # --- lines ------------------------------------------------------------------------------------------
 
 
+def followed() -> Output:
+    output = Output("x", 0, SETTLE)
+    output.followed = True
+    return output
+
+
 def line(at: float, name: str = "") -> Line:
     return Line(int(at * SECOND), name or f"{at:09.3f}", "stdout", f"{at:g}")
 
@@ -135,7 +141,7 @@ def line(at: float, name: str = "") -> Line:
 @given(st.lists(st.floats(0, SETTLE * 0.9), min_size=1, max_size=30), st.data())
 def test_lines_come_once_and_in_order_however_late_they_are(delays: list[float], data: st.DataObject) -> None:
     """Each line is written a second after the last one, and can be read some seconds later."""
-    output, taken = Output("x", 0, SETTLE), list[str]()
+    output, taken = followed(), list[str]()
     written = [(line(n + 1), n + 1 + delay) for n, delay in enumerate(delays)]
     now, ended = 0.0, len(delays) + 1.0
     while not output.complete:
@@ -161,16 +167,43 @@ def test_lines_that_were_not_asked_for_are_not_taken() -> None:
 
 def test_a_flood_is_read_onwards() -> None:
     output = Output("x", 0, SETTLE)
-    for n in range(100):
-        output.add(line(n / 100), 0.0)
+    for n in range(1000):
+        output.add(line(n / 1000), 0.0)
     output.turn(0.0, 0.0, None, more=True)
-    assert output.cursor == int(0.99 * SECOND)
+    assert output.cursor == int(0.999 * SECOND)
     output.turn(1.0, 1.0, None)
     assert output.cursor == 0
 
 
-def test_a_log_is_complete_when_nothing_came_for_a_while_after_the_end() -> None:
+def test_a_flood_of_others_takes_no_late_line_away() -> None:
     output = Output("x", 0, SETTLE)
+    output.add(line(9), 0.0)
+    output.turn(0.0, 0.0, 0.0, more=True)
+    assert output.cursor == 4 * SECOND
+    output.turn(99.0, 99.0, 0.0, more=True)
+    assert not output.complete
+
+
+def test_what_nobody_follows_is_kept_no_longer_than_its_last_lines() -> None:
+    output = Output("x", 0, SETTLE)
+    for n in range(100):
+        output.add(line(n), 0.0)
+    output.turn(SETTLE, SETTLE, None)
+    assert not output.waiting
+    assert list(output.tail) == [f"{n}" for n in range(80, 100)]
+
+
+def test_what_waits_is_measured_by_its_length() -> None:
+    output = followed()
+    output.add(Line(1, "1", "stdout", "x" * 1000), 0.0)
+    output.turn(SETTLE, SETTLE, None)
+    assert output.waiting > 1000
+    output.take()
+    assert output.waiting == 0
+
+
+def test_a_log_is_complete_when_nothing_came_for_a_while_after_the_end() -> None:
+    output = followed()
     output.turn(10.0, 10.0, 9.0)
     assert not output.complete
     output.add(line(8), 13.0)

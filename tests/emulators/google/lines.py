@@ -27,6 +27,8 @@ class Lines:
         self.page = 1000
         self.late = 0.0
         """Seconds until a line that comes now can be read."""
+        self.asked: list[list[str]] = []
+        """The executions that each question named."""
         self._entries: dict[str, list[tuple[int, Any]]] = {}
         self._count = 0
 
@@ -56,7 +58,9 @@ class Lines:
             raise GoogleError("INVALID_ARGUMENT", "The filter is too long")
         if asked.order_by != "timestamp asc":
             raise GoogleError("INVALID_ARGUMENT", f"order_by: {asked.order_by}")
-        found = [each for name, since in _CLAUSE.findall(asked.filter) for each in self._since(name, since)]
+        clauses = _CLAUSE.findall(asked.filter)
+        self.asked.append([name for name, _ in clauses])
+        found = [each for name, since in clauses for each in self._since(name, since)]
         found.sort(key=lambda each: (each[0], each[1].insert_id))
         first, size = int(asked.page_token or 0), min(self.page, asked.page_size)
         more = str(first + size) if first + size < len(found) else ""

@@ -11,6 +11,10 @@ from typing import Final, Literal, NamedTuple
 
 TAIL: Final = 20
 _TAIL_COLUMNS: Final = 2000
+FLOOD: Final = 200
+"""Lines of one reading from which on a log is read onwards, not again, where there are more: else it might not end."""
+_FRAME: Final = 100
+"""Bytes that a line takes beside its text, roughly."""
 
 
 class Line(NamedTuple):
@@ -33,13 +37,14 @@ class Output:
         self.error: Exception | None = None
         """Why nothing can be read."""
         self.followed = False
-        """Somebody takes the lines."""
+        """Somebody takes the lines; else only the last ones are kept."""
         self.tail: deque[str] = deque(maxlen=TAIL)
         self._since, self._settle = since, settle
         self._latest = self._asked = since
         self._ids: dict[str, int] = {}
         self._held: list[tuple[Line, float]] = []
         self._ready: deque[Line] = deque()
+        self._waiting = self._read = 0
         self._news_at = 0.0
         self._more = False
 
@@ -55,16 +60,17 @@ class Output:
 
     @property
     def waiting(self) -> int:
-        """How many lines nobody has taken yet."""
-        return len(self._ready)
+        """How many characters nobody has taken yet, with a few for each line."""
+        return self._waiting
 
     def ask(self) -> int:
         """Return the timestamp from which on it is read now."""
-        self._asked = self.cursor
+        self._asked, self._read = self.cursor, 0
         return self._asked
 
     def add(self, line: Line, now: float) -> bool:
         """Add a line that was read; return whether it is new."""
+        self._read += line.at >= self._asked
         if line.id in self._ids or line.at < self._asked:
             return False
         self._ids[line.id] = line.at
@@ -75,10 +81,12 @@ class Output:
 
     def turn(self, began: float, now: float, ended_at: float | None, *, more: bool = False) -> None:
         """A reading that began then has brought all there was, or there is more; the job has ended or not."""
-        self._more = more
+        self._more = more and self._read >= FLOOD
         while self._held and self._held[0][1] + self._settle <= now:
             line, _ = heappop(self._held)
-            self._ready.append(line)
+            if self.followed:
+                self._ready.append(line)
+                self._waiting += len(line.text) + _FRAME
             self.tail.append(line.text[:_TAIL_COLUMNS])
         oldest = self._overtaken
         self._ids = {name: at for name, at in self._ids.items() if at >= oldest}
@@ -89,4 +97,5 @@ class Output:
         """Return the lines that are ready, once."""
         lines = list(self._ready)
         self._ready.clear()
+        self._waiting = 0
         return lines

@@ -17,7 +17,7 @@ from runmesh.clock import clock
 from runmesh.executors.google.known import Entry
 from runmesh.executors.google.naming import Place
 from runmesh.executors.google.options import Options
-from runmesh.executors.google.output import Line, Output
+from runmesh.executors.google.output import FLOOD, Line, Output
 from runmesh.executors.google.refusals import Refused
 from runmesh.turns import LIVELY, Turns
 
@@ -33,9 +33,10 @@ _STREAMS: Final = (
 _PER_CALL: Final = 100
 """Executions that one question names: it may have 20,000 characters."""
 _PAGE: Final = 1000
-_MOST_PAGES: Final = 20
-_MOST_WAITING: Final = 20_000
-"""Lines of one job that nobody has taken: then no more of it are read."""
+_MOST_PAGES: Final = FLOOD * _PER_CALL // _PAGE
+"""So that one of the jobs at least is a flood where there are more, and the reading goes on."""
+_MOST_WAITING: Final = 2**20
+"""Characters of one job that nobody has taken: then no more of it are read."""
 _LONGEST_PAUSE: Final = 10.0
 _LONGEST_WAIT: Final = 60.0
 
@@ -80,16 +81,25 @@ class Reader:
                 await self._rest()
 
     async def _read_all(self) -> None:
-        """Read once all that is wanted."""
-        news = False
-        for who, project, outputs in list(self._chunks()):
-            try:
-                news |= await self._read(who, project, outputs)
-            except Exception as error:  # noqa: BLE001 - nobody else reads: it must go on
-                self._failed(error, outputs)
+        """Read once all that is wanted; what has ended is waited for, and read in between as well."""
+        news, chunks = False, list(self._chunks(self._wanted))
+        for chunk in chunks:
+            news |= await self._tried(*chunk)
+            ended = (output for output, (_, entry) in self._wanted.items() if entry.ended_at is not None)
+            if chunk is not chunks[-1] and (awaited := next(self._chunks(ended), None)):
+                news |= await self._tried(*awaited)
+        self._pause = 0.0 if news else min(_LONGEST_PAUSE, max(self._soon, self._pause * 1.5))
+
+    async def _tried(self, who: str | None, project: str, outputs: Sequence[Output]) -> bool:
+        """Read some outputs, if it can be done now; return whether there were news."""
+        try:
+            return await self._read(who, project, outputs)
+        except Exception as error:  # noqa: BLE001 - nobody else reads: it must go on
+            self._failed(error, outputs)
+            return False
+        finally:
             self._round.set()
             self._round = asyncio.Event()
-        self._pause = 0.0 if news else min(_LONGEST_PAUSE, max(self._soon, self._pause * 1.5))
 
     async def _rest(self) -> None:
         """Wait, the longer the less there is to read; not long where a job has ended, or ends now."""
@@ -106,14 +116,15 @@ class Reader:
     def _soon(self) -> float:
         return self._options.log_settle / 4
 
-    def _chunks(self) -> Iterator[tuple[str | None, str, Sequence[Output]]]:
+    def _chunks(self, outputs: Iterable[Output]) -> Iterator[tuple[str | None, str, Sequence[Output]]]:
         groups: dict[tuple[str | None, str], list[Output]] = {}
-        for output, (place, _) in self._wanted.items():
+        for output in outputs:
+            place, _ = self._wanted[output]
             if output.waiting < _MOST_WAITING:
                 groups.setdefault((place.credentials, place.project), []).append(output)
-        for (who, project), outputs in groups.items():
-            for first in range(0, len(outputs), _PER_CALL):
-                yield who, project, outputs[first : first + _PER_CALL]
+        for (who, project), found in groups.items():
+            for first in range(0, len(found), _PER_CALL):
+                yield who, project, found[first : first + _PER_CALL]
 
     async def _read(self, who: str | None, project: str, outputs: Sequence[Output]) -> bool:
         """Read some outputs as far as they go; return whether there were news."""

@@ -23,7 +23,7 @@ The map of this package, from the outside in:
                         tasks); ``workers.py`` a worker as its beats do
 ``schemas/``            the published schemas, generated from all of these
 ``errors.py``           every error that is raised on purpose; ``clock.py`` the clock of leases;
-                        ``turns.py`` whose turn it is to read a log
+                        ``turns.py`` whose turn it is to read a log; ``insisting.py`` asking a platform again
 ``settings.py``         the environment, read once; ``environment.py`` an executor's own variables
 ``embedded.py``         a nats-server of one's own; ``local.py`` says where it listens
 ======================

@@ -88,3 +88,8 @@ class Refused(RunmeshError):
         if self.throttled or self.full or self.unauthenticated:
             return Unavailable(f"AWS takes no job for now: {self}")
         return self if self.failed else Rejected(f"AWS refuses the job: {self}")
+
+
+def passing(error: Exception) -> bool:
+    """Whether the same question may be answered a moment later."""
+    return error.passing if isinstance(error, Refused) else isinstance(error, ConnectionError)

@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from functools import cache, cached_property
-from random import uniform
+from functools import cache, cached_property, partial
 from typing import Any, Final, Self
 
 import aioboto3
@@ -23,14 +22,13 @@ from botocore.loaders import Loader, create_loader
 
 from runmesh.errors import nearest
 from runmesh.executors.amazon.access import Access
-from runmesh.executors.amazon.refusals import Refused, Unreached
+from runmesh.executors.amazon.refusals import Refused, Unreached, passing
 from runmesh.executors.amazon.translation import translated
+from runmesh.insisting import insisting
 
 CONNECT: Final = 3.0
 ANSWER: Final = 8.0
 _TRIES: Final = 4
-_FIRST_PAUSE: Final = 0.25
-_LONGEST_PAUSE: Final = 5.0
 _SESSION_NAME: Final = "runmesh"
 _CONNECTIONS: Final = 64
 
@@ -98,17 +96,8 @@ class Amazon:
 
     async def read(self, service: str, access: Access, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call what may be called again without harm. Raises as `call`, after a few tries."""
-        for attempt in range(_TRIES - 1):
-            try:
-                return await self.call(service, access, operation, **arguments)
-            except Refused as refused:
-                if not refused.passing:
-                    raise
-            except ConnectionError:
-                pass
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
-            await asyncio.sleep(pause * uniform(1.0, 1.5))  # noqa: S311 - spreads load
-        return await self.call(service, access, operation, **arguments)
+        call = partial(self.call, service, access, operation, **arguments)
+        return await insisting(call, tries=_TRIES, passing=passing)
 
     async def _client(self, service: str, access: Access) -> Any:
         where = (service, access)

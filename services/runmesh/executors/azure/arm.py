@@ -12,7 +12,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from random import uniform
+from functools import partial
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -27,13 +27,13 @@ from azure.mgmt.containerinstance.aio import ContainerInstanceManagementClient
 
 from runmesh.errors import Invalid, Problem
 from runmesh.executors.azure.options import CA, Options
-from runmesh.executors.azure.refusals import Refused, Unreached
+from runmesh.executors.azure.refusals import Refused, Unreached, failing
+from runmesh.insisting import insisting
 
 CONNECT: Final = 5.0
 ANSWER: Final = 10.0
 _ADMISSION: Final = 30.0
 _TRIES: Final = 3
-_FIRST_PAUSE: Final = 0.25
 _CONNECTIONS: Final = 64
 _VERSION: Final = "2023-05-01"
 _REFUSED: Final = 400
@@ -77,16 +77,7 @@ class Arm:
 
     async def read(self, path: str, **query: Any) -> Json:
         """Get what may be asked for again without harm. Raises as `call`, after a few tries; a throttle at once."""
-        for attempt in range(_TRIES - 1):
-            try:
-                return await self.call("GET", path, **query)
-            except Refused as refused:
-                if not refused.failed:
-                    raise
-            except ConnectionError:
-                pass
-            await asyncio.sleep(_FIRST_PAUSE * 2**attempt * uniform(1.0, 1.5))  # noqa: S311 - spreads load
-        return await self.call("GET", path, **query)
+        return await insisting(partial(self.call, "GET", path, **query), tries=_TRIES, passing=failing)
 
     async def pages(self, path: str) -> AsyncIterator[Json]:
         """Yield what a listing holds, page by page. Raises as `read`."""

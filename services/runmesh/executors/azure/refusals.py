@@ -89,3 +89,8 @@ class Refused(RunmeshError):
         if self.throttled or self.unauthenticated or passes:
             return Unavailable(f"Azure takes no container group for now: {self}", self.retry_after)
         return Rejected(f"Azure refuses the container group: {self}")
+
+
+def failing(error: Exception) -> bool:
+    """Whether a question may be answered a moment later: Azure failed, or broke off."""
+    return error.failed if isinstance(error, Refused) else isinstance(error, ConnectionError)

@@ -71,3 +71,8 @@ class Refused(RunmeshError):
         if self.code == NO_CREDENTIALS:
             return Rejected(f"there are no credentials: {self}")
         return self if self.failed else Rejected(f"Google refuses the job: {self}")
+
+
+def passing(error: Exception) -> bool:
+    """Whether the same question may be answered a moment later."""
+    return error.passing if isinstance(error, Refused) else isinstance(error, ConnectionError)

@@ -9,11 +9,10 @@ service account of the machine, a login of gcloud).
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from random import uniform
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 import google.auth
 import grpc
@@ -24,14 +23,13 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
 from runmesh.errors import Invalid, Problem
 from runmesh.executors.google.options import CREDENTIALS
-from runmesh.executors.google.refusals import NO_CREDENTIALS, Refused, Unreached
+from runmesh.executors.google.refusals import NO_CREDENTIALS, Refused, Unreached, passing
 from runmesh.executors.google.translation import translated
+from runmesh.insisting import insisting
 
 ANSWER: Final = 10.0
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _TRIES: Final = 4
-_FIRST_PAUSE: Final = 0.25
-_LONGEST_PAUSE: Final = 5.0
 _SERVICES: Final[Mapping[str, Any]] = {
     "jobs": run_v2.JobsAsyncClient,
     "executions": run_v2.ExecutionsAsyncClient,
@@ -49,7 +47,6 @@ _ServiceAccount: Any = service_account.Credentials
 _load: Any = google.auth.load_credentials_from_file
 
 Json = Mapping[str, Any]
-T = TypeVar("T")
 
 
 class Google:
@@ -85,7 +82,7 @@ class Google:
 
     async def read(self, who: str | None, service: str, method: str, request: Any) -> Any:
         """Call what may be called again without harm. Raises as `call`, after a few tries."""
-        return await _insisting(lambda: self.call(who, service, method, request))
+        return await insisting(lambda: self.call(who, service, method, request), tries=_TRIES, passing=passing)
 
     async def create(self, who: str | None, parent: str, job_id: str, job: Json) -> None:
         """Create a job. Raises as `call`."""
@@ -172,17 +169,3 @@ def _roots(environment: Mapping[str, str]) -> bytes | None:
 
 def _host(address: str) -> str:
     return address.removeprefix("https://").rstrip("/")
-
-
-async def _insisting(call: Callable[[], Awaitable[T]]) -> T:
-    for attempt in range(_TRIES - 1):
-        try:
-            return await call()
-        except Refused as refused:
-            if not refused.passing:
-                raise
-        except ConnectionError:
-            pass
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
-        await asyncio.sleep(pause * uniform(1.0, 1.5))  # noqa: S311 - spreads load
-    return await call()

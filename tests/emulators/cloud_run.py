@@ -26,7 +26,7 @@ from runmesh.executor import Handle
 from runmesh.executors.google import naming
 from tests.emulators.containers import BARE
 from tests.emulators.google.api import Api
-from tests.emulators.google.keys import PROJECT, keys
+from tests.emulators.google.keys import PROJECT, account
 from tests.emulators.google.lines import Lines
 from tests.emulators.google.runs import Agent, Run
 from tests.emulators.serving import Answer, Request, inherited, serve
@@ -47,8 +47,8 @@ class Cloud:
         self.directory, self._port = directory, 0
         self._server: grpc.aio.Server | None = None
         self._roots = directory / "ca.pem"
-        self._roots.write_bytes(keys().authority)
-        self._account = keys().account_file(directory)
+        self._roots.write_bytes(self.api.certificate.certificate)
+        self._account = account().write(directory / "account.json")
 
     async def listen(self) -> None:
         """Begin to answer, on the same port as before."""

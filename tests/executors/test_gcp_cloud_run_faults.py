@@ -1,13 +1,10 @@
 """`gcp_cloud_run` where Google throttles, fails, is silent, or is asked for what it doesn't have."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from runmesh.errors import Invalid, Rejected, Unavailable
 from runmesh.events import Cause
@@ -21,6 +18,7 @@ from runmesh.executors.google.reading import Reader
 from runmesh.executors.google.refusals import Refused
 from tests.emulators.cloud_run import SERVICE
 from tests.emulators.faults import Fault
+from tests.emulators.google.keys import new_account
 from tests.emulators.google.refusals import GoogleError
 from tests.eventually import eventually
 from tests.executors.tasks import task_of
@@ -42,13 +40,7 @@ class CloudRunFaults(CloudRun):
 
     def forged(self) -> Path:
         """Write credentials whose key is not the service account's."""
-        told = json.loads(Path(self.cloud.environment["GOOGLE_APPLICATION_CREDENTIALS"]).read_text())
-        key = rsa.generate_private_key(65537, 2048)
-        pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        private = key.private_bytes(serialization.Encoding.PEM, pkcs8, plain).decode()
-        file = self.directory / "forged.json"
-        file.write_text(json.dumps({**told, "private_key": private}))
-        return file
+        return new_account().write(self.directory / "forged.json")
 
 
 class TestSubmitting(CloudRunFaults):

@@ -11,9 +11,10 @@ from google.cloud import run_v2
 from google.cloud.logging_v2 import types as logged
 from google.longrunning.operations_pb2 import Operation
 
+from tests.emulators.certificates import new_certificate
 from tests.emulators.faults import Faults
 from tests.emulators.google.checks import check
-from tests.emulators.google.keys import PROJECT, keys
+from tests.emulators.google.keys import PROJECT, account
 from tests.emulators.google.lines import Lines
 from tests.emulators.google.refusals import GoogleError, broken_off
 from tests.emulators.google.runs import Agent, Run
@@ -44,6 +45,7 @@ class Api:
         self.history: list[Run] = []
         self.services: dict[str, Any] = {}
         self.faults = Faults()
+        self.certificate = new_certificate()
         self.calls: Counter[str] = Counter()
         self.projects = {PROJECT}
         self.quota, self.page = 1000, 1000
@@ -61,7 +63,7 @@ class Api:
                 response_serializer=lambda answer: answer.SerializeToString(),
             )
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-        tls = grpc.ssl_server_credentials([(keys().key, keys().certificate)])
+        tls = grpc.ssl_server_credentials([(self.certificate.key, self.certificate.certificate)])
         port = server.add_secure_port(f"127.0.0.1:{port}", tls)
         await server.start()
         return server, port
@@ -192,7 +194,7 @@ def _check_token(context: Any) -> None:
     """Refuse whoever has no token, or one of another key."""
     given = dict(context.invocation_metadata()).get("authorization", "")
     try:
-        _decode(given.removeprefix("Bearer "), certs=keys().public)
+        _decode(given.removeprefix("Bearer "), certs=account().public)
     except ValueError as error:
         told = f"Request had invalid authentication credentials. {error}"
         raise GoogleError("UNAUTHENTICATED", told) from error

@@ -1,6 +1,6 @@
 """Jobs, each with its execution: started or not, then run as a local process, and cancelled or deleted.
 
-What Google may do to an execution beside that is asked for by tests: `evict`, `run_out_of_memory`.
+What Google may do to an execution beside that is asked for by tests: `evict`.
 """
 
 import asyncio
@@ -42,7 +42,6 @@ class Run:
         """With which a hollow execution ends."""
         self.said = ""
         """What Google says of its end, instead of the usual."""
-        self.asked_exit: int | None = None
 
     @property
     def id(self) -> str:

@@ -257,6 +257,29 @@ class TestObserving(CloudRunFaults):
             await executor.observe(handles)
         await self.running(executor, handles[0])
 
+    async def test_a_region_that_does_not_answer_keeps_no_other_waiting(self, executor: Executor) -> None:
+        silent = await executor.submit(task_of(self.config(region="us-east1"), "true", key="silent"))
+        others = [await executor.submit(self.sleeping(key)) for key in ("one", "two")]
+        self.trouble(GET, delay=60.0)
+        observing = asyncio.create_task(executor.observe([silent, *others]))
+        await eventually(lambda: self.cloud.api.calls[LIST] == 1, within=8)
+        observing.cancel()
+        await asyncio.wait([observing])
+
+    async def test_an_answer_that_fails_waits_for_the_next_look(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("blink"))
+        self.trouble(GET, "UNAVAILABLE")
+        assert await self.observed(executor, handle) == UNKNOWN
+        assert self.cloud.api.calls[GET] == 1
+
+    async def test_a_job_that_cannot_be_read_hides_no_other(self, executor: Executor) -> None:
+        self.cloud.api.page = 1
+        handles = [await executor.submit(self.sleeping(key)) for key in ("a", "b", "c")]
+        await executor.observe(handles)
+        self.trouble(GET, "INTERNAL")
+        phases = [seen.phase for seen in (await executor.observe(handles)).values()]
+        assert phases.count(Phase.UNKNOWN) == 1
+
     async def test_a_success_costs_no_call_of_its_own(self, executor: Executor) -> None:
         handle = await executor.submit(self.task("good", "true"))
         await self.ended(executor, handle)

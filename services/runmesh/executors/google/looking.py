@@ -5,7 +5,7 @@ execution of one that failed is asked for. Where a few of ours are among many, t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -43,27 +43,18 @@ class Looking:
 
         Raises `Unavailable` where it throttles, and nothing else was answered.
         """
-        seen: dict[Handle, Found | None] = {}
-        throttle: Refused | None = None
-        for place, group in naming.groups(handles).items():
-            try:
-                seen |= await self._look(place, group)
-            except (Refused, ConnectionError) as error:
-                throttle = error if isinstance(error, Refused) and error.throttled else throttle
-                log.warning("jobs not observed", place=place.parent, jobs=len(group), error=str(error))
+        groups = naming.groups(handles)
+        answers = await asyncio.gather(*(self._tried(place, group) for place, group in groups.items()))
+        seen = {handle: found for answer in answers if isinstance(answer, dict) for handle, found in answer.items()}
+        throttle = next((each for each in answers if isinstance(each, Refused) and each.throttled), None)
         if throttle and not seen:
             raise Unavailable(str(throttle), throttle.retry_after) from throttle
         return seen
 
     async def find(self, place: Place, job: str) -> tuple[Mapping[str, str], Found] | None:
         """Return a job's labels, and what there is to say of it. Raises `Refused`, ConnectionError."""
-        try:
-            found = _pb(await self._google.read(place.credentials, "jobs", "get_job", {"name": job}))
-        except Refused as refused:
-            if refused.missing:
-                return None
-            raise
-        return dict(found.labels), _found(found)
+        found = await _unless_missing(self._google.read(place.credentials, "jobs", "get_job", {"name": job}))
+        return (dict(found.labels), _found(found)) if found is not None else None
 
     async def ours(self, place: Place, *, mesh: str, pool: str) -> AsyncIterator[tuple[str, Handle]]:
         """Yield key and handle of our pool's jobs in a place; none where that can't be read now."""
@@ -84,6 +75,14 @@ class Looking:
             listed = await self._google.read(who, "tasks", "list_tasks", {"parent": execution, "page_size": 1})
         return _json(_pb(found)), _json(_pb(listed.tasks[0])) if listed.tasks else {}
 
+    async def _tried(self, place: Place, handles: Collection[Handle]) -> dict[Handle, Found | None] | Exception:
+        """Look at the jobs of one place; return why nothing is known where it doesn't answer."""
+        try:
+            return await self._look(place, handles)
+        except (Refused, ConnectionError) as error:
+            log.warning("jobs not observed", place=place.parent, jobs=len(handles), error=str(error))
+            return error
+
     async def _look(self, place: Place, handles: Collection[Handle]) -> dict[Handle, Found | None]:
         wanted = {naming.job_id_of(handle): handle for handle in handles}
         seen: dict[Handle, Found | None] = {}
@@ -92,13 +91,19 @@ class Looking:
                 if _id(job) in wanted:
                     seen[wanted[_id(job)]] = _found(job)
         others = [handle for handle in handles if handle not in seen]
-        answers = await asyncio.gather(*(self._got(place, handle) for handle in others))
-        return await self._told(place, seen | dict(zip(others, answers, strict=True)))
+        answers = await asyncio.gather(*(self._got(place, handle) for handle in others), return_exceptions=True)
+        answered = zip(others, answers, strict=True)
+        seen |= {handle: found for handle, found in answered if not isinstance(found, BaseException)}
+        if not seen and (error := next((each for each in answers if isinstance(each, BaseException)), None)):
+            raise error
+        return await self._told(place, seen)
 
     async def _got(self, place: Place, handle: Handle) -> Found | None:
+        """Ask for one job, once: the next look comes soon, and nobody should wait for an answer that doesn't come."""
+        request = {"name": naming.job_of(handle)}
         async with self._room:
-            found = await self.find(place, naming.job_of(handle))
-            return found[1] if found else None
+            found = await _unless_missing(self._google.call(place.credentials, "jobs", "get_job", request))
+        return _found(found) if found is not None else None
 
     async def _told(self, place: Place, seen: dict[Handle, Found | None]) -> dict[Handle, Found | None]:
         """Ask for executions themselves where jobs don't say what theirs is doing."""
@@ -123,6 +128,16 @@ class Looking:
             for job in _pb(page).jobs:
                 yield job
         self._pages[place] = pages
+
+
+async def _unless_missing(asked: Awaitable[Any]) -> Any:
+    """Return what is answered, or nothing where there is no such thing."""
+    try:
+        return _pb(await asked)
+    except Refused as refused:
+        if refused.missing:
+            return None
+        raise
 
 
 def _found(job: Any) -> Found:

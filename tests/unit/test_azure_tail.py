@@ -68,4 +68,20 @@ def test_what_azure_has_dropped_is_passed_over() -> None:
 def test_a_line_without_a_time_belongs_to_the_one_before() -> None:
     place = Tail()
     assert place.new(f"{stamp(1)} first\nand more\n{stamp(2)} \n") == ["first", "and more", ""]
-    assert (place.last, place.count) == (stamp(2), 1)
+    assert (place.last, place.count) == ("2026-11-22T10:00:02.500000000", 1)
+
+
+def test_lines_whose_times_are_not_in_order_come_once() -> None:
+    lines = [(stamp(second), f"{number}") for number, second in enumerate((5, 6, 5, 7, 6, 6, 8, 7))]
+    place, found = Tail(), []
+    for there in range(1, len(lines) + 1):
+        found += read(place, lines[:there])
+        place.lines = 2
+    assert found == [text for _, text in lines]
+
+
+def test_a_fraction_of_a_second_is_as_long_as_it_is_written() -> None:
+    place = Tail()
+    place.new("2026-11-22T10:00:00.5Z old\n")
+    place.lines = None
+    assert place.new("2026-11-22T10:00:00.51Z new\n2026-11-22T10:00:01Z last\n") == ["new", "last"]

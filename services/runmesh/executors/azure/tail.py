@@ -14,7 +14,7 @@ FEWEST: Final = 200
 MOST: Final = 20_000
 """From here on, all is read instead."""
 _AMPLE: Final = 4
-_STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) ?")
+_STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|[+-]\d\d:\d\d) ?")
 
 Line = tuple[str, str]
 
@@ -60,13 +60,18 @@ class Tail:
 
 
 def _stamped(content: str) -> list[Line]:
-    """Return the lines, each with its time; one without has that of the line before."""
+    """Return the lines, each with its time: that of the line before, if it has none, or one that is earlier."""
     found: list[Line] = []
     for line in content.removesuffix("\n").split("\n") if content else ():
         stamp = _STAMP.match(line)
         before = found[-1][0] if found else ""
-        found.append((stamp[1], line[stamp.end() :]) if stamp else (before, line))
+        found.append((max(before, _time(stamp)), line[stamp.end() :]) if stamp else (before, line))
     return found
+
+
+def _time(stamp: re.Match[str]) -> str:
+    """Return a time as times are compared: each with as many digits."""
+    return f"{stamp[1]}.{stamp[2] or '':0<9}"
 
 
 def _bounded(lines: int) -> int | None:

@@ -138,6 +138,16 @@ def test_a_configured_volume_wins_over_an_inherited_one_of_its_name() -> None:
     assert body["properties"]["containers"][0]["properties"]["image"] == "theirs"
 
 
+def test_a_null_is_what_azure_does_not_tell() -> None:
+    own = {"image": "i", "environmentVariables": [{"name": "TOKEN", "value": None, "secureValue": None}]}
+    own |= {"volumeMounts": [{"name": "data", "mountPath": "/data"}], "command": None}
+    volumes = [{"name": "data", "emptyDir": {}, "secret": None}]
+    found = Base.of_group({"properties": {"containers": [{"properties": own}], "volumes": volumes}})
+    assert found.variables == ()
+    assert found.volumes == ({"name": "data", "emptyDir": {}},)
+    assert len(found.mounts) == 1
+
+
 def test_a_share_without_a_key_is_rejected() -> None:
     volume = {"name": "d", "azure_file": {"share_name": "s", "storage_account_name": "a"}}
     with pytest.raises(Rejected, match=r"'a'.*AZURE_STORAGE_ACCOUNT_KEY"):

@@ -54,13 +54,13 @@ class Base:
         """Take what is inherited from a group, as Azure tells of it (pure)."""
         properties = group["properties"]
         own = properties["containers"][0]["properties"]
-        volumes = [each for each in properties.get("volumes") or () if "secret" not in each]
+        volumes = [each for each in properties.get("volumes") or () if each.get("secret") is None]
         names = {each["name"] for each in volumes}
         return cls(
             image=own.get("image"),
             variables=tuple(_told(own.get("environmentVariables"))),
             mounts=_mounts(own, names),
-            volumes=tuple(volumes),
+            volumes=tuple(_set(each) for each in volumes),
             registries=tuple(each for each in properties.get("imageRegistryCredentials") or () if each.get("identity")),
             inits=tuple(_init(each, names) for each in properties.get("initContainers") or ()),
             location=group.get("location"),
@@ -105,10 +105,15 @@ class Bases:
         return base
 
 
+def _set(fields: Json) -> Json:
+    """Return what has a value: what Azure tells as null is not there."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def _told(variables: Iterable[Json] | None) -> Iterable[Json]:
     """Return the variables whose value Azure tells, but the mesh's own."""
     for each in variables or ():
-        if "value" in each and not each["name"].startswith(_PRIVATE):
+        if each.get("value") is not None and not each["name"].startswith(_PRIVATE):
             yield {"name": each["name"], "value": each["value"]}
 
 
@@ -140,8 +145,8 @@ def _lost(group: Json) -> list[str]:
     """Name what a group has and Azure doesn't tell."""
     properties = group["properties"]
     own = properties["containers"][0]["properties"]
-    variables = [each["name"] for each in own.get("environmentVariables") or () if "value" not in each]
-    volumes = [each["name"] for each in properties.get("volumes") or () if "secret" in each]
+    variables = [each["name"] for each in own.get("environmentVariables") or () if each.get("value") is None]
+    volumes = [each["name"] for each in properties.get("volumes") or () if each.get("secret") is not None]
     servers = [each["server"] for each in properties.get("imageRegistryCredentials") or () if not each.get("identity")]
     workspace = ["log_analytics"] if (properties.get("diagnostics") or {}).get("logAnalytics") else []
     return [*variables, *volumes, *servers, *workspace]

@@ -134,6 +134,8 @@ def test_what_holds_a_group_up_is_said_while_it_waits() -> None:
         ("InaccessibleImage", "not accessible", 400, Rejected),
         ("ResourceGroupBeingDeleted", "is being deleted", 409, Rejected),
         ("ServiceUnavailable", "the server is busy", 503, Refused),
+        ("ContainerGroupTransitioning", "is still transitioning", 409, Refused),
+        ("HTTP 408", "", 408, Refused),
     ],
 )
 def test_a_refusal_is_for_good_for_now_or_says_nothing(

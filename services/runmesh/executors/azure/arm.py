@@ -27,7 +27,7 @@ from azure.mgmt.containerinstance.aio import ContainerInstanceManagementClient
 
 from runmesh.errors import Invalid, Problem
 from runmesh.executors.azure.options import CA, Options
-from runmesh.executors.azure.refusals import Refused, Unreached, failing
+from runmesh.executors.azure.refusals import UNSPOKEN, Refused, Unreached, failing
 from runmesh.insisting import insisting
 
 CONNECT: Final = 5.0
@@ -37,6 +37,7 @@ _TRIES: Final = 3
 _CONNECTIONS: Final = 64
 _VERSION: Final = "2023-05-01"
 _REFUSED: Final = 400
+_EXCERPT: Final = 500
 _AUTHORITY: Final = "AZURE_AUTHORITY_HOST"
 _PRINCIPAL: Final = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 _PUBLIC_AUTHORITIES: Final = ("login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn")
@@ -151,18 +152,24 @@ def _credential(environment: Mapping[str, str], transport: AioHttpTransport) -> 
 
 
 def _read(answer: AsyncHttpResponse) -> Json:
-    """Return an answer's JSON. Raises `Refused` for an error."""
-    found: Any = {}
-    if answer.content:
-        try:
-            found = answer.json()
-        except ValueError:
-            found = {"error": {"code": f"HTTP {answer.status_code}", "message": answer.text()[:500]}}
+    """Return an answer's JSON. Raises `Refused` for an error, ConnectionError for what Azure never says."""
+    found = _json(answer)
     if answer.status_code < _REFUSED:
-        return found if isinstance(found, dict) else {}
-    error = (found.get("error") if isinstance(found, dict) else None) or {}
-    code, message = str(error.get("code") or f"HTTP {answer.status_code}"), str(error.get("message") or "")
+        if found is None:
+            raise ConnectionError(f"not Azure answers, but something in between: {answer.text()[:_EXCERPT]}")
+        return found
+    error = (found or {"error": {"message": answer.text()[:_EXCERPT]}}).get("error") or {}
+    code, message = str(error.get("code") or f"{UNSPOKEN}{answer.status_code}"), str(error.get("message") or "")
     raise Refused(code, message, answer.status_code, _seconds(answer.headers.get("Retry-After")))
+
+
+def _json(answer: AsyncHttpResponse) -> Json | None:
+    """Return the object that an answer holds; None: it holds something else."""
+    try:
+        found: Any = answer.json() if answer.content else {}
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _seconds(text: str | None) -> float | None:
@@ -182,7 +189,7 @@ def _translated(error: sdk.AzureError) -> Exception:
         case sdk.ServiceRequestError() if isinstance(error.inner_exception, aiohttp.ClientConnectorError):
             return Unreached(f"Azure is not reached: {error}")
         case sdk.HttpResponseError() if error.status_code:
-            return Refused(f"HTTP {error.status_code}", _first(error), error.status_code)
+            return Refused(f"{UNSPOKEN}{error.status_code}", _first(error), error.status_code)
     return ConnectionError(f"Azure broke off: {error!r}")
 
 

@@ -10,11 +10,13 @@ from typing import Final
 from runmesh.errors import Rejected, RunmeshError, Unavailable
 
 _SERVER: Final = 500
+_TIMED_OUT: Final = 408
 _TOO_MANY: Final = 429
 _MISSING: Final = 404
 _UNAUTHENTICATED: Final = 401
 _LONGEST: Final = 2000
-_OF_GROUP: Final = "ResourceNotFound"
+_OF_GROUP: Final = ("ResourceNotFound", "ContainerGroupNotFound")
+_OF_PLACE: Final = ("ResourceGroupNotFound", "SubscriptionNotFound")
 _NO_CONTAINER: Final = ("ContainerNotFound", "ContainerGroupDeploymentNotReady", "ContainerGroupTransitioning")
 THROTTLES: Final = frozenset(
     ("TooManyRequests", "OperationNotAllowedThrottled", "SubscriptionRequestsThrottled", "ResourceRequestsThrottled")
@@ -22,11 +24,18 @@ THROTTLES: Final = frozenset(
 FOR_NOW: Final = (
     r"quota|limit(ed)? (is |was )?(reached|exceeded)|QuotaReached|QuotaExceeded",
     r"not available in the location .* at this moment|InsufficientCapacity|ServiceUnavailable",
-    r"still transitioning|ContainerGroupTransitioning|AnotherOperationInProgress|ContainerGroupDeploymentNotReady",
+    r"AnotherOperationInProgress",
     r"RegistryErrorResponse|docker registry .* Please retry later",
-    r"being deleted|ConflictingConcurrentWriteNotAllowed",
+    r"being deleted",
 )
 """Refusals whose reason passes: quotas, capacity, a name that is still being deleted, a registry that is throttled."""
+_OF_ANOTHER: Final = re.compile(
+    r"still transitioning|ContainerGroupTransitioning|ContainerGroupDeploymentNotReady|ConflictingConcurrentWrite",
+    re.IGNORECASE,
+)
+"""Refusals that say that a group of this name is there, or on its way."""
+UNSPOKEN: Final = "HTTP "
+"""With this begins the code of an answer that is not in Azure's words: of a proxy, say."""
 _FOR_NOW: Final = re.compile("|".join(FOR_NOW), re.IGNORECASE)
 _FOR_GOOD: Final = re.compile(r"^ResourceGroupBeingDeleted|^SubscriptionNotFound|^InaccessibleImage", re.IGNORECASE)
 
@@ -45,7 +54,7 @@ class Refused(RunmeshError):
     @property
     def missing(self) -> bool:
         """Whether there is no such container group, though its resource group is there."""
-        return self.status == _MISSING and self.code == _OF_GROUP
+        return self.status == _MISSING and self.code in _OF_GROUP
 
     @property
     def no_container(self) -> bool:
@@ -55,7 +64,7 @@ class Refused(RunmeshError):
     @property
     def nowhere(self) -> bool:
         """Whether there is not even the place: no such resource group or subscription."""
-        return self.status == _MISSING and self.code != _OF_GROUP
+        return self.status == _MISSING and self.code in _OF_PLACE
 
     @property
     def throttled(self) -> bool:
@@ -70,20 +79,22 @@ class Refused(RunmeshError):
     @property
     def failed(self) -> bool:
         """Whether Azure itself failed: the call may have been heeded."""
-        return self.status >= _SERVER
+        return self.status >= _SERVER or self.status == _TIMED_OUT
 
     @property
     def passing(self) -> bool:
         """Whether the same call may succeed a moment later."""
-        return self.throttled or self.failed or self.unauthenticated
+        unspoken = self.status == _MISSING and self.code.startswith(UNSPOKEN)
+        return self.throttled or self.failed or self.unauthenticated or unspoken
 
     def of_submit(self) -> Exception:
         """Return what it means for a group that was to be created.
 
-        A failure of Azure's own says nothing: the group may be there. Everything else is a word on this group, but for
-        what passes: a throttle, a full quota, no capacity, credentials that are not good at the moment.
+        A failure of Azure's own says nothing: the group may be there. So it may where Azure is busy with one of its name:
+        with what an earlier call began, whose answer was lost. Everything else is a word on this group, but for what
+        passes: a throttle, a full quota, no capacity, credentials that are not good at the moment.
         """
-        if self.failed:
+        if self.failed or _OF_ANOTHER.search(str(self)):
             return self
         passes = _FOR_NOW.search(str(self)) and not _FOR_GOOD.search(self.code)
         if self.throttled or self.unauthenticated or passes:

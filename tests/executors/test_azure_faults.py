@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from runmesh.errors import Invalid, Rejected, Unavailable
 from runmesh.events import Cause
@@ -48,7 +49,6 @@ class TestSubmitting(AciFaults):
                 "ServiceUnavailable",
                 "The requested resource is not available in the location 'westus' at this moment.",
             ),
-            (409, "ContainerGroupTransitioning", "The container group is still transitioning, please retry later."),
             (
                 409,
                 "RegistryErrorResponse",
@@ -93,9 +93,15 @@ class TestSubmitting(AciFaults):
             assert executor.find_window > 1.2
         assert self.azure.api.calls[CREATE] == 1
 
-    async def test_a_failure_of_azures_own_is_ambiguous_and_not_repeated(self, executor: Executor) -> None:
-        self.trouble(CREATE, code="InternalServerError", status=503)
-        with pytest.raises(Refused, match="InternalServerError"):
+    @pytest.mark.parametrize(
+        ("code", "status"),
+        [("InternalServerError", 503), ("RequestTimeout", 408), ("ContainerGroupTransitioning", 409)],
+    )
+    async def test_what_says_nothing_or_that_a_group_is_there_is_ambiguous_and_not_repeated(
+        self, executor: Executor, code: str, status: int
+    ) -> None:
+        self.trouble(CREATE, code=code, status=status)
+        with pytest.raises(Refused, match=code):
             await executor.submit(self.sleeping("ambiguous"))
         assert self.azure.api.calls[CREATE] == 1
 
@@ -104,6 +110,24 @@ class TestSubmitting(AciFaults):
         with pytest.raises(Unavailable):
             await executor.submit(self.sleeping("unsure"))
         assert self.azure.api.calls[CREATE] == 0
+
+    async def test_an_azure_that_is_silent_before_the_creation_has_started_nothing(self) -> None:
+        self.azure.api.faults.append(Fault(GET, delay=0.8))
+        async with self.connect(RUNMESH_AZURE_CREATE_TIMEOUT="1") as executor:
+            with pytest.raises(Unavailable, match="in time"):
+                await executor.submit(self.sleeping("silent"))
+        assert self.azure.api.calls[CREATE] == 0
+
+    async def test_what_a_proxy_says_of_a_group_is_not_that_it_is_not_there(self, executor: Executor) -> None:
+        task = self.sleeping("proxied")
+        handle = await executor.submit(task)
+        for status in (404, 200, 200, 200):
+            self.azure.api.faults.append(Fault(GET, answer=web.Response(status=status, text="<html>")))
+        with pytest.raises(Refused, match="HTTP 404: <html>"):
+            await executor.find(task)
+        with pytest.raises(ConnectionError, match="<html>"):
+            await executor.find(task)
+        assert await executor.find(task) == handle
 
     async def test_azure_out_of_reach_has_started_nothing(self, executor: Executor) -> None:
         await self.azure.port.deafen()
@@ -169,6 +193,32 @@ class TestObserving(AciFaults):
         del self.azure.api.groups[handle]
         await self.gone(executor, handle)
         assert executor.gone_window > 0
+
+    async def test_a_group_that_azure_does_not_show_yet_is_not_gone(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("hidden"))
+        group = self.azure.api.groups.pop(handle)
+        assert await self.observed(executor, handle) == UNKNOWN
+        await executor.cancel(handle)
+        assert await self.observed(executor, handle) == UNKNOWN
+        self.azure.api.groups[handle] = group
+        await executor.cancel(handle)
+        await self.gone(executor, handle)
+        assert handle not in self.azure.api.groups
+
+    async def test_groups_are_looked_at_while_no_listing_comes(self, executor: Executor) -> None:
+        self.azure.api.faults.append(Fault(LIST, times=99, delay=60))
+        handle = await executor.submit(self.shell("unlisted", "exit 3"))
+        assert (await self.ended(executor, handle)).exit_code == 3
+
+    async def test_groups_that_cannot_be_looked_at_hide_no_other(self) -> None:
+        async with self.connect(RUNMESH_AZURE_READ_RATE="0.1") as executor:  # one look in a round
+            handles = [await executor.submit(self.sleeping(key)) for key in ("denied", "seen")]
+            self.azure.api.denied.add(handles[0])
+
+            async def is_seen() -> bool:
+                return (await executor.observe(handles))[handles[1]] != UNKNOWN
+
+            await eventually(is_seen)
 
     async def test_an_eviction_is_the_infrastructures(self, executor: Executor) -> None:
         handle = await executor.submit(task_of(self.config(priority="Spot"), "sleep", "300", key="spot"))
@@ -242,6 +292,17 @@ class TestLogs(AciFaults):
         lines = await reading
         assert [line.text for line in lines] == [str(n) for n in range(1, 1501)]
         assert [line.number for line in lines] == list(range(1, 1501))
+
+    async def test_a_group_that_is_not_shown_for_a_moment_is_followed_on(self, executor: Executor) -> None:
+        handle = await executor.submit(self.shell("blinking", "echo first; sleep 1; echo last"))
+        await self.running(executor, handle)
+        reading = asyncio.create_task(self.output(executor, handle))
+        group = self.azure.api.groups.pop(handle)
+        await self.gone(executor, handle)
+        await asyncio.sleep(0.7)
+        self.azure.api.groups[handle] = group
+        await self.ended(executor, handle)
+        assert [line.text for line in await reading] == ["first", "last"]
 
     async def test_lines_that_cannot_be_read_end_no_task(self, executor: Executor) -> None:
         self.trouble(LOGS, times=99, code="AuthorizationFailed", status=403)

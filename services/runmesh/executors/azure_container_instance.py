@@ -24,7 +24,7 @@ from runmesh.executors.azure.capabilities import Regions
 from runmesh.executors.azure.config import Config
 from runmesh.executors.azure.group import container_group, location, os_type, place
 from runmesh.executors.azure.inherit import Base, Bases
-from runmesh.executors.azure.known import Known
+from runmesh.executors.azure.known import GONE_WINDOW, Known
 from runmesh.executors.azure.logs import Logs
 from runmesh.executors.azure.naming import Place
 from runmesh.executors.azure.observing import Observing, get
@@ -38,8 +38,8 @@ __all__ = ["Config", "Executor"]
 
 log = structlog.get_logger(__name__)
 
-_LOOK_FIRST: Final = 10.0
-"""Seconds that a submission may take beside the creation itself."""
+_LOOK_FIRST: Final = 0.5
+"""How long a submission may take beside the creation itself, as a share of that."""
 
 
 class Executor:
@@ -47,8 +47,7 @@ class Executor:
 
     batch: ClassVar[int] = 50_000
     """All at once: one listing tells of all."""
-    gone_window: ClassVar[float] = 5.0
-    """For which Azure must say that it doesn't know a group: the answer of one of its front ends may be old."""
+    gone_window: ClassVar[float] = GONE_WINDOW
     adoptable: ClassVar[bool] = True
 
     def __init__(self, site: Site) -> None:
@@ -63,7 +62,7 @@ class Executor:
     @property
     def find_window(self) -> float:
         """By then, a creation that was under way when its worker died has come to something."""
-        return 1.25 * (self._options.create + _LOOK_FIRST)
+        return 1.25 * (1 + _LOOK_FIRST) * self._options.create
 
     async def __aenter__(self) -> Self:
         try:
@@ -82,13 +81,10 @@ class Executor:
         self._observing = Observing(self._arm, self._known, self._logs, options)
         self._places = set(options.places)
         self._creating: WeakValueDictionary[Handle, asyncio.Lock] = WeakValueDictionary()
-        self._giving = asyncio.create_task(self._logs.turns.give(options.log_reads))
+        self._stack.push_async_callback(_ended, asyncio.create_task(self._logs.turns.give(options.log_reads)))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._giving.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._giving
         await self._stack.aclose()
 
     # --- the contract -------------------------------------------------------------------------------
@@ -100,8 +96,7 @@ class Executor:
         lock = self._creating.setdefault(handle, asyncio.Lock())
         async with lock:
             if not ((entry := self._known.get(handle)) and entry.seen != GONE):
-                await self._create(task, where, handle)
-        self._known.add(handle)
+                await self._adopt_or_create(task, where, handle)
         return handle
 
     async def find(self, task: Task[Config]) -> Handle | None:
@@ -155,20 +150,34 @@ class Executor:
         self._places.add(where)
         return where
 
-    async def _create(self, task: Task[Config], where: Place, handle: Handle) -> None:
-        """Create a group, unless there is one."""
-        body = await self._body(task, where)
+    async def _adopt_or_create(self, task: Task[Config], where: Place, handle: Handle) -> None:
+        try:
+            async with asyncio.timeout(_LOOK_FIRST * self._options.create):
+                body = await self._body(task, where)
+                is_there = await self._is_there(task, handle)
+        except TimeoutError as error:  # nothing was asked for yet
+            raise Unavailable("Azure doesn't say in time what there is") from error
+        if not is_there:
+            await self._create(handle, body)
+            self._known.add(handle).created()
+        self._known.add(handle)
+
+    async def _is_there(self, task: Task[Config], handle: Handle) -> bool:
+        """Say whether a task's group is there. Raises `Rejected` if another's is, and `Unavailable`."""
         try:
             found = await self._arm.read(handle)
         except Refused as refused:
-            if not refused.missing:
-                raise refused.of_submit() if not refused.failed else Unavailable(str(refused)) from refused
+            if refused.missing:
+                return False
+            later = Unavailable(str(refused), refused.retry_after)
+            raise later if refused.passing else refused.of_submit() from refused
         except ConnectionError as error:  # nothing was asked for yet
             raise Unavailable(str(error)) from error
-        else:
-            if not self._is_of(task, found):
-                raise Rejected(f"there is a container group of this name already, and it is not this task's: {handle}")
-            return
+        if not self._is_of(task, found):
+            raise Rejected(f"there is a container group of this name already, and it is not this task's: {handle}")
+        return True
+
+    async def _create(self, handle: Handle, body: dict[str, Any]) -> None:
         try:
             await self._arm.call("PUT", handle, body=body)
         except Unreached as error:
@@ -200,3 +209,9 @@ class Executor:
 
     def _is_of(self, task: Task[Config], found: Mapping[str, Any]) -> bool:
         return naming.is_of(found, task, mesh=self._site.mesh, pool=self._site.pool)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

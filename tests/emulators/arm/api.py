@@ -36,6 +36,8 @@ class Api:
         self.history: list[Group] = []
         """Every group that there ever was."""
         self.places = {"prod", "other"}
+        self.denied = set[str]()
+        """Groups that nobody may look at."""
         self.faults, self.calls = Faults(), Counter[str]()
         self.page = 500
         """Groups in a page of a listing at most."""
@@ -99,6 +101,8 @@ class Api:
         return web.json_response(group.shown(view=True), status=201 if len(group.history) == 1 else 200)
 
     async def _get(self, request: web.Request) -> web.Response:
+        if request.path in self.denied:
+            raise ArmError("AuthorizationFailed", "The client does not have authorization.", 403)
         return web.json_response(self._group(request).shown(view=True))
 
     async def _list(self, request: web.Request) -> web.Response:

@@ -6,7 +6,7 @@ all. What isn't listed is gone only when a look says so too.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +35,8 @@ _GROUPS_A_SECOND: Final = 200.0
 """How many groups' listings are read a second: each is some kilobytes of JSON."""
 _LONGEST_ROUND: Final = 10.0
 """Seconds whose looks one round may spend."""
+_LISTING: Final = 5
+"""Intervals that listings may take together: looks go on without them."""
 _LONGEST_LOOKS: Final = 15.0
 """Seconds that they may take: last lines wait for their turn."""
 
@@ -50,9 +52,7 @@ class Observing:
 
     async def observe(self, handles: Collection[Handle]) -> dict[Handle, Observation]:
         """Return what is known by now of every handle. Raises `Unavailable` where Azure throttles."""
-        for place, own in _by_place(handles).items():
-            if self._known.asked(own):
-                await self._list(place, own)
+        await self._list_all({place: own for place, own in _by_place(handles).items() if self._known.asked(own)})
         await self._look_at(list(islice(self._known.due(handles), self._budget())))
         return {handle: self._seen(handle) for handle in handles}
 
@@ -60,6 +60,7 @@ class Observing:
         """Look at one group now. Raises `Refused`, ConnectionError."""
         if (entry := self._known.get(handle)) is None:  # removed meanwhile
             return UNKNOWN
+        entry.look()
         group = await get(self._arm, handle)
         url = naming.url(handle, self._options.endpoint)
         if group is None or entry.deleting or observed(group).phase is not Phase.FAILED:
@@ -99,6 +100,15 @@ class Observing:
             except ConnectionError as error:
                 log.warning("group not observed", group=handle, error=str(error))
         return None
+
+    async def _list_all(self, places: Mapping[Place, Iterable[Handle]]) -> None:
+        """Take in what resource groups hold, as far as that can be had. Raises `Unavailable` where Azure throttles."""
+        try:
+            async with asyncio.timeout(_LISTING * self._options.poll):
+                for place, handles in places.items():
+                    await self._list(place, handles)
+        except TimeoutError:
+            log.warning("groups not listed in time", places=len(places))
 
     async def _list(self, place: Place, handles: Iterable[Handle]) -> None:
         """Take in what a resource group holds, if that is due. Raises `Unavailable` where Azure throttles."""

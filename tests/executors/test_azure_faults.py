@@ -118,6 +118,11 @@ class TestSubmitting(AciFaults):
                 await executor.submit(self.sleeping("silent"))
         assert self.azure.api.calls[CREATE] == 0
 
+    async def test_a_region_that_does_not_say_what_it_offers_holds_nobody_up(self, executor: Executor) -> None:
+        self.azure.api.faults.append(Fault("Offer", times=99, delay=60))
+        await asyncio.gather(*(executor.submit(self.sleeping(f"unoffered{n}")) for n in range(3)))
+        assert self.azure.api.calls["Offer"] == 1
+
     async def test_what_a_proxy_says_of_a_group_is_not_that_it_is_not_there(self, executor: Executor) -> None:
         task = self.sleeping("proxied")
         handle = await executor.submit(task)

@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 _LOOK_FIRST: Final = 0.5
 """How long a submission may take beside the creation itself, as a share of that."""
+_ASIDE: Final = 0.1
+"""How long it may wait for what is good to know, likewise."""
 
 
 class Executor:
@@ -76,7 +78,7 @@ class Executor:
         self._stack = AsyncExitStack()
         self._arm = await self._stack.enter_async_context(Arm.open(options, self._site.environment))
         self._known = Known()
-        self._bases, self._regions = Bases(self._arm), Regions(self._arm)
+        self._bases, self._regions = Bases(self._arm), Regions(self._arm, _ASIDE * options.create)
         self._logs = Logs(self._arm, self._known, options.poll)
         self._observing = Observing(self._arm, self._known, self._logs, options)
         self._places = set(options.places)

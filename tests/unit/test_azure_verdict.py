@@ -111,6 +111,16 @@ def test_what_never_ran_or_was_stopped_is_told_by_its_events(
     assert not events or events[0][1] in str(seen.reason)
 
 
+def test_a_container_that_had_to_go_first_and_failed_is_named() -> None:
+    told = group(state="Failed", current={"state": "Waiting"})
+    view = {"currentState": {"state": "Terminated", "exitCode": 3}}
+    done = {"currentState": {"state": "Terminated", "exitCode": 0}}
+    inits = [{"name": "ready", "properties": {"instanceView": each}} for each in (done, view)]
+    seen = observed({"properties": {**told["properties"], "initContainers": inits}})
+    assert (seen.phase, seen.exit_code, seen.cause) == (Phase.FAILED, None, Cause.INFRASTRUCTURE)
+    assert seen.reason == "its init container 'ready' ended with exit code 3"
+
+
 def test_a_stop_by_somebody_else_is_no_success_whatever_the_exit_code() -> None:
     assert observed(group(state="Stopped", current={**ENDED, "exitCode": 0})).cause is Cause.INFRASTRUCTURE
 

@@ -115,10 +115,8 @@ def _why(group: Json, current: Json, code: int | None) -> tuple[Cause, str]:
         return Cause.INFRASTRUCTURE, f"Azure says Stopped: {_text(odd[0]) if odd else 'by hand, or by the platform'}"
     if code is None or not _has_started(group, current):
         cause, reason = _told(odd)
-        return (
-            cause or Cause.INFRASTRUCTURE,
-            reason or f"Azure says {state or provisioning(group)}, and nothing says why",
-        )
+        nothing = f"Azure says {state or provisioning(group)}, and nothing says why"
+        return cause or Cause.INFRASTRUCTURE, reason or _of_init(group) or nothing
     return _of_exit(group, current, code)
 
 
@@ -131,6 +129,14 @@ def _of_exit(group: Json, current: Json, code: int) -> tuple[Cause, str]:
     if code == _PROJECT_WRONG and _runs_runtime(group):
         return Cause.CONFIG, "exit code 2: the project, the arguments or an input is wrong"
     return Cause.USER, f"exit code {code}{_signal(code)}"
+
+
+def _of_init(group: Json) -> str | None:
+    """Say which init container failed, if one did: then the task's own never runs."""
+    for each in group["properties"].get("initContainers") or ():
+        if code := (_view(each).get("currentState") or {}).get("exitCode"):
+            return f"its init container {each['name']!r} ended with exit code {code}"
+    return None
 
 
 def _has_started(group: Json, current: Json) -> bool:

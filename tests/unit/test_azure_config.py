@@ -139,9 +139,10 @@ def test_a_configured_volume_wins_over_an_inherited_one_of_its_name() -> None:
 
 
 def test_a_null_is_what_azure_does_not_tell() -> None:
-    own = {"image": "i", "environmentVariables": [{"name": "TOKEN", "value": None, "secureValue": None}]}
-    own |= {"volumeMounts": [{"name": "data", "mountPath": "/data"}], "command": None}
-    volumes = [{"name": "data", "emptyDir": {}, "secret": None}]
+    variables = [{"name": "TOKEN", "value": None, "secureValue": None}]
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    own: dict[str, Any] = {"environmentVariables": variables, "volumeMounts": mounts, "command": None}
+    volumes: list[dict[str, Any]] = [{"name": "data", "emptyDir": {}, "secret": None}]
     found = Base.of_group({"properties": {"containers": [{"properties": own}], "volumes": volumes}})
     assert found.variables == ()
     assert found.volumes == ({"name": "data", "emptyDir": {}},)

@@ -90,9 +90,9 @@ class Refused(RunmeshError):
     def of_submit(self) -> Exception:
         """Return what it means for a group that was to be created.
 
-        A failure of Azure's own says nothing: the group may be there. So it may where Azure is busy with one of its name:
-        with what an earlier call began, whose answer was lost. Everything else is a word on this group, but for what
-        passes: a throttle, a full quota, no capacity, credentials that are not good at the moment.
+        A failure of Azure's own says nothing: the group may be there. So it may where Azure is busy with one of this
+        name, which an earlier call may have begun, whose answer was lost. Everything else is a word on this group, but
+        for what passes: a throttle, a full quota, no capacity, credentials that are not good at the moment.
         """
         if self.failed or _OF_ANOTHER.search(str(self)):
             return self

@@ -18,7 +18,7 @@ from runmesh.executors.google.reading import Reader
 from runmesh.executors.google.refusals import Refused
 from tests.emulators.cloud_run import SERVICE
 from tests.emulators.faults import Fault
-from tests.emulators.google.keys import new_account
+from tests.emulators.google.keys import account, new_account
 from tests.emulators.google.refusals import GoogleError
 from tests.eventually import eventually
 from tests.executors.tasks import task_of
@@ -111,6 +111,17 @@ class TestSubmitting(CloudRunFaults):
         task = task_of(self.config(path_to_credentials_json_file=str(file)), "true")
         with pytest.raises(Unavailable, match="invalid authentication credentials"):
             await executor.submit(task)
+
+    async def test_credentials_that_were_renewed_are_read_again(self, executor: Executor) -> None:
+        file = self.forged()
+        task = task_of(self.config(path_to_credentials_json_file=str(file)), "true")
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await executor.submit(task)
+        account().write(file)
+        with pytest.raises(Unavailable):  # by which it is known that these are no longer good
+            await executor.submit(task)
+        assert await executor.submit(task)
 
     async def test_a_task_may_bring_credentials_of_its_own(self) -> None:
         file = Path(self.cloud.environment["GOOGLE_APPLICATION_CREDENTIALS"])

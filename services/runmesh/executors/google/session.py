@@ -4,7 +4,8 @@ The SDK's own retries are off, since only the caller knows what may be repeated:
 Google throttles, fails or is not reached. Every call has an end, `ANSWER` seconds.
 
 Credentials are the file that a configuration names, else GOOGLE_APPLICATION_CREDENTIALS, else what the SDK finds (the
-service account of the machine, a login of gcloud).
+service account of the machine, a login of gcloud). A file that has changed is read again when Google takes what it held
+no more.
 """
 
 import asyncio
@@ -56,6 +57,8 @@ class Google:
         self._environment, self._stack = environment, stack
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._credentials: dict[str | None, tuple[Any, str | None]] = {}
+        self._written: dict[str | None, int] = {}
+        """When the files were written that were read."""
         self._opening = asyncio.Lock()
         self._tls = grpc.ssl_channel_credentials(roots)
 
@@ -78,7 +81,10 @@ class Google:
             client = await self._client(service, who)
             return await getattr(client, method)(request=request, retry=None, timeout=ANSWER)
         except Exception as error:
-            raise translated(error) from error
+            meant = translated(error)
+            if isinstance(meant, Refused) and meant.unauthenticated:
+                await self._doubt(who)
+            raise meant from error
 
     async def read(self, who: str | None, service: str, method: str, request: Any) -> Any:
         """Call what may be called again without harm. Raises as `call`, after a few tries."""
@@ -131,15 +137,33 @@ class Google:
     async def _loaded(self, who: str | None) -> tuple[Any, str | None]:
         """Return credentials and their project; files and the machine's own service may take a while."""
         if who not in self._credentials:
-            path = who or self._environment.get(CREDENTIALS)
+            path = self._file(who)
             try:
                 async with asyncio.timeout(ANSWER):
+                    self._written[who] = await asyncio.to_thread(_written_at, path)
                     self._credentials[who] = await asyncio.to_thread(_from_file if path else _found, path or "")
             except (TimeoutError, google.auth.exceptions.TransportError) as error:
                 raise Unreached(f"no credentials yet from {path or 'the usual places'}: {error!r}") from error
             except (OSError, ValueError, google.auth.exceptions.GoogleAuthError) as error:
                 raise Refused(NO_CREDENTIALS, f"{path or 'the usual places'}: {error}") from error
         return self._credentials[who]
+
+    def _file(self, who: str | None) -> str | None:
+        return who or self._environment.get(CREDENTIALS) or None
+
+    async def _doubt(self, who: str | None) -> None:
+        """Forget credentials that Google does not take, if their file has changed; the next call reads it."""
+        written = await asyncio.to_thread(_written_at, self._file(who))
+        if written and self._written.get(who) != written:
+            self._credentials.pop(who, None)
+            self._clients = {each: client for each, client in self._clients.items() if each[1] != who}
+
+
+def _written_at(path: str | None) -> int:
+    try:
+        return Path(path).stat().st_mtime_ns if path else 0
+    except OSError:  # whoever reads it says so
+        return 0
 
 
 def _from_file(path: str) -> tuple[Any, str | None]:

@@ -438,6 +438,15 @@ class TestLogs(CloudRunFaults):
         assert lines == [[n] for n in range(8)]
         assert self.cloud.api.calls[READ] < 60
 
+    async def test_jobs_that_nobody_observes_are_looked_at_together(self, executor: Executor) -> None:
+        handles = [await executor.submit(self.sleeping(f"t{n}")) for n in range(8)]
+        followers = [asyncio.create_task(self.output(executor, handle)) for handle in handles]
+        await eventually(lambda: self.cloud.api.calls[LIST] >= 3)
+        assert GET not in self.cloud.api.calls
+        for follower in followers:
+            follower.cancel()
+        await asyncio.wait(followers)
+
     async def test_lines_that_cannot_be_read_end_no_task(self, executor: Executor) -> None:
         self.trouble(READ, "PERMISSION_DENIED", "logging.logEntries.list", times=99)
         handle = await executor.submit(self.shell("unread", "echo x; exit 4"))

@@ -51,6 +51,15 @@ class Known:
         """Return what is known of a job, from now on."""
         return self._entries.setdefault(handle, Entry())
 
+    def unseen(self, seconds: float) -> dict[Handle, Entry]:
+        """Return the jobs that may go on, and of which nothing was heard for so long."""
+        before = clock() - seconds
+        return {
+            handle: entry
+            for handle, entry in self._entries.items()
+            if entry.ended_at is None and entry.seen_at < before
+        }
+
     def failure(self, handle: Handle) -> Observation | None:
         """Return why a job failed, if it is known."""
         entry = self._entries.get(handle)

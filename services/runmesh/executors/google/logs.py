@@ -6,6 +6,7 @@ A log is complete when a reading that began a while after its job's end has brou
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from typing import Final
 
 from runmesh.clock import clock
@@ -31,6 +32,7 @@ class Logs:
 
     def __init__(self, reader: Reader, looking: Looking, known: Known, options: Options) -> None:
         self._reader, self._looking, self._known, self._options = reader, looking, known, options
+        self._looked_at = -inf
 
     async def follow(self, handle: Handle, since: Position) -> AsyncIterator[LogLine]:
         """Yield the lines behind a position until the job has ended and all is read."""
@@ -71,7 +73,7 @@ class Logs:
                     return
                 await self._reader.news(self._options.poll)
                 if entry.ended_at is None and clock() - entry.seen_at > 2 * self._options.poll:
-                    await self._look(handle, entry)
+                    await self._look()
 
     @contextmanager
     def _followed(self, handle: Handle, entry: Entry) -> Iterator[Output]:
@@ -93,9 +95,13 @@ class Logs:
         self._reader.want(entry.output, Place.of(handle), entry)
         return entry.output
 
-    async def _look(self, handle: Handle, entry: Entry) -> None:
-        """See whether a job has ended for which nobody has looked for a while."""
+    async def _look(self) -> None:
+        """See which jobs have ended for which nobody has looked for a while: all together, and not too often."""
+        if clock() - self._looked_at < self._options.poll:
+            return
+        self._looked_at, unseen = clock(), self._known.unseen(2 * self._options.poll)
         with suppress(Unavailable):
-            for found in (await self._looking.look([handle])).values():
+            for handle, found in (await self._looking.look(unseen)).items():
+                entry = unseen[handle]
                 if entry.see(ended=observed(found, "").phase in ENDED) if found else entry.miss():
                     self.ended()

@@ -21,7 +21,7 @@ SERVER = {
         "imagePullSecrets": [{"name": "registry"}],
         "affinity": {"nodeAffinity": {}},
         "serviceAccountName": "server",
-        "volumes": [{"name": "project"}, {"name": "cache"}, {"name": "kube-api-access-x"}],
+        "volumes": [{"name": name} for name in ("project", "cache", "nats", "kube-api-access-x")],
         "containers": [
             {"name": "proxy", "image": "proxy:1"},
             {
@@ -31,11 +31,13 @@ SERVER = {
                     {"name": "A", "value": "inherited"},
                     {"name": "B", "value": "$(A)"},
                     {"name": "RUNMESH_NATS_TOKEN", "value": "hush"},
+                    {"name": "RUNMESH_NATS_CREDENTIALS", "value": "/etc/nats/mesh/user.creds"},
                 ],
                 "envFrom": [{"secretRef": {"name": "s"}}],
                 "volumeMounts": [
                     {"name": "project", "mountPath": "/project"},
                     {"name": "cache", "mountPath": "/cache"},
+                    {"name": "nats", "mountPath": "/etc/nats", "readOnly": True},
                     {"name": "kube-api-access-x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"},
                 ],
             },
@@ -232,6 +234,7 @@ def test_neither_affinity_nor_service_account_nor_our_own_settings_are_inherited
     assert "affinity" not in found
     assert found["serviceAccountName"] == "default"
     assert "RUNMESH_NATS_TOKEN" not in env(base=INHERITED)
+    assert "nats" not in {volume["name"] for volume in found["volumes"]}
 
 
 def test_what_is_configured_wins_over_what_is_inherited() -> None:

@@ -1,17 +1,19 @@
 """What a Job inherits where its configuration says nothing: from the pod that the worker itself runs in, as in Mage.
 
-The mesh's own settings (RUNMESH_*, NATS credentials among them) and the token of the worker's service account are not
-among it. What comes by ``envFrom`` can't be told apart: it is inherited whole.
+The mesh's own settings (RUNMESH_*, NATS credentials among them, files as well) and the token of the worker's service
+account are not among it. What comes by ``envFrom`` can't be told apart: it is inherited whole.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Final, Self
 
 Json = Mapping[str, Any]
 
 _OF_PODS: Final = ("tolerations", "nodeSelector", "schedulerName", "imagePullSecrets")
 _PRIVATE: Final = "RUNMESH_"
+_OF_NATS: Final = f"{_PRIVATE}NATS_"
 _TOKEN: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where every pod gets one of its own
 
 
@@ -39,9 +41,16 @@ class Base:
             env=tuple(each for each in found.get("env") or () if not each["name"].startswith(_PRIVATE)),
             env_from=tuple(found.get("envFrom") or ()),
             volumes=tuple(spec.get("volumes") or ()),
-            volume_mounts=tuple(each for each in found.get("volumeMounts") or () if each["mountPath"] != _TOKEN),
+            volume_mounts=tuple(each for each in found.get("volumeMounts") or () if not _is_secret(each, found)),
             pod={key: spec[key] for key in _OF_PODS if spec.get(key)},
         )
+
+
+def _is_secret(mount: Json, container: Json) -> bool:
+    """Tell whether a mount holds the worker's own token, or a file that it connects to NATS with."""
+    settings = (each for each in container.get("env") or () if each["name"].startswith(_OF_NATS))
+    files = (PurePosixPath(each.get("value") or "") for each in settings)
+    return mount["mountPath"] == _TOKEN or any(file.is_relative_to(mount["mountPath"]) for file in files)
 
 
 def joined(own: Iterable[Json], inherited: Iterable[Json], name: str) -> list[Json]:

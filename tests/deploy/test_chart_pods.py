@@ -1,0 +1,252 @@
+"""The Helm chart: what its pods are given is what the services in them know, and no more than they need."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from runmesh.executors.kubernetes.inherit import Base
+from runmesh.settings import PREFIX, Settings
+from runmesh.subjects import ExecutorType, execute_consumer, execute_stream
+from tests.deploy.helm import CHART, HELM, NAMESPACE, RELEASE, Chart, Json, container, environment, of_kind, only, pods
+from tests.deploy.values import EVERYTHING
+
+pytestmark = [
+    pytest.mark.skipif(HELM is None, reason="there is no helm on this machine, and no wheel of it for it"),
+    pytest.mark.xdist_group("chart"),  # one copy of the chart, and nothing rendered twice
+]
+
+ROOT: Final = CHART.parents[1]
+
+
+# --- what the services find -----------------------------------------------------------------------
+
+
+def test_every_variable_is_a_setting_that_takes_its_value(everything: list[Json], tmp_path: Path) -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "services/runmesh/executors").rglob("*.py"))
+    executors_own = set(re.findall(rf'"({PREFIX}[A-Z0-9_]+)"', sources))
+    (tmp_path / "credentials").touch()
+    for pod in pods(everything).values():
+        names = {each["name"] for each in container(pod)["env"]}
+        unknown = {name for name in names if name.startswith(PREFIX)} - executors_own
+        assert unknown <= {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+        given = {name: value.replace("/etc/runmesh/nats", str(tmp_path)) for name, value in environment(pod).items()}
+        values = {name.removeprefix(PREFIX).lower(): value for name, value in given.items() if name.startswith(PREFIX)}
+        assert Settings.model_validate(values).log_burst == 20_000_000
+
+
+def test_the_schema_knows_the_settings() -> None:
+    own = {"projects_dir", "state_dir", "pool", "pools", "slots", "policy", "health_port", "project"}
+    settings = Settings.model_json_schema()["properties"]
+    expected = {
+        name: {key: value for key, value in field.items() if key not in {"title", "default"}}
+        for name, field in settings.items()
+        if name not in own and not name.startswith("nats_")
+    }
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert schema["definitions"]["settings"]["properties"] == expected
+    assert schema["definitions"]["executor"]["properties"]["type"]["enum"] == list(ExecutorType)
+
+
+def test_a_services_own_settings_win_also_where_they_say_no(everything: list[Json]) -> None:
+    found = pods(everything)
+    assert environment(found["resolver"])["RUNMESH_ALLOW_INLINE"] == "false"
+    assert environment(found["west"])["RUNMESH_ALLOW_INLINE"] == "true"
+    assert environment(found["resolver"])["DEFAULT_EXECUTOR_TYPE"] == "k8s"
+
+
+def test_the_streams_are_made_for_all_pools_with_the_lease_of_the_workers(everything: list[Json]) -> None:
+    provision = pods(everything)["provision"]
+    assert container(provision)["command"] == ["runmesh", "provision"]
+    assert environment(provision)["RUNMESH_POOLS"] == "default,eu,west_1"
+    assert environment(provision)["RUNMESH_ACK_WAIT"] == "90"
+
+
+def test_streams_are_looked_at_again_when_anything_about_them_changes(chart: Chart) -> None:
+    names = {
+        name
+        for values in ({}, {"pools": ["eu"]}, {"image": {"tag": "2"}}, {"resolver": {"replicas": 3}})
+        for name in of_kind(chart.render(values), "Job")
+    }
+    assert len(names) == 3
+
+
+def test_probes_ask_the_port_that_the_service_listens_on(everything: list[Json]) -> None:
+    for name, pod in pods(everything).items():
+        if name == "provision":
+            assert "ports" not in container(pod)
+            continue
+        [port] = container(pod)["ports"]
+        assert environment(pod)["RUNMESH_HEALTH_PORT"] == str(port["containerPort"])
+        asked = {probe: container(pod)[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")}
+        assert {where["port"] for where in asked.values()} == {port["name"]}
+        assert [where["path"] for where in asked.values()] == ["/healthz", "/healthz", "/readyz"]
+
+
+def test_a_pod_has_time_to_drain(everything: list[Json], chart: Chart) -> None:
+    assert pods(everything)["local-python"]["spec"]["terminationGracePeriodSeconds"] == 150
+    assert pods(chart.render())["local"]["spec"]["terminationGracePeriodSeconds"] == 60
+
+
+def test_local_jobs_are_a_few_unless_told_and_not_as_many_as_the_node_has_cores(chart: Chart) -> None:
+    assert environment(pods(chart.render())["local"])["RUNMESH_SLOTS"] == "4"
+    assert "RUNMESH_SLOTS" not in environment(pods(chart.render(only("ecs")))["one"])
+
+
+# --- safe -----------------------------------------------------------------------------------------
+
+
+def test_no_service_is_root_or_writes_anywhere_but_to_its_empty_directories(everything: list[Json]) -> None:
+    for pod in pods(everything).values():
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container(pod)["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        empty = {volume["name"] for volume in pod["spec"]["volumes"] if "emptyDir" in volume}
+        mounted = {mount["mountPath"] for mount in container(pod)["volumeMounts"] if mount["name"] in empty}
+        assert mounted == {environment(pod)["RUNMESH_STATE_DIR"], "/tmp"}  # noqa: S108 - of the pod
+        assert environment(pod)["HOME"] in mounted
+
+
+def test_a_service_reads_the_secret_that_is_its_own(everything: list[Json], chart: Chart) -> None:
+    secrets = {
+        name: [volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume]
+        for name, pod in pods(everything).items()
+    }
+    assert secrets.pop("west") == ["west"]
+    assert {tuple(names) for names in secrets.values()} == {("login",)}
+    variables = container(pods(chart.render({"nats": {"existingSecret": "login"}}))["resolver"])["env"]
+    reference = {"secretKeyRef": {"name": "login", "key": "token"}}
+    assert {"name": "RUNMESH_NATS_TOKEN", "valueFrom": reference} in variables
+
+
+def rules(documents: list[Json]) -> list[Json]:
+    [rules] = {json.dumps(each["rules"]) for each in documents if each and each["kind"] == "Role"}
+    found: list[Json] = json.loads(rules)
+    return found
+
+
+def test_a_kubernetes_worker_may_do_what_the_role_in_deploy_says(everything: list[Json]) -> None:
+    assert rules(everything) == rules(list(yaml.safe_load_all((ROOT / "deploy/k8s/role.yaml").read_text())))
+    roles = [each["metadata"] for each in everything if each["kind"] == "Role"]
+    places = {(role["labels"]["app.kubernetes.io/component"], role["namespace"]) for role in roles}
+    assert places == {("k8s", NAMESPACE), ("west", NAMESPACE), ("west", "batch")}
+    assert environment(pods(everything)["west"])["RUNMESH_K8S_NAMESPACES"] == "batch"
+    for binding in (each for each in everything if each["kind"] == "RoleBinding"):
+        component = binding["metadata"]["labels"]["app.kubernetes.io/component"]
+        account = pods(everything)[component]["spec"]["serviceAccountName"]
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}]
+        assert account in {each["metadata"]["name"] for each in everything if each["kind"] == "ServiceAccount"}
+
+
+def test_services_reach_nats_and_no_more_than_they_need(everything: list[Json]) -> None:
+    policies = of_kind(everything, "NetworkPolicy")
+    names = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    nats = [{"port": 4222}, {"port": 4443}]
+    assert policies["resolver"]["spec"]["egress"] == [{"ports": names}, {"ports": nats}]
+    assert policies["provision"]["spec"]["egress"] == [{"ports": names}, {"ports": nats}]
+    assert policies["west"]["spec"]["egress"] == [{"ports": names}, {"ports": nats}, {"ports": [{"port": 443}]}]
+    assert policies["ecs"]["spec"]["egress"] == [{}]
+    assert policies["resolver"]["spec"]["ingress"] == [{"ports": [{"port": "health"}]}]
+    assert policies["provision"]["spec"]["ingress"] == []
+
+
+def test_a_drain_of_a_node_takes_one_pod_of_a_service_at_a_time(everything: list[Json]) -> None:
+    budgets = of_kind(everything, "PodDisruptionBudget")
+    assert set(budgets) == set(of_kind(everything, "Deployment"))
+    assert all(budget["spec"]["maxUnavailable"] == 1 for budget in budgets.values())
+
+
+# --- volumes --------------------------------------------------------------------------------------
+
+
+def mounts(found: Base) -> dict[str, Mapping[str, Any]]:
+    volumes = {volume["name"]: volume for volume in found.volumes}
+    return {mount["mountPath"]: volumes[mount["name"]] for mount in found.volume_mounts}
+
+
+def test_jobs_have_the_volumes_of_their_worker_but_not_its_credentials(everything: list[Json]) -> None:
+    pod = pods(everything)["west"]
+    assert environment(pod)["MAGE_CONTAINER_NAME"] == container(pod)["name"]
+    inherited = Base.of_pod(pod, environment(pod)["MAGE_CONTAINER_NAME"])
+    found = mounts(inherited)
+    assert found["/variables"]["persistentVolumeClaim"] == {"claimName": "variables"}
+    assert found["/projects"]["persistentVolumeClaim"] == {"claimName": "projects", "readOnly": True}
+    assert found["/etc/ca"]["configMap"] == {"name": "ca"}
+    assert "/etc/runmesh/nats" in {mount["mountPath"] for mount in container(pod)["volumeMounts"]}
+    assert "/etc/runmesh/nats" not in found
+    assert {"name": "MAGE_DATA_DIR", "value": "/variables"} in inherited.env
+    assert inherited.image == "registry.example/k8s:7"
+
+
+def test_worker_jobs_and_resolver_agree_on_where_variables_are(everything: list[Json]) -> None:
+    found = pods(everything)
+    told = {name for name, pod in found.items() if environment(pod).get("MAGE_DATA_DIR") == "/variables"}
+    assert told == {"resolver", "local-python", "k8s", "west"}
+    claims = {
+        name: {volume["name"] for volume in pod["spec"]["volumes"] if "persistentVolumeClaim" in volume}
+        for name, pod in found.items()
+    }
+    assert claims["resolver"] == claims["pyspark"] == {"projects"}
+    assert claims["local-python"] == claims["k8s"] == {"projects", "variables"}
+    assert claims["ecs"] == claims["provision"] == set()
+
+
+def test_the_policy_is_a_file_of_the_resolver_which_starts_again_when_it_changes(
+    everything: list[Json], chart: Chart
+) -> None:
+    [policy] = of_kind(everything, "ConfigMap").values()
+    assert yaml.safe_load(policy["data"]["policy.yaml"]) == EVERYTHING["policy"]
+    found = pods(everything)
+    assert environment(found["resolver"])["RUNMESH_POLICY"] == "/etc/runmesh/policy/policy.yaml"
+    assert "RUNMESH_POLICY" not in environment(found["west"])
+    changed = pods(chart.render({**EVERYTHING, "policy": {"allow_inline": False}}))["resolver"]["metadata"]
+    assert changed["annotations"] != found["resolver"]["metadata"]["annotations"]
+    assert changed["annotations"]["note"] == "x"
+
+
+# --- scaling and monitoring -----------------------------------------------------------------------
+
+
+def test_each_executor_is_scaled_by_its_own_queue(everything: list[Json]) -> None:
+    deployments = of_kind(everything, "Deployment")
+    scaled = of_kind(everything, "ScaledObject")
+    assert set(scaled) == set(deployments) - {"resolver"}
+    for name, each in scaled.items():
+        deployment = deployments[each["spec"]["scaleTargetRef"]["name"].removeprefix(f"{RELEASE}-runmesh-")]
+        assert "replicas" not in deployment["spec"]
+        kind = container(deployment["spec"]["template"])["command"][-1]
+        [trigger] = each["spec"]["triggers"]
+        assert trigger["type"] == "nats-jetstream"
+        assert trigger["metadata"]["stream"] == execute_stream(kind)
+        assert trigger["metadata"]["consumer"] == execute_consumer(EVERYTHING["executors"][name].get("pool", "default"))
+        assert all(isinstance(value, str) for value in trigger["metadata"].values())  # as KEDA wants them
+    targets = {name: each["spec"]["triggers"][0]["metadata"]["lagThreshold"] for name, each in scaled.items()}
+    assert (targets["local-python"], targets["k8s"], targets["west"]) == ("8", "1000", "500")
+    limits = scaled["west"]["spec"]
+    assert (limits["minReplicaCount"], limits["maxReplicaCount"]) == (0, 3)
+
+
+def test_the_monitoring_of_the_nats_that_comes_along_is_known(chart: Chart) -> None:
+    [scaled] = of_kind(chart.render({"keda": {"enabled": True}}), "ScaledObject").values()
+    [trigger] = scaled["spec"]["triggers"]
+    assert trigger["metadata"]["natsServerMonitoringEndpoint"] == f"{RELEASE}-nats-headless.{NAMESPACE}:8222"
+    assert environment(pods(chart.render())["local"])["RUNMESH_NATS_URL"] == f"nats://{RELEASE}-nats.{NAMESPACE}:4222"
+
+
+def test_prometheus_finds_every_service(everything: list[Json]) -> None:
+    [monitor] = of_kind(everything, "ServiceMonitor").values()
+    [service] = of_kind(everything, "Service").values()
+    assert service["metadata"]["labels"].items() >= monitor["spec"]["selector"]["matchLabels"].items()
+    [endpoint], [port] = monitor["spec"]["endpoints"], service["spec"]["ports"]
+    assert (endpoint["port"], endpoint["path"], port["targetPort"]) == (port["name"], "/metrics", "health")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    for pod in pods(everything).values():
+        assert pod["metadata"]["labels"].items() >= service["spec"]["selector"].items()

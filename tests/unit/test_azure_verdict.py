@@ -82,6 +82,21 @@ def test_another_end_is_told_by_its_cause(current: dict[str, Any], cause: Cause,
     assert words in str(seen.reason)
 
 
+@pytest.mark.parametrize(
+    ("current", "cause"),
+    [
+        ({"exitCode": 137}, Cause.INFRASTRUCTURE),
+        ({"exitCode": 143}, Cause.INFRASTRUCTURE),
+        ({"exitCode": 137, "detailStatus": "OOMKilled"}, Cause.USER),
+        ({"exitCode": 1}, Cause.USER),
+    ],
+)
+def test_a_spot_container_that_was_killed_was_evicted(current: dict[str, Any], cause: Cause) -> None:
+    told = group(state="Failed", current={**ENDED, **current})
+    told["properties"]["priority"] = "Spot"
+    assert observed(told).cause is cause
+
+
 def test_exit_codes_of_a_command_block_are_its_own() -> None:
     assert observed(group(current={**ENDED, "exitCode": 2}, variables=("RUNMESH_VARIABLES",))).cause is Cause.USER
 

@@ -55,6 +55,7 @@ _OUT_OF_MEMORY: Final = "OOMKilled"
 _PLATFORMS: Final = 255
 """No program on Linux exits with more: greater codes are Azure's own."""
 _SIGNALLED, _PROJECT_WRONG = 128, 2
+_KILLED: Final = (_SIGNALLED + Signals.SIGKILL, _SIGNALLED + Signals.SIGTERM)
 _LONGEST: Final = 500
 
 
@@ -126,6 +127,8 @@ def _of_exit(group: Json, current: Json, code: int) -> tuple[Cause, str]:
         return Cause.USER, f"{_OUT_OF_MEMORY}: it went over its memory of {_memory(group):g} GB"
     if not 0 <= code <= _PLATFORMS and group["properties"].get("osType") != "Windows":
         return Cause.INFRASTRUCTURE, f"Azure ended the container with its own code {code}: {detail}"
+    if code in _KILLED and group["properties"].get("priority") == "Spot":
+        return Cause.INFRASTRUCTURE, f"exit code {code}{_signal(code)}: killed, as the containers of evicted groups are"
     if code == _PROJECT_WRONG and _runs_runtime(group):
         return Cause.CONFIG, "exit code 2: the project, the arguments or an input is wrong"
     return Cause.USER, f"exit code {code}{_signal(code)}"

@@ -271,6 +271,16 @@ class TestStopping(AciFaults):
         await self.gone(executor, handle)
         assert handle not in self.azure.api.groups
 
+    async def test_a_deletion_that_came_to_nothing_is_asked_for_again(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("kept"))
+        await self.running(executor, handle)
+        self.azure.api.faults.append(Fault(DELETE, answer=web.Response(status=202)))
+        await executor.cancel(handle)
+        await self.azure.node.end(self.azure.group(handle))
+        await eventually(lambda: self.azure.group(handle).ended)
+        await executor.cancel(handle)
+        await self.gone(executor, handle)
+
     async def test_what_ended_before_the_stop_came_keeps_its_end(self, executor: Executor) -> None:
         handle = await executor.submit(self.shell("quick", "exit 3"))
         async with self.connect() as other:

@@ -114,14 +114,15 @@ class Executor:
 
     async def cancel(self, handle: Handle) -> None:
         """Delete a group whose container has not ended."""
-        if (entry := self._known.get(handle)) and entry.is_over:
+        entry = self._known.add(handle)
+        if entry.is_over:
             return
         found = await get(self._arm, handle)
-        if found is None or ended(found):
-            self._known.add(handle).soon()
+        if found is None or (ended(found) and not entry.deleting):
+            entry.soon()
             return
         await self._delete(handle)
-        self._known.add(handle).deleted()
+        entry.deleted()
 
     async def remove(self, handle: Handle) -> None:
         """Delete a group; Azure takes some seconds, and nobody waits for that."""

@@ -421,3 +421,11 @@ class TestBadInput(AciFaults):
             rest = await self.output(other, handle, lines[249].position)
         assert [line.text for line in rest] == [str(n) for n in range(251, 301)]
         assert lines[0].position == Position(stdout=(2, 1))
+
+    async def test_a_follower_goes_on_where_azure_has_dropped_the_beginning(self, executor: Executor) -> None:
+        handle = await executor.submit(self.shell("dropped", "seq 300; sleep 1; seq 301 310"))
+        self.azure.api.most_lines = 100
+        await eventually(lambda: len(self.azure.group(handle).lines) == 300)
+        lines = await self.output(executor, handle, Position(stdout=(1000, 300)))
+        assert [line.text for line in lines] == [str(n) for n in range(301, 311)]
+        assert (lines[0].number, lines[0].position) == (301, Position(stdout=(1004, 301)))

@@ -217,7 +217,7 @@ class TestObserving(AciFaults):
 
     async def test_groups_that_cannot_be_looked_at_hide_no_other(self) -> None:
         async with self.connect(RUNMESH_AZURE_READ_RATE="0.1") as executor:  # one look in a round
-            handles = [await executor.submit(self.sleeping(key)) for key in ("denied", "seen")]
+            handles = [await executor.submit(self.sleeping(key)) for key in ("withheld", "seen")]
             self.azure.api.denied.add(handles[0])
 
             async def is_seen() -> bool:

@@ -16,7 +16,7 @@ _LONGEST: Final = 30.0
 _PENDING: Final = 15.0
 """Likewise where a listing says that it isn't there yet: only for what holds it up."""
 _AGAIN: Final = 1.0
-"""Likewise where the last look brought nothing, or that there is no such group."""
+"""Likewise at least where the last look brought nothing, and where Azure said that there is no such group."""
 _UNSEEN: Final = 60.0
 """For so long after its creation, the front ends of Azure may not all know a group."""
 GONE_WINDOW: Final = 5.0
@@ -59,8 +59,7 @@ class Entry:
         )
         if self.is_over:
             self.ended.set()
-        age = clock() - self.since
-        self._pause = _PENDING if self.seen.phase is Phase.PENDING else min(_LONGEST, _SHARE * age)
+        self._pause = _PENDING if self.seen.phase is Phase.PENDING else self._usual()
         return self.seen
 
     def created(self) -> None:
@@ -69,7 +68,7 @@ class Entry:
 
     def look(self) -> None:
         """Note that it is looked at; until that brings something, others have their turn."""
-        self.looked, self._pause = clock(), _AGAIN
+        self.looked, self._pause = clock(), max(_AGAIN, self._usual())
 
     def soon(self) -> None:
         """Look at it at the next opportunity."""
@@ -91,6 +90,9 @@ class Entry:
     def is_over(self) -> bool:
         """Whether its end is known, which doesn't change any more."""
         return self.seen.phase in ENDED
+
+    def _usual(self) -> float:
+        return min(_LONGEST, _SHARE * (clock() - self.since))
 
     def _missing(self) -> Observation:
         now = clock()

@@ -67,6 +67,7 @@ class Observing:
             return entry.told(group, url)
         tail = await self._tail(handle, entry)
         if tail is None:
+            entry.soon()
             return UNKNOWN
         return entry.told(group, url, tail)
 

@@ -271,6 +271,13 @@ class TestStopping(AciFaults):
         await self.gone(executor, handle)
         assert handle not in self.azure.api.groups
 
+    async def test_what_is_deleted_already_is_not_deleted_once_more(self, executor: Executor) -> None:
+        handle = await executor.submit(self.sleeping("once"))
+        await executor.cancel(handle)
+        await self.gone(executor, handle)
+        await executor.remove(handle)
+        assert self.azure.api.calls[DELETE] == 1
+
     async def test_a_deletion_that_came_to_nothing_is_asked_for_again(self, executor: Executor) -> None:
         handle = await executor.submit(self.sleeping("kept"))
         await self.running(executor, handle)

@@ -125,8 +125,9 @@ class Executor:
         entry.deleted()
 
     async def remove(self, handle: Handle) -> None:
-        """Delete a group; Azure takes some seconds, and nobody waits for that."""
-        await self._delete(handle)
+        """Delete a group, unless that was begun; Azure takes some seconds, and nobody waits for that."""
+        if not ((entry := self._known.get(handle)) and entry.deleting):
+            await self._delete(handle)
         self._known.forget(handle)
 
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:

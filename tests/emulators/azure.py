@@ -60,7 +60,7 @@ class Azure:
             "RUNMESH_AZURE_POLL_INTERVAL": "0.1",
             "RUNMESH_AZURE_READ_RATE": "1000",
             "RUNMESH_AZURE_LOG_RATE": "500",
-            "RUNMESH_AZURE_CREATE_TIMEOUT": "5",
+            "RUNMESH_AZURE_CREATE_TIMEOUT": "10",
         }
 
     def place_worker(self) -> dict[str, str]:

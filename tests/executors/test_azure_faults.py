@@ -130,6 +130,10 @@ class TestSubmitting(AciFaults):
             self.azure.api.faults.append(Fault(GET, answer=web.Response(status=status, text="<html>")))
         with pytest.raises(Refused, match="HTTP 404: <html>"):
             await executor.find(task)
+        odd = web.json_response({"error": "access_denied"}, status=403)
+        self.azure.api.faults.insert(0, Fault(GET, answer=odd))
+        with pytest.raises(Refused, match=r'HTTP 403: \{"error": "access_denied"'):
+            await executor.find(task)
         with pytest.raises(ConnectionError, match="<html>"):
             await executor.find(task)
         assert await executor.find(task) == handle

@@ -158,7 +158,8 @@ def _read(answer: AsyncHttpResponse) -> Json:
         if found is None:
             raise ConnectionError(f"not Azure answers, but something in between: {answer.text()[:_EXCERPT]}")
         return found
-    error = (found or {"error": {"message": answer.text()[:_EXCERPT]}}).get("error") or {}
+    told = (found or {}).get("error")
+    error = told if isinstance(told, dict) else {"message": answer.text()[:_EXCERPT]}
     code, message = str(error.get("code") or f"{UNSPOKEN}{answer.status_code}"), str(error.get("message") or "")
     raise Refused(code, message, answer.status_code, _seconds(answer.headers.get("Retry-After")))
 

@@ -8,6 +8,7 @@ The map of this package, from the outside in:
 ``resolver/``           requests into plans (pure: choice, config, plan), and the service
 ``worker/``             the one loop that runs tasks for every executor
 ``executors/``          one file per executor type: dumb backends that return facts about jobs
+``platforms/``          what executors do by one rule: turns to read, asking again, names, exit codes
 ``executor.py``         the contract between the two
 ``bus/``                the only package that imports nats
 ``service.py``          what every service does alike: signals, drain, with ``health.py``,

@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from runmesh.events import Cause, Handle
 from runmesh.subjects import ExecutorType
@@ -76,6 +76,11 @@ class ExecutorConfig(BaseModel):
     def canonical(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return one level's configuration in the one spelling in which levels are merged; here: as it is."""
         return config
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled(cls, config: Any) -> Any:
+        return cls.canonical(config) if isinstance(config, Mapping) else config
 
     @classmethod
     def canonical_paths(cls, path: str) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from runmesh.executors.local import launch
 from runmesh.executors.local.launch import Config
 from runmesh.executors.local.link import Link
 from runmesh.executors.local.output import Output
+from runmesh.platforms.exits import PROJECT_WRONG, SIGNALLED, WRONG, signal_name
 
 __all__ = ["Config", "Executor"]
 
@@ -36,8 +37,6 @@ _OUR_STAGES: Final = frozenset({"lease", "fork"})
 """What can fail through no fault of the specification."""
 _START_TIMEOUT: Final = 30.0
 _CLOSE_MARGIN: Final = 5.0
-_PROJECT_WRONG: Final = 2
-_SIGNALLED: Final = 128
 _RUNNING: Final = Observation(Phase.RUNNING)
 
 
@@ -258,26 +257,19 @@ def _ended(job: Job, code: int, why: str | None) -> Observation:
     if code == 0 and why is None:
         return Observation(Phase.SUCCEEDED, exit_code=0)
     cause, reason = _explained(code, why, is_runtime=job.is_runtime)
-    exit_code = code if code >= 0 else _SIGNALLED - code
+    exit_code = code if code >= 0 else SIGNALLED - code
     return Observation(Phase.FAILED, exit_code=exit_code, cause=cause, reason=reason, log_tail=job.output.tail())
 
 
 def _explained(code: int, why: str | None, *, is_runtime: bool) -> tuple[Cause, str]:
-    how = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
+    how = f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
     match why:
         case "stop":
             return Cause.CANCELLED, f"stopped: {how}"
         case "lapsed" | "orphaned":
             return Cause.INFRASTRUCTURE, f"stopped, since the worker's lease ran out: {how}"
-    if code == _PROJECT_WRONG and is_runtime:
-        return Cause.CONFIG, f"{how}: the project, the arguments or an input is wrong"
+    if code == PROJECT_WRONG and is_runtime:
+        return Cause.CONFIG, f"{how}: {WRONG}"
     if code == -signal.SIGKILL:
         return Cause.USER, f"{how}, likely because it was out of memory"
     return Cause.USER, how
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"

@@ -8,12 +8,12 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from runmesh.executor import ExecutorConfig
 from runmesh.executors.google.shapes import Mount, Volume, VpcAccess, api_names
-from runmesh.executors.google.sizes import Wrong, cpus, mebibytes, wrong_cpu, wrong_memory, wrong_with_gpu
+from runmesh.executors.google.sizes import cpus, mebibytes, wrong_cpu, wrong_memory, wrong_with_gpu
+from runmesh.platforms.values import Seconds, at_most, refuse
 
 _STRUCTURES: Final = ("vpc_access", "volumes", "volume_mounts")
 _MOST_LABELS: Final = 50
@@ -74,10 +74,12 @@ class Config(ExecutorConfig):
         Literal["EXECUTION_ENVIRONMENT_GEN1", "EXECUTION_ENVIRONMENT_GEN2"] | None, BeforeValidator(_generation)
     ] = Field(None, description="`gen1` or `gen2`; the service's if absent, else Cloud Run's own choice.")
     encryption_key: str | None = Field(None, description="A key of Cloud KMS; the service's if absent.")
-    labels: dict[str, str] = Field(default_factory=dict, description="More labels of the job.")
+    labels: Annotated[dict[str, str], at_most(_MOST_LABELS)] = Field(
+        default_factory=dict, description="More labels of the job."
+    )
     max_retries: int = Field(0, ge=0, le=10, description="Retries inside Cloud Run; the mesh does its own.")
     parallelism: Literal[1] = Field(1, description="A job has one task.")
-    timeout_seconds: Annotated[Any, WithJsonSchema({"type": ["number", "null"]})] = Field(  # checked with all limits
+    timeout_seconds: Seconds = Field(
         None, description="Seconds that the job may run; then it is cancelled. -1 is no limit, and so is none."
     )
 
@@ -103,11 +105,6 @@ class Config(ExecutorConfig):
         """Name all that may be written at the top of a configuration."""
         return {*cls.model_fields, _SHORT}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, config: Any) -> Any:
-        return cls.canonical(config) if isinstance(config, Mapping) else config
-
     @field_validator("region")
     @classmethod
     def _is_region(cls, region: str) -> str:
@@ -118,7 +115,7 @@ class Config(ExecutorConfig):
     @field_validator("cpu")
     @classmethod
     def _has_cpu(cls, cpu: int | None) -> int | None:
-        _refuse(wrong_cpu(cpu) if cpu is not None else None)
+        refuse(wrong_cpu(cpu) if cpu is not None else None)
         return cpu
 
     @field_validator("memory")
@@ -126,7 +123,7 @@ class Config(ExecutorConfig):
     def _has_memory(cls, memory: str | None, info: ValidationInfo) -> str | None:
         if memory is not None:
             size, cpu = mebibytes(memory), info.data.get("cpu")
-            _refuse(wrong_memory(cpu, size) if cpu is not None else None)
+            refuse(wrong_memory(cpu, size) if cpu is not None else None)
         return memory
 
     @field_validator("gpu")
@@ -134,7 +131,7 @@ class Config(ExecutorConfig):
     def _has_room_for_gpu(cls, gpu: int, info: ValidationInfo) -> int:
         cpu, memory = info.data.get("cpu"), info.data.get("memory")
         if gpu and cpu is not None and memory is not None:
-            _refuse(wrong_with_gpu(cpu, mebibytes(memory)))
+            refuse(wrong_with_gpu(cpu, mebibytes(memory)))
         return gpu
 
     @field_validator("environment", "secrets")
@@ -147,14 +144,7 @@ class Config(ExecutorConfig):
     @field_validator("labels")
     @classmethod
     def _are_labels(cls, labels: dict[str, str]) -> dict[str, str]:
-        if len(labels) > _MOST_LABELS:
-            raise ValueError(f"should be at most {_MOST_LABELS}")
         for name, value in labels.items():
             if not (re.fullmatch(_LABEL_NAME, name) and re.fullmatch(_LABEL_VALUE, value)):
                 raise ValueError(f"{name}: {value!r}: lower-case letters, digits, - and _, at most 63 of each")
         return labels
-
-
-def _refuse(wrong: Wrong | None) -> None:
-    if wrong:
-        raise PydanticCustomError("shape", "{message}", {"message": wrong[0], "hint": wrong[1]})

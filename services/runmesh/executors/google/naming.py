@@ -7,8 +7,6 @@ letters, digits, ``-`` and ``_``; annotations hold the unabridged values.
 A handle is the job's whole name, behind a ``?`` the file of the credentials where it is not the worker's own.
 """
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,12 +15,14 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from runmesh.executor import Handle, Task
 from runmesh.executors.google.config import Config
-from runmesh.subjects import WHOLE_PIPELINE
+from runmesh.platforms.identity import block_name, digest, identity, of_task, plain
 
-MESH: Final = "runmesh-mesh"
-POOL: Final = "runmesh-pool"
-KEY: Final = "runmesh-key"
-UNABRIDGED: Final = "runmesh.dev/key"
+_OURS: Final = "runmesh-"
+MESH: Final = f"{_OURS}mesh"
+POOL: Final = f"{_OURS}pool"
+KEY: Final = f"{_OURS}key"
+_NOTES: Final = "runmesh.dev/"
+UNABRIDGED: Final = f"{_NOTES}key"
 TOKEN: Final = "run"  # noqa: S105 - as the API calls it
 """What Cloud Run appends to a job's id for the id of its execution."""
 MOST: Final = 62
@@ -61,12 +61,10 @@ class Place:
 
 def job_id(task: Task[Config], mesh: str) -> str:
     """Return the job's id, ``{mesh}-data-prep-block-{key}``, its readable part cut where it is too long."""
-    kind = "pipeline" if task.block == WHOLE_PIPELINE else "block"
-    key = task.key if re.fullmatch(r"[a-z0-9]{1,30}", task.key) else _digest(task.key, 20)
-    readable = re.sub(r"[^a-z0-9]+", "-", f"{mesh}-{_PREFIX}".lower()).strip("-")
+    key = task.key if re.fullmatch(r"[a-z0-9]{1,30}", task.key) else digest(task.key, 20)
+    readable = plain(f"{mesh}-{_PREFIX}")
     readable = readable if readable[:1].isalpha() else f"m-{readable}"
-    end = f"-{kind}-{key}"
-    return readable[: MOST - len(TOKEN) - len(end)].rstrip("-") + end
+    return block_name(readable, task, key, MOST - len(TOKEN))
 
 
 def job_of(handle: Handle) -> str:
@@ -91,23 +89,14 @@ def execution_id(handle: Handle) -> str:
 
 def labels(task: Task[Config], *, mesh: str, pool: str) -> dict[str, str]:
     """Return the labels by which a task's job is known."""
-    ours = {
-        MESH: mesh,
-        POOL: pool,
-        KEY: task.key,
-        "runmesh-run": task.run,
-        "runmesh-project": task.project,
-        "runmesh-pipeline": task.pipeline,
-        "runmesh-block": task.block,
-    }
+    ours = identity(task, _OURS, mesh=mesh, pool=pool)
     return {**task.config.labels, **{name: label_value(value) for name, value in ours.items()}}
 
 
 def annotations(task: Task[Config]) -> dict[str, str]:
     """Return what the labels say, unabridged, and the labels of the run's request."""
-    names = ("key", "run", "project", "pipeline", "block")
     own = {f"labels.runmesh.dev/{_annotation(name)}": value for name, value in task.labels.items() if name}
-    return own | {f"runmesh.dev/{name}": getattr(task, name) for name in names}
+    return own | of_task(task, _NOTES)
 
 
 def is_of(found: Mapping[str, str], task: Task[Config], *, mesh: str, pool: str) -> bool:
@@ -126,7 +115,7 @@ def label_value(text: str) -> str:
     legal = re.sub(r"[^a-z0-9_-]", "-", text.lower())
     if legal == text and len(text) <= _LONGEST:
         return text
-    return f"{legal[: _LONGEST - _DIGEST - 1]}-{_digest(text, _DIGEST)}"
+    return f"{legal[: _LONGEST - _DIGEST - 1]}-{digest(text, _DIGEST)}"
 
 
 def url(handle: Handle) -> str:
@@ -146,7 +135,3 @@ def groups(handles: Iterable[Handle]) -> dict[Place, list[Handle]]:
 
 def _annotation(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:_LONGEST].strip("-_.") or "x"
-
-
-def _digest(text: str, length: int) -> str:
-    return base64.b32encode(hashlib.sha256(text.encode(errors="surrogatepass")).digest()).decode().lower()[:length]

@@ -12,8 +12,8 @@ from runmesh.executor import Task
 from runmesh.executors.google import naming
 from runmesh.executors.google.config import Config
 from runmesh.executors.google.inherit import Base
-from runmesh.executors.google.shapes import said
 from runmesh.executors.google.sizes import DEFAULT_CPU, DEFAULT_MEMORY, cpus, mebibytes, wrong_size
+from runmesh.platforms.shapes import said
 
 LONGEST: Final = 7 * 86400
 """Seconds that Cloud Run lets a task run."""

@@ -4,18 +4,12 @@ They may be written in camelCase (as the REST API and the console have them) or 
 right, before levels are merged.
 """
 
-import re
-from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from runmesh.platforms.shapes import Shape, renamed, snake
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NetworkInterface(_Shape):
+class NetworkInterface(Shape):
     """Where a job is in a VPC."""
 
     network: str | None = None
@@ -23,7 +17,7 @@ class NetworkInterface(_Shape):
     tags: tuple[str, ...] | None = None
 
 
-class VpcAccess(_Shape):
+class VpcAccess(Shape):
     """How a job reaches a VPC: by a connector, or by an interface of its own."""
 
     connector: str | None = None
@@ -31,7 +25,7 @@ class VpcAccess(_Shape):
     network_interfaces: tuple[NetworkInterface, ...] | None = None
 
 
-class VersionToPath(_Shape):
+class VersionToPath(Shape):
     """One version of a secret as a file."""
 
     path: str
@@ -39,7 +33,7 @@ class VersionToPath(_Shape):
     mode: int | None = None
 
 
-class SecretSource(_Shape):
+class SecretSource(Shape):
     """A secret as files."""
 
     secret: str
@@ -47,20 +41,20 @@ class SecretSource(_Shape):
     default_mode: int | None = None
 
 
-class CloudSql(_Shape):
+class CloudSql(Shape):
     """Sockets of Cloud SQL instances."""
 
     instances: tuple[str, ...]
 
 
-class EmptyDir(_Shape):
+class EmptyDir(Shape):
     """A directory that lives as long as its job, in memory."""
 
     medium: Literal["MEMORY"] | None = None
     size_limit: str | None = None
 
 
-class Nfs(_Shape):
+class Nfs(Shape):
     """A share of an NFS server."""
 
     server: str
@@ -68,7 +62,7 @@ class Nfs(_Shape):
     read_only: bool | None = None
 
 
-class Gcs(_Shape):
+class Gcs(Shape):
     """A bucket of Cloud Storage."""
 
     bucket: str
@@ -76,7 +70,7 @@ class Gcs(_Shape):
     mount_options: tuple[str, ...] | None = None
 
 
-class Volume(_Shape):
+class Volume(Shape):
     """A volume, one of the five kinds."""
 
     name: str
@@ -87,7 +81,7 @@ class Volume(_Shape):
     gcs: Gcs | None = None
 
 
-class Mount(_Shape):
+class Mount(Shape):
     """Where a volume is in the container."""
 
     name: str
@@ -95,20 +89,6 @@ class Mount(_Shape):
     sub_path: str | None = None
 
 
-def said(shape: BaseModel) -> dict[str, Any]:
-    """Return what a structure says, as the API takes it."""
-    return shape.model_dump(mode="json", exclude_none=True)
-
-
 def api_names(value: Any) -> Any:
     """Return a structure with the names of its fields in snake_case, whichever way they are written."""
-    match value:
-        case Mapping():
-            return {_snake(str(key)): api_names(each) for key, each in value.items()}
-        case list() | tuple():
-            return [api_names(each) for each in value]
-    return value
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return renamed(value, lambda key: snake(str(key)))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from runmesh.events import Cause
 from runmesh.executor import UNKNOWN, Observation, Phase
+from runmesh.platforms.exits import SIGNALLED, refused, signal_name
 
 Json = Mapping[str, Any]
 
@@ -54,7 +55,6 @@ BY_WORDS: Final = (
 """The first that is found in what Cloud Run says, where no reason decides. Else: infrastructure."""
 UNSPECIFIED: Final = "COMPLETION_STATUS_UNSPECIFIED"
 _COMPLETED: Final = "Completed"
-_PROJECT_WRONG: Final = 2
 _LONGEST: Final = 500
 
 
@@ -112,7 +112,7 @@ def failed(execution: Json, task: Json, *, url: str, log_tail: tuple[str, ...] =
     )
     cause, reason = _why(execution, _reason(condition), said, code, signal)
     return Observation(
-        Phase.FAILED, code or (128 + signal if signal else None), cause, reason[:_LONGEST], url, log_tail
+        Phase.FAILED, code or (SIGNALLED + signal if signal else None), cause, reason[:_LONGEST], url, log_tail
     )
 
 
@@ -122,8 +122,8 @@ def _why(execution: Json, reason: str, said: str, code: int | None, signal: int 
         return cause, said or "cancelled"
     if _by_words(said) in (Cause.TIMEOUT, Cause.USER):
         return _by_words(said) or Cause.USER, said
-    if code == _PROJECT_WRONG and _runs_runtime(execution):
-        return Cause.CONFIG, "exit code 2: the project, the arguments or an input is wrong"
+    if wrong := refused(code, _container(execution), "env"):
+        return wrong
     if code:
         return Cause.USER, f"exit code {code}{f': {said}' if said else ''}"
     if signal:
@@ -161,17 +161,7 @@ def _container(execution: Json) -> Json:
     return containers[0]
 
 
-def _runs_runtime(execution: Json) -> bool:
-    """Whether the command is ours: only a command block, whose exit codes are its own, is given its variables so."""
-    container = _container(execution)
-    names = (each["name"] for each in container.get("env") or ())
-    return (container.get("command") or [""])[0] == "runmesh-run" and "RUNMESH_VARIABLES" not in names
-
-
 def _signal(execution: Json, number: int) -> str:
-    try:
-        name = Signals(number).name
-    except ValueError:
-        name = f"signal {number}"
+    name = signal_name(number)
     limit = ((_container(execution).get("resources") or {}).get("limits") or {}).get("memory")
     return f"{name}: it may have gone over its memory of {limit}" if number == Signals.SIGKILL and limit else name

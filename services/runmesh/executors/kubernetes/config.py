@@ -15,7 +15,6 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -170,8 +169,3 @@ class Config(ExecutorConfig):
     def canonical_paths(cls, path: str) -> tuple[str, ...]:
         """Return where in the canonical spelling all that is said at a dotted path can be."""
         return spelling.canonical_paths(path, cls.model_fields)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_place(cls, config: Any) -> Any:
-        return cls.canonical(config) if isinstance(config, Mapping) else config

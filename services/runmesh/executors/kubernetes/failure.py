@@ -6,21 +6,15 @@ What the cluster did to the pod comes first, since a container that is stopped f
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from signal import Signals
 from typing import Any, Final
 
 from runmesh.events import Cause
 from runmesh.executors.kubernetes.known import main_of
+from runmesh.platforms.exits import refused, signal_of
 
 Json = Mapping[str, Any]
 
 _LONGEST: Final = 500
-_SIGNALLED: Final = 128
-_PROJECT_WRONG: Final = 2
-"""With this code our runtime says that the project, the arguments or an input is wrong."""
-_RUNTIME: Final = "runmesh-run"
-_COMMAND_BLOCK: Final = "RUNMESH_VARIABLES"
-"""The variable that only a command block is given: its exit codes are its own."""
 _NODE_WAS_LOW: Final = "node was low on resource"
 _BY_REASON: Final[Mapping[str, Cause]] = {
     "DeadlineExceeded": Cause.TIMEOUT,
@@ -87,12 +81,12 @@ def _of_container(job: Json, name: str, end: Json) -> Failure:
     spec = next((each for each in _specs(job) if each["name"] == name), {})
     if reason == "OOMKilled":
         text = f"OOMKilled: {_memory(spec)}"
-    elif code == _PROJECT_WRONG and _runs_runtime(spec):
-        cause, text = Cause.CONFIG, "exit code 2: the project, the arguments or an input is wrong"
+    elif wrong := refused(code, spec, "env"):
+        cause, text = wrong
     elif reason in _BY_REASON:
         text = f"{reason}, exit code {code}"
     else:
-        text = f"exit code {code}{_signal(code)}"
+        text = f"exit code {code}{signal_of(code)}"
     who = "" if name == _main(job) else f"container {name}: "
     last = next((line.strip() for line in reversed(message.splitlines()) if line.strip()), "")
     return Failure(cause, f"{who}{text}{f': {last}' if last else ''}"[:_LONGEST], code, message)
@@ -103,18 +97,6 @@ def _memory(spec: Json) -> str:
     return (
         f"it went over its memory limit of {limit}" if limit else "its node ran out of memory, it has no limit itself"
     )
-
-
-def _runs_runtime(spec: Json) -> bool:
-    names = (each["name"] for each in spec.get("env") or ())
-    return (spec.get("command") or [""])[0] == _RUNTIME and _COMMAND_BLOCK not in names
-
-
-def _signal(code: int | None) -> str:
-    try:
-        return f" ({Signals((code or 0) - _SIGNALLED).name})"
-    except ValueError:
-        return ""
 
 
 def _terminated(job: Json, pod: Json) -> Iterator[tuple[str, Json]]:

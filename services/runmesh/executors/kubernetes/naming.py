@@ -4,8 +4,6 @@ Kubernetes allows 63 characters of lower-case letters, digits and ``-`` in a nam
 a label's value. What doesn't fit is cut, and tells itself apart by a digest; annotations hold the unabridged values.
 """
 
-import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,49 +11,34 @@ from urllib.parse import quote
 
 from runmesh.executor import Task
 from runmesh.executors.kubernetes.config import PLACEHOLDERS, Config
-from runmesh.subjects import WHOLE_PIPELINE
+from runmesh.platforms.identity import block_name, digest, identity, of_task, plain
 
-MESH: Final = "runmesh.dev/mesh"
-POOL: Final = "runmesh.dev/pool"
-KEY: Final = "runmesh.dev/key"
-RUN: Final = "runmesh.dev/run"
-PIPELINE: Final = "runmesh.dev/pipeline"
-BLOCK: Final = "runmesh.dev/block"
-PROJECT: Final = "runmesh.dev/project"
+_OURS: Final = "runmesh.dev/"
+MESH: Final = f"{_OURS}mesh"
+POOL: Final = f"{_OURS}pool"
+KEY: Final = f"{_OURS}key"
 _LONGEST: Final = 63
 _DIGEST: Final = 8
-URL: Final = "runmesh.dev/url"
+URL: Final = f"{_OURS}url"
 """The annotation that says where a person can look at a Job."""
 
 
 def job_name(task: Task[Config], mesh: str) -> str:
     """Return the Job's name, ``{mesh}-{prefix}-block-{key}``, its readable part cut where it is too long."""
-    kind = "pipeline" if task.block == WHOLE_PIPELINE else "block"
-    key = task.key if _is_name(task.key) and len(task.key) <= _LONGEST // 2 else _digest(task.key, 20)
-    prefix = _name_part(task.config.job_name_prefix)
-    end = f"-{kind}-{key}"
-    return f"{_name_part(mesh)}-{prefix}"[: _LONGEST - len(end)].strip("-") + end
+    key = task.key if _is_name(task.key) and len(task.key) <= _LONGEST // 2 else digest(task.key, 20)
+    readable = f"{plain(mesh) or 'x'}-{plain(task.config.job_name_prefix) or 'x'}"
+    return block_name(readable, task, key, _LONGEST)
 
 
 def labels(task: Task[Config], *, mesh: str, pool: str) -> dict[str, str]:
     """Return the labels by which a task's Job and its pods are known."""
-    found = {
-        MESH: mesh,
-        POOL: pool,
-        KEY: task.key,
-        RUN: task.run,
-        PROJECT: task.project,
-        PIPELINE: task.pipeline,
-        BLOCK: task.block,
-    }
-    return {name: label_value(value) for name, value in found.items()}
+    return {name: label_value(value) for name, value in identity(task, _OURS, mesh=mesh, pool=pool).items()}
 
 
 def annotations(task: Task[Config]) -> dict[str, str]:
     """Return what the labels say, unabridged, and the labels of the run's request."""
-    found = {KEY: task.key, RUN: task.run, PROJECT: task.project, PIPELINE: task.pipeline, BLOCK: task.block}
     own = {f"labels.runmesh.dev/{label_value(name)}": value for name, value in task.labels.items() if name}
-    return own | found
+    return own | of_task(task, _OURS)
 
 
 def url(task: Task[Config], name: str, namespace: str) -> str | None:
@@ -81,16 +64,8 @@ def label_value(text: str) -> str:
     legal = re.sub(r"[^A-Za-z0-9_.-]", "-", text).strip("-_.")
     if legal == text and len(text) <= _LONGEST:
         return text
-    return f"{legal[: _LONGEST - _DIGEST - 1].strip('-_.')}-{_digest(text, _DIGEST)}".lstrip("-")
-
-
-def _name_part(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+    return f"{legal[: _LONGEST - _DIGEST - 1].strip('-_.')}-{digest(text, _DIGEST)}".lstrip("-")
 
 
 def _is_name(text: str) -> bool:
     return re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", text) is not None
-
-
-def _digest(text: str, length: int) -> str:
-    return base64.b32encode(hashlib.sha256(text.encode(errors="surrogatepass")).digest()).decode().lower()[:length]

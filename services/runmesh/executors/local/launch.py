@@ -10,9 +10,8 @@ from typing import Final
 from pydantic import Field
 
 from runmesh.executor import ExecutorConfig, Task
+from runmesh.platforms.exits import OWN_VARIABLES, RUNTIME
 
-RUNTIME: Final = "runmesh-run"
-"""The command's first word that stands for our runtime, in whichever interpreter."""
 MAGE: Final = ("mage", "run")
 """How the command of `runtime: mage` begins."""
 _RUNTIME_SCRIPT: Final = Path(__file__).parents[2] / "runtime" / "__main__.py"
@@ -29,8 +28,6 @@ INHERITED: Final = (
 Credentials (AWS_*, …) are not among it: name them in `inherit_environment`."""
 PROJECT_PATH: Final = "RUNMESH_PROJECT_PATH"
 """The variable that tells a command block where its project is."""
-OWN_VARIABLES: Final = "RUNMESH_VARIABLES"
-"""The variable that only a command block is given: its argv is the user's own."""
 PRIVATE: Final = "RUNMESH_"
 """The mesh's own settings, NATS credentials among them: never inherited, whatever is asked for."""
 

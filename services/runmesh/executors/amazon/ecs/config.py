@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from runmesh.executor import ExecutorConfig
@@ -16,6 +16,7 @@ from runmesh.executors.amazon.access import is_region
 from runmesh.executors.amazon.ecs.fargate import wrong_cpu, wrong_memory
 from runmesh.executors.amazon.ecs.fields import named, unknown
 from runmesh.executors.amazon.ecs.shapes import Constraint, Network, Provider, Strategy, TaskOverride, api_names
+from runmesh.platforms.values import Seconds, Texts, at_most, listed, refuse
 
 _FARGATE: Final = "FARGATE"
 _STRUCTURES: Final = (
@@ -46,10 +47,6 @@ def _canonical(key: str, value: Any) -> Any:
     return api_names(value) if key in _STRUCTURES else value
 
 
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 def _tags(value: Any) -> Any:
     """Read tags as a mapping, as ``{key, value}``, or as plain text, as Mage's documentation has them."""
     if isinstance(value, Mapping):
@@ -68,9 +65,6 @@ def _tag(value: Any) -> tuple[str, str]:
     raise ValueError("each tag should be {key, value}, or text")
 
 
-_Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-
-
 class Config(ExecutorConfig):
     """A task on ECS."""
 
@@ -85,8 +79,8 @@ class Config(ExecutorConfig):
         None, description="The container that runs the command; the definition's first if absent."
     )
     cluster: str | None = Field(None, description="Name or ARN; the worker's own if absent.")
-    subnets: _Texts = Field((), description="Where the task's network is; the worker's own if absent.")
-    security_groups: _Texts = Field((), description="Of the task's network; the worker's own if absent.")
+    subnets: Texts = Field((), description="Where the task's network is; the worker's own if absent.")
+    security_groups: Texts = Field((), description="Of the task's network; the worker's own if absent.")
     assign_public_ip: bool = Field(default=True, description="Whether the task has an address of its own.")
     network_configuration: Network | None = Field(None, description="Instead of the three above, as the API has it.")
     launch_type: Literal["FARGATE", "EC2", "EXTERNAL"] = Field("FARGATE", description="On what it runs.")
@@ -114,7 +108,7 @@ class Config(ExecutorConfig):
     overrides: TaskOverride = Field(
         default_factory=TaskOverride, description="What else is different from the definition, as the API has it."
     )
-    tags: Annotated[dict[str, str], BeforeValidator(_tags)] = Field(
+    tags: Annotated[dict[str, str], BeforeValidator(_tags), at_most(_MOST_TAGS)] = Field(
         default_factory=dict, description="A mapping, a list of {key, value}, or plain texts."
     )
     group: str | None = Field(None, description="The task group.")
@@ -123,7 +117,7 @@ class Config(ExecutorConfig):
     region: str | None = Field(None, description="The AWS region; the worker's own if absent.")
     endpoint_url: str | None = Field(None, description="Where the API is, if not at AWS's own address.")
     assume_role_arn: str | None = Field(None, description="The role with which the worker calls AWS.")
-    wait_timeout: Annotated[Any, WithJsonSchema({"type": ["number", "null"]})] = Field(  # checked with all time limits
+    wait_timeout: Seconds = Field(
         None, description="Seconds that the task may run; then it is stopped. -1 is no limit, and so is none."
     )
 
@@ -137,23 +131,18 @@ class Config(ExecutorConfig):
         """Return one level's configuration with the API's own names in its structures."""
         return {key: _canonical(key, value) for key, value in config.items()}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, config: Any) -> Any:
-        return cls.canonical(config) if isinstance(config, Mapping) else config
-
     @field_validator("cpu")
     @classmethod
     def _fargate_has_cpu(cls, cpu: int, info: ValidationInfo) -> int:
         if _known_on_fargate(info.data):
-            _refuse(wrong_cpu(cpu))
+            refuse(wrong_cpu(cpu))
         return cpu
 
     @field_validator("memory")
     @classmethod
     def _fargate_has_memory(cls, memory: int, info: ValidationInfo) -> int:
         if _known_on_fargate(info.data) and "cpu" in info.data:
-            _refuse(wrong_memory(info.data["cpu"], memory))
+            refuse(wrong_memory(info.data["cpu"], memory))
         return memory
 
     @field_validator("region")
@@ -171,16 +160,9 @@ class Config(ExecutorConfig):
                 message = f"a task definition has no {path}"
                 raise PydanticCustomError("unknown_key", "{message}", {"message": message, "hint": hint})
             containers = definition.get("containerDefinitions")
-            if not containers or not all(isinstance(each, dict) and each.get("name") for each in _listed(containers)):
+            if not containers or not all(isinstance(each, dict) and each.get("name") for each in listed(containers)):
                 raise ValueError("a definition should have containerDefinitions, each with a name")
         return definition
-
-    @field_validator("tags")
-    @classmethod
-    def _are_few(cls, tags: dict[str, str]) -> dict[str, str]:
-        if len(tags) > _MOST_TAGS:
-            raise ValueError(f"should be at most {_MOST_TAGS}")
-        return tags
 
     @model_validator(mode="after")
     def _commands_are_ours(self) -> Self:
@@ -200,8 +182,3 @@ def _on_fargate(launch_type: str, providers: Collection[Provider]) -> bool:
     if providers:
         return any(provider.capacityProvider in (_FARGATE, "FARGATE_SPOT") for provider in providers)
     return launch_type == _FARGATE
-
-
-def _refuse(wrong: tuple[str, str] | None) -> None:
-    if wrong:
-        raise PydanticCustomError("shape", "{message}", {"message": wrong[0], "hint": wrong[1]})

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from runmesh.errors import nearest
-from runmesh.executors.amazon.ecs.shapes import snake
+from runmesh.platforms.shapes import by_snake
 
 _TABLE: Final = {
     "": "family taskRoleArn executionRoleArn networkMode requiresCompatibilities cpu memory pidMode ipcMode "
@@ -60,7 +60,7 @@ _TABLE: Final = {
 }
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {where: tuple(names.split()) for where, names in _TABLE.items()}
 """The names that may stand at a place; lists count as what is in them."""
-_BY_SNAKE: Final = {where: {snake(name): name for name in names} for where, names in FIELDS.items()}
+_BY_SNAKE: Final = {where: by_snake(names) for where, names in FIELDS.items()}
 
 
 class Unknown(NamedTuple):

@@ -11,10 +11,12 @@ from typing import Any, Final
 from runmesh.executor import Handle, Task
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.ecs.config import Config
+from runmesh.platforms.identity import identity
 
-MESH: Final = "runmesh:mesh"
-POOL: Final = "runmesh:pool"
-KEY: Final = "runmesh:key"
+_OURS: Final = "runmesh:"
+MESH: Final = f"{_OURS}mesh"
+POOL: Final = f"{_OURS}pool"
+KEY: Final = f"{_OURS}key"
 _LONGEST_TOKEN: Final = 64
 _LONGEST_NAME: Final = 128
 _LONGEST_VALUE: Final = 256
@@ -31,15 +33,7 @@ def token(mesh: str, key: str) -> str:
 
 def tags(task: Task[Config], *, mesh: str, pool: str) -> dict[str, str]:
     """Return the tags of a task: those of the configuration, the request's labels, and ours."""
-    ours = {
-        MESH: mesh,
-        POOL: pool,
-        KEY: task.key,
-        "runmesh:run": task.run,
-        "runmesh:project": task.project,
-        "runmesh:pipeline": task.pipeline,
-        "runmesh:block": task.block,
-    }
+    ours = identity(task, _OURS, mesh=mesh, pool=pool)
     labels = dict(list(task.labels.items())[: 50 - len(ours) - len(task.config.tags)])
     found = {**labels, **task.config.tags, **ours}
     return {_legal_name(name): _legal(value, _LONGEST_VALUE) for name, value in found.items() if name}

@@ -14,7 +14,8 @@ from runmesh.executor import Task
 from runmesh.executors.amazon.ecs import naming
 from runmesh.executors.amazon.ecs.config import Config
 from runmesh.executors.amazon.ecs.inherit import Base
-from runmesh.executors.amazon.ecs.shapes import ContainerOverride, said
+from runmesh.executors.amazon.ecs.shapes import ContainerOverride
+from runmesh.platforms.shapes import said
 
 MOST_CHARACTERS: Final = 8192
 

@@ -4,39 +4,33 @@ A field may be written in snake_case as well: `api_names` puts it right, before 
 """
 # ruff: noqa: N815 - the API's own names
 
-import re
-from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from runmesh.platforms.shapes import Shape, by_snake, fields, renamed
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Pair(_Shape):
+class Pair(Shape):
     """A variable."""
 
     name: str
     value: str
 
 
-class File(_Shape):
+class File(Shape):
     """A file of variables in S3."""
 
     value: str
     type: str = "s3"
 
 
-class Requirement(_Shape):
+class Requirement(Shape):
     """A GPU or an inference accelerator."""
 
     value: str
     type: str
 
 
-class ContainerOverride(_Shape):
+class ContainerOverride(Shape):
     """What is different in one container. Its command is the mesh's, if the container is the task's own."""
 
     name: str
@@ -49,20 +43,20 @@ class ContainerOverride(_Shape):
     resourceRequirements: tuple[Requirement, ...] | None = None
 
 
-class EphemeralStorage(_Shape):
+class EphemeralStorage(Shape):
     """The disk of a Fargate task."""
 
     sizeInGiB: int
 
 
-class Accelerator(_Shape):
+class Accelerator(Shape):
     """An inference accelerator."""
 
     deviceName: str
     deviceType: str
 
 
-class TaskOverride(_Shape):
+class TaskOverride(Shape):
     """What is different in the whole task."""
 
     containerOverrides: tuple[ContainerOverride, ...] = ()
@@ -74,7 +68,7 @@ class TaskOverride(_Shape):
     inferenceAcceleratorOverrides: tuple[Accelerator, ...] | None = None
 
 
-class Provider(_Shape):
+class Provider(Shape):
     """One capacity provider of a strategy."""
 
     capacityProvider: str
@@ -82,21 +76,21 @@ class Provider(_Shape):
     base: int | None = None
 
 
-class Constraint(_Shape):
+class Constraint(Shape):
     """Where a task may be placed."""
 
     type: Literal["distinctInstance", "memberOf"]
     expression: str | None = None
 
 
-class Strategy(_Shape):
+class Strategy(Shape):
     """How a place is chosen."""
 
     type: Literal["random", "spread", "binpack"]
     field: str | None = None
 
 
-class Vpc(_Shape):
+class Vpc(Shape):
     """The network of a task whose mode is awsvpc."""
 
     subnets: tuple[str, ...]
@@ -104,33 +98,18 @@ class Vpc(_Shape):
     assignPublicIp: Literal["ENABLED", "DISABLED"] | None = None
 
 
-class Network(_Shape):
+class Network(Shape):
     """The network of a task."""
 
     awsvpcConfiguration: Vpc
 
 
-def said(shape: BaseModel) -> dict[str, Any]:
-    """Return what a structure says, as the API takes it."""
-    return shape.model_dump(mode="json", exclude_none=True)
-
-
 def api_names(value: Any) -> Any:
     """Return a structure with the API's names of its fields, whichever way they are written."""
-    match value:
-        case Mapping():
-            return {_NAMES.get(key, key): api_names(each) for key, each in value.items()}
-        case list() | tuple():
-            return [api_names(each) for each in value]
-    return value
-
-
-def snake(name: str) -> str:
-    """Return the API's name of a field in snake_case."""
-    return "size_in_gib" if name == "sizeInGiB" else re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return renamed(value, lambda key: _NAMES.get(key, key))
 
 
 _SHAPES: Final = (
     *(ContainerOverride, EphemeralStorage, Accelerator, TaskOverride, Provider, Constraint, Strategy, Vpc, Network),
 )
-_NAMES: Final = {snake(name): name for shape in _SHAPES for name in shape.model_fields}
+_NAMES: Final = by_snake(fields(_SHAPES))

@@ -12,6 +12,7 @@ from typing import Any, Final
 from runmesh.events import Cause
 from runmesh.executor import GONE, UNKNOWN, Observation, Phase
 from runmesh.executors.amazon.ecs import naming
+from runmesh.platforms.exits import SIGNALLED, refused, signal_of
 
 Json = Mapping[str, Any]
 
@@ -52,7 +53,7 @@ NOT_STARTED: Final = (
 )
 """What the reason of a task that never started means; the first that is found in it. Else: infrastructure."""
 _OUT_OF_MEMORY: Final = "OutOfMemoryError"
-_KILLED, _SIGNALLED, _PROJECT_WRONG = 137, 128, 2
+_KILLED: Final = SIGNALLED + Signals.SIGKILL
 _LONGEST: Final = 500
 
 
@@ -116,16 +117,16 @@ def _of_exit(found: Json, container: Json, code: int) -> tuple[Cause, str]:
     said = str(container.get("reason") or "")
     if _OUT_OF_MEMORY in (said if code != _KILLED else f"{said} {found.get('stoppedReason')}"):
         return Cause.USER, f"{_OUT_OF_MEMORY}: it went over its memory of {_memory(found)} MiB"
-    if code == _PROJECT_WRONG and _runs_runtime(found):
-        return Cause.CONFIG, "exit code 2: the project, the arguments or an input is wrong"
+    if wrong := refused(code, _override(found), "environment"):
+        return wrong
     if other := _other_that_ended(found, container):
         return Cause.USER, f"exit code {code}: it was stopped since {other} had ended"
-    return Cause.USER, f"exit code {code}{_signal(code)}{f': {said}' if said else ''}"
+    return Cause.USER, f"exit code {code}{signal_of(code)}{f': {said}' if said else ''}"
 
 
 def _other_that_ended(found: Json, container: Json) -> str | None:
     """Return the essential container beside ours whose end stopped the task, if ours was killed for it."""
-    if container.get("exitCode") not in (_KILLED, _SIGNALLED + Signals.SIGTERM):
+    if container.get("exitCode") not in (_KILLED, SIGNALLED + Signals.SIGTERM):
         return None
     failed = [each for each in found.get("containers") or () if each is not container and each.get("exitCode")]
     return next((f"container {each['name']} (exit code {each['exitCode']})" for each in failed), None)
@@ -145,13 +146,6 @@ def _memory(found: Json) -> Any:
     return _override(found).get("memory") or found.get("memory") or "its definition"
 
 
-def _runs_runtime(found: Json) -> bool:
-    """Whether the command is ours: only a command block, whose exit codes are its own, is given its variables so."""
-    override = _override(found)
-    names = (each["name"] for each in override.get("environment") or ())
-    return (override.get("command") or [""])[0] == "runmesh-run" and "RUNMESH_VARIABLES" not in names
-
-
 def _reason(found: Json) -> str:
     said = (found.get("stoppedReason"), _container(found).get("reason"))
     return ": ".join(dict.fromkeys(filter(None, said)))
@@ -159,10 +153,3 @@ def _reason(found: Json) -> str:
 
 def _waiting(found: Json) -> str:
     return f"{found['lastStatus']} for now{f': {reason}' if (reason := _reason(found)) else ''}"
-
-
-def _signal(code: int) -> str:
-    try:
-        return f" ({Signals(code - _SIGNALLED).name})"
-    except ValueError:
-        return ""

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from runmesh.executor import Task
 from runmesh.executors.amazon.emr.config import Config
+from runmesh.platforms.exits import RUNTIME
 
-RUNTIME: Final = "runmesh-run"
 _CLUSTER: Final = ("--deploy-mode", "cluster")
 _KILL: Final = """
 for _ in $(seq 300); do pgrep -f "spark.yarn.tags=$0" >/dev/null || break; sleep 1; done

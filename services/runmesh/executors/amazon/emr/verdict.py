@@ -7,17 +7,18 @@ cluster did is nobody's fault but the platform's, whatever state it got; AWS's o
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from signal import Signals
 from typing import Any, Final
 
 from runmesh.events import Cause
 from runmesh.executor import Observation, Phase
+from runmesh.platforms.exits import PROJECT_WRONG, SIGNALLED
 
 PENDING: Final = "PENDING"
 COMPLETED: Final = "COMPLETED"
 CANCELLED: Final = "CANCELLED"
 FAILED: Final = "FAILED"
-_USAGE: Final = 2
-_KILLED: Final = 137
+_KILLED: Final = SIGNALLED + Signals.SIGKILL
 _PHASES: Final[Mapping[str, Phase]] = {
     # Steps
     PENDING: Phase.PENDING,
@@ -46,7 +47,6 @@ _NEVER: Final = re.compile(
     re.IGNORECASE,
 )
 """Of which AWS says in that case that it isn't there; all else may be there later, as capacity and quotas."""
-_CODES: Final[Mapping[int, Cause]] = {_USAGE: Cause.CONFIG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,6 @@ def _failed(state: str, why: str, report: Report, url: str | None) -> Observatio
         return Observation(Phase.FAILED, code, Cause.INFRASTRUCTURE, why or "EMR stopped it", url, report.tail)
     if code is None:
         return Observation(Phase.FAILED, None, Cause.USER, why or "the step failed", url, report.tail)
-    cause = _CODES.get(code, Cause.USER) if report.native else Cause.USER
+    cause = Cause.CONFIG if report.native and code == PROJECT_WRONG else Cause.USER
     reason = f"exit code {code}" + (" (killed: it may have gone over its memory)" if code == _KILLED else "")
     return Observation(Phase.FAILED, code, cause, reason, url, report.tail)

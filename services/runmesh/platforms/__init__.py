@@ -1,0 +1,1 @@
+"""What executors of different platforms do by one rule; none of it knows a platform."""

@@ -10,13 +10,10 @@ What it is faithful to: `tests/emulators/google/`. Images, accounts and networks
 machine, with this machine's files.
 """
 
-import argparse
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import grpc.aio
@@ -29,6 +26,7 @@ from tests.emulators.google.api import Api
 from tests.emulators.google.keys import PROJECT, account
 from tests.emulators.google.lines import Lines
 from tests.emulators.google.runs import Agent, Run
+from tests.emulators.hosting import hosted, start
 from tests.emulators.serving import Answer, Request, inherited, serve
 
 REGION: Final = "europe-west1"
@@ -98,16 +96,11 @@ class Cloud:
         self.lines.add(run.id, stream, line)
 
 
-@asynccontextmanager
-async def cloud_run(inherited: Mapping[str, str] | None = None, *, hollow: bool = False) -> AsyncIterator[Cloud]:
+def cloud_run(
+    inherited: Mapping[str, str] | None = None, *, hollow: bool = False
+) -> AbstractAsyncContextManager[Cloud]:
     """Run it in this process for the length of the block; no container outlives it."""
-    with TemporaryDirectory(prefix="cloud-run-") as directory:
-        found = Cloud(Path(directory), inherited or {}, hollow=hollow)
-        await found.listen()
-        try:
-            yield found
-        finally:
-            await found.close()
+    return hosted(partial(Cloud, inherited=inherited or {}, hollow=hollow))
 
 
 # --- as a process of its own ------------------------------------------------------------------------
@@ -155,8 +148,4 @@ async def main(socket: Path, *, hollow: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("socket", type=Path)
-    parser.add_argument("--hollow", action="store_true")
-    given = parser.parse_args()
-    asyncio.run(main(given.socket, hollow=given.hollow))
+    start(main)

@@ -9,13 +9,10 @@ What it is faithful to, and its limits: `tests/emulators/amazon/`. Images, roles
 runs on this machine, with this machine's files.
 """
 
-import argparse
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from runmesh.executors.amazon.ecs.definition import log_place
@@ -25,6 +22,7 @@ from tests.emulators.amazon.cloudwatch import CloudWatch
 from tests.emulators.amazon.ecs import Ecs
 from tests.emulators.amazon.tasks import Agent, EcsTask
 from tests.emulators.containers import BARE
+from tests.emulators.hosting import hosted, start
 from tests.emulators.port import Port
 from tests.emulators.serving import Answer, Request, inherited, serve
 
@@ -48,6 +46,10 @@ class Aws:
         self.ecs = Ecs(self.agent, REGION)
         self.api = Api(self.ecs, self.logs)
         self.port = Port(self.api.application)
+
+    async def listen(self) -> None:
+        """Begin to answer."""
+        await self.port.listen()
 
     async def close(self) -> None:
         """End everything that runs."""
@@ -93,16 +95,9 @@ class Aws:
             self.logs.add(place.group, place.stream(container, task.id), line)
 
 
-@asynccontextmanager
-async def aws(inherited: Mapping[str, str] | None = None, *, hollow: bool = False) -> AsyncIterator[Aws]:
+def aws(inherited: Mapping[str, str] | None = None, *, hollow: bool = False) -> AbstractAsyncContextManager[Aws]:
     """Run it in this process for the length of the block; no container outlives it."""
-    with TemporaryDirectory(prefix="ecs-") as directory:
-        found = Aws(Path(directory), inherited or {}, hollow=hollow)
-        await found.port.listen()
-        try:
-            yield found
-        finally:
-            await found.close()
+    return hosted(partial(Aws, inherited=inherited or {}, hollow=hollow))
 
 
 # --- as a process of its own ------------------------------------------------------------------------
@@ -144,8 +139,4 @@ async def main(socket: Path, *, hollow: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("socket", type=Path)
-    parser.add_argument("--hollow", action="store_true")
-    given = parser.parse_args()
-    asyncio.run(main(given.socket, hollow=given.hollow))
+    start(main)

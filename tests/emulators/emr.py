@@ -9,14 +9,15 @@ says where a real spark-submit is: without it, the driver's script runs as it is
 import argparse
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from tests.emulators.containers import BARE
+from tests.emulators.hosting import hosted
 from tests.emulators.mapreduce.api import Api
 from tests.emulators.mapreduce.buckets import Buckets
 from tests.emulators.mapreduce.clusters import OVER, Clusters, Step
@@ -60,6 +61,10 @@ class Cloud:
             "AWS_EC2_METADATA_DISABLED": "true",
             "RUNMESH_EMR_STAGING": STAGING,
         }
+
+    async def listen(self) -> None:
+        """Begin to answer."""
+        await self.port.listen()
 
     async def close(self) -> None:
         await self.clusters.close()
@@ -113,18 +118,11 @@ class Cloud:
         raise ValueError(f"unknown: {request}")
 
 
-@asynccontextmanager
-async def cloud(
+def cloud(
     inherited: Mapping[str, str] | None = None, *, starts_in: float = 0.2, spark: str | None = None
-) -> AsyncIterator[Cloud]:
+) -> AbstractAsyncContextManager[Cloud]:
     """Run it in this process for the length of the block; no step outlives it."""
-    with TemporaryDirectory(prefix="emr-") as directory:
-        found = Cloud(Path(directory), inherited or {}, starts_in=starts_in, spark=spark)
-        await found.port.listen()
-        try:
-            yield found
-        finally:
-            await found.close()
+    return hosted(partial(Cloud, inherited=inherited or {}, starts_in=starts_in, spark=spark))
 
 
 async def main(socket: Path) -> None:

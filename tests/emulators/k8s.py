@@ -11,17 +11,17 @@ command runs on this machine, with this machine's files.
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
 from tests.emulators.containers import BARE
+from tests.emulators.hosting import hosted
 from tests.emulators.kubernetes.api import Api
 from tests.emulators.kubernetes.jobs import Jobs
 from tests.emulators.kubernetes.kubelet import Kubelet, Pod
@@ -39,6 +39,10 @@ class Cluster:
         self.jobs = Jobs(self.store, self.kubelet)
         self.api = Api(self.store, self.jobs, self.kubelet)
         self.port = Port(self.api.application, handler_cancellation=True)
+
+    async def listen(self) -> None:
+        """Begin to answer."""
+        await self.port.listen()
 
     async def deafen(self) -> None:
         """Stop answering, as if the API server was killed; the node goes on."""
@@ -63,16 +67,11 @@ class Cluster:
         }
 
 
-@asynccontextmanager
-async def cluster(inherited: Mapping[str, str] | None = None, *, hollow: bool = False) -> AsyncIterator[Cluster]:
+def cluster(
+    inherited: Mapping[str, str] | None = None, *, hollow: bool = False
+) -> AbstractAsyncContextManager[Cluster]:
     """Run a cluster in this process for the length of the block; no container outlives it."""
-    with TemporaryDirectory(prefix="k8s-") as directory:
-        found = Cluster(Path(directory), inherited or {}, hollow=hollow)
-        await found.port.listen()
-        try:
-            yield found
-        finally:
-            await found.close()
+    return hosted(partial(Cluster, inherited=inherited or {}, hollow=hollow))
 
 
 # --- as a process of its own ------------------------------------------------------------------------

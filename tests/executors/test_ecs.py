@@ -1,23 +1,25 @@
 """`ecs` against the emulator of AWS: the conformance cases."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from runmesh.executor import Handle, Site, StreamsLogs, Task, load
+from runmesh.executor import Handle, StreamsLogs, load
 from runmesh.executors.ecs import Config, Executor
 from tests.emulators.ecs import CONFIG, Aws, aws
-from tests.executors.conformance import ExecutorConformance, Platform
-from tests.executors.tasks import task_of
+from tests.executors.conformance import ExecutorConformance
+from tests.executors.emulated import Emulated
 
 
-class Ecs(Platform):
+class Ecs(Emulated):
     """How the tests reach the tasks of an account."""
 
     separates_streams: ClassVar[bool] = False
+    type: ClassVar[str] = "ecs"
+    usual: ClassVar[Mapping[str, Any]] = CONFIG
     refuses_missing_command: ClassVar[bool] = False
 
     @pytest.fixture(autouse=True)
@@ -28,15 +30,9 @@ class Ecs(Platform):
 
     aws: Aws
 
-    def connect(self, worker: str = "worker-1", **environment: str) -> Executor:
-        there = {**self.aws.environment, **environment}
-        return Executor(Site("mesh", "default", worker, there, self.directory))
-
-    def task(self, key: str, *command: str, **environment: str) -> Task[Config]:
-        return task_of(self.config(), *command, key=key, environment=environment)
-
-    def config(self, **more: Any) -> Config:
-        return Config(**{**CONFIG, **more})
+    @property
+    def emulator(self) -> Aws:
+        return self.aws
 
     async def remove(self, executor: Executor, handle: Handle) -> None:
         """Remove a task: ECS forgets it after an hour."""

@@ -1,25 +1,27 @@
 """`gcp_cloud_run` against the emulator of Google Cloud: the conformance cases."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from runmesh.errors import Rejected
-from runmesh.executor import Handle, Site, StreamsLogs, Task, load
+from runmesh.executor import Handle, StreamsLogs, load
 from runmesh.executors.gcp_cloud_run import Config, Executor
 from tests.emulators.cloud_run import CONFIG, Cloud, cloud_run
-from tests.executors.conformance import ExecutorConformance, Platform
-from tests.executors.tasks import task_of
+from tests.executors.conformance import ExecutorConformance
+from tests.executors.emulated import Emulated
 
 pytestmark = pytest.mark.xdist_group("google")  # the SDK takes a second of CPU to import
 
 
-class CloudRun(Platform):
+class CloudRun(Emulated):
     """How the tests reach the jobs of a project."""
 
+    type: ClassVar[str] = "gcp_cloud_run"
+    usual: ClassVar[Mapping[str, Any]] = CONFIG
     refuses_missing_command: ClassVar[bool] = False
     burst: ClassVar[int] = 25
 
@@ -31,15 +33,9 @@ class CloudRun(Platform):
 
     cloud: Cloud
 
-    def connect(self, worker: str = "worker-1", **environment: str) -> Executor:
-        there = {**self.cloud.environment, **environment}
-        return Executor(Site("mesh", "default", worker, there, self.directory))
-
-    def task(self, key: str, *command: str, **environment: str) -> Task[Config]:
-        return task_of(self.config(), *command, key=key, environment=environment)
-
-    def config(self, **more: Any) -> Config:
-        return Config(**{**CONFIG, **more})
+    @property
+    def emulator(self) -> Cloud:
+        return self.cloud
 
 
 class TestConformance(CloudRun, ExecutorConformance):

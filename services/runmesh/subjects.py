@@ -7,7 +7,7 @@ are keys as well.
 
 import re
 from base64 import b32encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
@@ -34,6 +34,9 @@ CONDITION: Final = "_condition:"
 CALLBACK: Final = "_callback:"
 """Begins the token of a task that runs a block's callbacks after it, where the block's own job could not."""
 """The block token of a task that runs the whole pipeline in one process."""
+
+ANY_REQUEST: Final = "mesh.request."
+ANY_COMMAND: Final = "mesh.execute."
 
 _LONGEST_TOKEN: Final = 200
 
@@ -76,6 +79,11 @@ def request(verb: str, project: str) -> str:
     return f"mesh.request.{verb}.{token(project)}"
 
 
+def request_filter(verb: str) -> str:
+    """mesh.request.<verb>.*"""
+    return f"mesh.request.{verb}.*"
+
+
 def execute(executor_type: str, pool: str, project: str, run: str, block: str) -> str:
     """mesh.execute.<type>.<pool>.<project>.<run>.<block>"""
     return f"mesh.execute.{executor_type}.{token(pool)}.{token(project)}.{run}.{token(block)}"
@@ -94,6 +102,12 @@ def task_fact(state: str, executor_type: str, pool: str, project: str, run: str,
     return f"mesh.task.{state}.{executor_type}.{token(pool)}.{token(project)}.{run}.{token(block)}"
 
 
+def tells(subject: str, state: str, executor_type: str, pool: str, run: str, block: str) -> bool:
+    """Say whether a task's fact stands on its own subject, whatever the project is."""
+    tokens = subject.split(".")
+    return tokens[2:5] == [state, executor_type, token(pool)] and tokens[6:] == [run, token(block)]
+
+
 def log(executor_type: str, pool: str, project: str, run: str, block: str) -> str:
     """mesh.log.<type>.<pool>.<project>.<run>.<block>"""
     return f"mesh.log.{executor_type}.{token(pool)}.{token(project)}.{run}.{token(block)}"
@@ -102,6 +116,11 @@ def log(executor_type: str, pool: str, project: str, run: str, block: str) -> st
 def dead(service: str, reason: str) -> str:
     """mesh.dead.<service>.<reason>"""
     return f"mesh.dead.{token(service)}.{token(reason)}"
+
+
+def worker_service(executor_type: str) -> str:
+    """Name a type's workers where dead letters are found: worker.<type>"""
+    return f"worker.{executor_type}"
 
 
 def api(verb: str, project: str) -> str:
@@ -117,19 +136,34 @@ def api_filter(verb: str) -> str:
 # --- filters -----------------------------------------------------------------------------------
 
 
-def facts_of_run(run: str) -> tuple[str, str]:
-    """Match one run's life: mesh.run.*.*.*.<run> and mesh.task.*.*.*.*.<run>.*"""
-    return f"mesh.run.*.*.*.{run}", facts_of_tasks(run)
+def facts_of_run(run: str, project: str | None = None) -> tuple[str, str]:
+    """Match one run's life: mesh.run.*.<project or *>.*.<run> and mesh.task.*.*.*.<project or *>.<run>.*"""
+    return f"mesh.run.*.{_or_any(project)}.*.{run}", facts_of_tasks(run, project=project)
 
 
-def facts_of_tasks(run: str, block: str | None = None, state: str = "*") -> str:
-    """mesh.task.<state or *>.*.*.*.<run>.<block or *>"""
-    return f"mesh.task.{state}.*.*.*.{run}.{token(block) if block else '*'}"
+def facts_of_tasks(run: str, block: str | None = None, state: str = "*", project: str | None = None) -> str:
+    """mesh.task.<state or *>.*.*.<project or *>.<run>.<block or *>"""
+    return f"mesh.task.{state}.*.*.{_or_any(project)}.{run}.{_or_any(block)}"
 
 
-def logs_of_run(run: str, block: str | None = None) -> str:
-    """mesh.log.*.*.*.<run>.<block or *>"""
-    return f"mesh.log.*.*.*.{run}.{token(block) if block else '*'}"
+def logs_of_run(run: str, block: str | None = None, project: str | None = None) -> str:
+    """mesh.log.*.*.<project or *>.<run>.<block or *>"""
+    return f"mesh.log.*.*.{_or_any(project)}.{run}.{_or_any(block)}"
+
+
+def runs_of(project: str | None = None) -> str:
+    """mesh.run.*.<project or *>.*.*"""
+    return f"mesh.run.*.{_or_any(project)}.*.*"
+
+
+def pattern(builder: Callable[..., str], **known: str) -> str:
+    """Match all that a builder of subjects builds with these tokens, as its literal names them."""
+    literal = (builder.__doc__ or "").strip()
+    return re.sub(r"<([^>]+)>", lambda found: token(known[found[1]]) if found[1] in known else "*", literal)
+
+
+def _or_any(name: str | None) -> str:
+    return token(name) if name else "*"
 
 
 # --- parsing -----------------------------------------------------------------------------------
@@ -263,6 +297,11 @@ def worker_address(key: str) -> WorkerAddress:
     """Read type, pool and worker from a key of the `workers` bucket."""
     executor_type, pool, worker_id = key.split(".")
     return WorkerAddress(executor_type, untoken(pool.replace("=", "%")), worker_id)
+
+
+def claims_of(executor_type: str, pool: str) -> str:
+    """<type>.<pool>.*"""
+    return claim(executor_type, pool, "*")
 
 
 def workers_of(executor_type: str, pool: str) -> str:

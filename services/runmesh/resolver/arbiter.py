@@ -43,11 +43,14 @@ class Arbiter:
     async def unknown(self, plan: Plan, state: State) -> Sequence[TaskFact | Unclaimed]:
         """Return what the claims know and the state doesn't: ends, and workers that let go of what they had."""
         out = state.out().items()
-        entries = await asyncio.gather(
-            *(self._claims.get(plan.claim(name, record.attempt, record.resubmission)) for name, record in out)
-        )
+        keys = [plan.claim(name, record.attempt, record.resubmission) for name, record in out]
+        entries = await asyncio.gather(*map(self._claims.get, keys))
         claims = [Claim.decode(entry.value) if entry else None for entry in entries]
-        ends = [claim.fact for claim in claims if claim and claim.fact]
+        ends = [
+            claim.fact  # a claim speaks for its own task only: its key is what its worker may write
+            for key, claim in zip(keys, claims, strict=True)
+            if claim and claim.fact and _claim_key(claim.fact) == key
+        ]
         await asyncio.gather(*(self._tell(plan, fact) for fact in ends))
         gone = [
             Unclaimed(name, task_key(plan.run, name, record.attempt, record.resubmission))

@@ -71,6 +71,8 @@ class Intake:
             await self._poisoned(message, error)
 
     async def _take(self, message: Message) -> None:
+        if not message.subject.startswith(subjects.ANY_REQUEST):
+            raise Undecodable("no request's subject: it was delivered here on a detour")
         verb, project = subjects.request_address(message.subject)
         document = document_of(message)
         name = document.get("id" if verb == "run" else "run")

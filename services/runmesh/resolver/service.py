@@ -88,6 +88,7 @@ class Resolver:
     async def _take_fact(self, lanes: Lanes, message: Message) -> None:
         try:
             fact = decode(TaskFact, message.headers, message.data)
+            _check_address(message, fact)
         except (Invalid, Undecodable) as error:
             await lay_to_rest(self._bus, message, service="resolver", reason="undecodable", error=str(error))
             return
@@ -168,3 +169,9 @@ class Resolver:
         project = subjects.request_address(message.subject).project
         request = decode(RunRequest, message.headers, message.data)
         return to_json(plain(await self._planner.explain(project, request)), fallback=str)
+
+
+def _check_address(message: Message, fact: TaskFact) -> None:
+    """Raise `Undecodable` unless a fact stands on its own subject: permissions on subjects say who may tell it."""
+    if not subjects.tells(message.subject, fact.state, fact.executor_type, fact.pool, fact.run, fact.block):
+        raise Undecodable(f"a fact of {fact.executor_type}/{fact.pool} on the subject of another")

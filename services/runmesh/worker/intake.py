@@ -145,6 +145,8 @@ class Intake:
 
 def unreadable(message: Message, reason: str, worker_id: str) -> TaskFact | None:
     """Return the terminal fact of a command that can't be read, from its subject and headers."""
+    if not message.subject.startswith(subjects.ANY_COMMAND):  # delivered here on a detour
+        return None
     try:
         address = subjects.task_address(message.subject)
         attempt = int(message.headers.get(ATTEMPT, "1"))

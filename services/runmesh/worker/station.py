@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from runmesh import subjects
 from runmesh.bus import Bus
 from runmesh.executor import ExecutorConfig
 from runmesh.settings import Settings
@@ -31,4 +32,4 @@ class Station:
     @property
     def service(self) -> str:
         """The name under which this worker's dead letters are found."""
-        return f"worker.{self.executor_type}"
+        return subjects.worker_service(self.executor_type)

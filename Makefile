@@ -19,10 +19,10 @@ PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-azure demo-spark test test-mage test-spark lint types schemas bench model chaos soak clean
+.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-azure demo-spark test test-mage test-spark lint types schemas nats-permissions bench model chaos soak clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s  %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Set up .venv (the others do it when they need it)
 
@@ -64,6 +64,10 @@ types: $(READY) ## Check types
 
 schemas: $(READY) ## Write schemas/ from the code
 	$(BIN)/python -m runmesh.schemas schemas
+
+nats-permissions: $(READY) ## Write deploy/nats/accounts.conf from the code
+	RUNMESH_POOLS=default $(BIN)/python -m runmesh permissions --project demo > deploy/nats/.new
+	mv deploy/nats/.new deploy/nats/accounts.conf
 
 bench: $(READY) ## Measure
 	@$(BIN)/python -m tests.bench

@@ -61,8 +61,10 @@ class Mesh:
             print((await mesh.wait(run)).state)
     """
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, project: str | None = None) -> None:
         self.bus = bus
+        self._project = project
+        """The only one that is read, by whoever may read no other."""
         self._submitted: dict[str, _Sent] = {}
 
     @classmethod
@@ -81,10 +83,8 @@ class Mesh:
     @asynccontextmanager
     async def connected(cls, settings: Settings) -> AsyncIterator["Mesh"]:
         """Connect as the settings say."""
-        async with connect(
-            settings.servers, name="runmesh client", token=settings.nats_token, credentials=settings.nats_credentials
-        ) as bus:
-            yield cls(bus)
+        async with connect(settings.servers, name="runmesh client", **settings.login) as bus:
+            yield cls(bus, settings.project)
 
     # --- asking --------------------------------------------------------------------------------------
 
@@ -124,7 +124,12 @@ class Mesh:
         """Wait until a resolver has taken what was submitted here, for as long as that takes.
 
         Raises `Invalid` if it could not be taken: the id belongs to another request, say, whose run goes on untouched.
+        Whoever is held to one project may not look into the queue: for them, the run's first fact says it.
         """
+        if self._project is not None:
+            async with _closing(self._facts(self._of_run(run)[0], live=True)) as facts:
+                await anext(facts)
+            return
         sent = self._submitted[run]
         while await self._queued(sent):  # noqa: ASYNC110 - a queue tells nobody that it has become shorter
             await asyncio.sleep(_GLANCE)
@@ -159,18 +164,19 @@ class Mesh:
         Waits for as long as it takes. Raises `Invalid` for a run that is unknown, and wasn't submitted here.
         """
         await self._check_known(run)
-        last, end, ended_at = 0, None, None
-        async with _closing(self.bus.replay(subjects.FACTS, *subjects.facts_of_run(run), live=True)) as messages:
+        seen, end, ended_at = set[int](), None, None
+        async with _closing(self._facts(*self._of_run(run), live=True)) as messages:
             async for message in messages:
-                last, fact = message.sequence, _fact(message)
+                seen.add(message.sequence)
+                fact = _fact(message)
                 if isinstance(fact, RunFact) and fact.state in FINAL_RUN_STATES:
                     end, ended_at = fact, message.at - _ABOUT
                     break
                 if fact is not None:
                     yield fact
         # The resolver's facts are published together, so some may have been stored behind the terminal one.
-        async for message in self.bus.replay(subjects.FACTS, *subjects.facts_of_run(run), since=ended_at):
-            if message.sequence > last and (behind := _fact(message)) is not None:
+        async for message in self._facts(*self._of_run(run), since=ended_at):
+            if message.sequence not in seen and (behind := _fact(message)) is not None:
                 yield behind
         if end is not None:
             yield end
@@ -178,7 +184,7 @@ class Mesh:
     async def wait(self, run: str) -> RunFact:
         """Wait for the run's terminal fact. Raises `Invalid` as `watch` does."""
         await self._check_known(run)
-        async with _closing(self.bus.replay(subjects.FACTS, subjects.facts_of_run(run)[0], live=True)) as messages:
+        async with _closing(self._facts(self._of_run(run)[0], live=True)) as messages:
             async for message in messages:
                 fact = _fact(message)
                 if isinstance(fact, RunFact) and fact.state in FINAL_RUN_STATES:
@@ -188,7 +194,7 @@ class Mesh:
     async def logs(self, run: str, block: str | None = None, *, follow: bool = False) -> AsyncIterator[LogLines]:
         """Yield what the run's tasks wrote; with `follow`, go on until the run has ended and all is read."""
         await self._check_known(run)
-        subject, last = subjects.logs_of_run(run, block), 0
+        subject, last = subjects.logs_of_run(run, block, self._project_if_known(run)), 0
         if follow:
             async with _closing(self._live_logs(run, subject)) as messages:
                 async for message in messages:
@@ -219,9 +225,13 @@ class Mesh:
     async def show(self, run: str, blocks: Iterable[str] | None = None) -> RunView:
         """Return what is known of a run now; only of these `blocks` if given. Raises `Invalid` for an unknown run."""
         await self._check_known(run)
-        of_run, of_tasks = subjects.facts_of_run(run)
+        of_run, of_tasks = self._of_run(run)
         if blocks is not None:
-            return await self._folded(run, of_run, *(subjects.facts_of_tasks(run, block) for block in set(blocks)))
+            project = self._project_if_known(run)
+            of_blocks = [subjects.facts_of_tasks(run, block, project=project) for block in set(blocks)]
+            return await self._folded(run, of_run, *of_blocks)
+        if self._project is not None:
+            return await self._folded(run, of_run, of_tasks)
         outline = await self._folded(run, of_run)
         return await self._folded(run, of_run, *(enough(outline) or [of_tasks]))
 
@@ -233,7 +243,7 @@ class Mesh:
 
     async def runs(self, project: str | None = None, since: datetime | None = None) -> list[RunView]:
         """Return the runs with a fact since then (a day ago unless given), newest first, without their tasks."""
-        subject = f"mesh.run.*.{subjects.token(project) if project else '*'}.*.*"
+        subject = subjects.runs_of(project or self._project)
         facts: dict[str, list[Fact]] = {}
         async for fact in self._stored(subject, since=since or datetime.now(UTC) - _LATELY):
             facts.setdefault(fact.run, []).append(fact)
@@ -246,12 +256,22 @@ class Mesh:
         return sorted(found, key=lambda worker: (worker.executor_type, worker.pool, worker.worker))
 
     async def _stored(self, *filters: str, since: datetime | None = None) -> AsyncIterator[Fact]:
-        async for message in self.bus.replay(subjects.FACTS, *filters, since=since):
+        async for message in self._facts(*filters, since=since):
             if (fact := _fact(message)) is not None:
                 yield fact
 
+    def _facts(self, *filters: str, since: datetime | None = None, live: bool = False) -> AsyncIterator[Message]:
+        """Read facts. Permissions on one project hold for single filters only: see `Bus.replay`."""
+        return self.bus.replay(subjects.FACTS, *filters, since=since, live=live, singly=self._project is not None)
+
+    def _of_run(self, run: str) -> tuple[str, str]:
+        return subjects.facts_of_run(run, self._project_if_known(run))
+
+    def _project_if_known(self, run: str) -> str | None:
+        return self._submitted[run].project if run in self._submitted else self._project
+
     async def _first_fact(self, run: str) -> RunFact | None:
-        async with _closing(self._stored(subjects.facts_of_run(run)[0])) as facts:
+        async with _closing(self._stored(self._of_run(run)[0])) as facts:
             async for fact in facts:
                 if isinstance(fact, RunFact):
                     return fact

@@ -48,9 +48,7 @@ async def serve(name: str, settings: Settings, needs: Needs, make: Callable[[Bus
     """Run one service until it has drained. Raises what is fatal: the caller's to print."""
     logs.configure(name, settings)
     log = structlog.get_logger().bind(service=name)
-    async with connect(
-        settings.servers, name=f"runmesh {name}", token=settings.nats_token, credentials=settings.nats_credentials
-    ) as bus:
+    async with connect(settings.servers, name=f"runmesh {name}", **settings.login) as bus:
         await provisioned(bus, needs)
         service = make(bus)
         running = asyncio.create_task(service.run(), name=name)

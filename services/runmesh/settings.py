@@ -1,16 +1,22 @@
 """The environment, read once into one frozen object: ``RUNMESH_<NAME>`` for every field here."""
 
 import os
+import ssl
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, FilePath, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runmesh.errors import Invalid, Problem
 from runmesh.subjects import DEFAULT_POOL
 
+T = TypeVar("T")
+
 PREFIX: Final = "RUNMESH_"
+_SECRETS: Final = frozenset({"nats_token", "nats_password"})
+_WAYS_IN: Final = ("nats_token", "nats_user", "nats_nkey", "nats_credentials")
 
 
 class Settings(BaseSettings):
@@ -20,7 +26,17 @@ class Settings(BaseSettings):
 
     nats_url: str = Field("nats://127.0.0.1:4222", description="Server, or several separated by commas.")
     nats_token: str | None = Field(None, description="Token to connect with.", repr=False)
-    nats_credentials: Path | None = Field(None, description="A .creds file (user JWT and key).")
+    nats_user: str | None = Field(None, description="User to connect as, with RUNMESH_NATS_PASSWORD.")
+    nats_password: str | None = Field(None, description="The user's password.", repr=False)
+    nats_nkey: FilePath | None = Field(None, description="A file that holds the seed of a user's NKey.")
+    nats_credentials: FilePath | None = Field(None, description="A .creds file (user JWT and key).")
+    nats_inbox: str = Field(
+        "_INBOX", pattern=r"^_INBOX(\.[^\s.*>]+)*$", description="Where answers arrive: `_INBOX.<user>`, say."
+    )
+    nats_ca: FilePath | None = Field(None, description="The authorities that sign the server's certificate; wants TLS.")
+    nats_certificate: FilePath | None = Field(None, description="Our certificate, for mutual TLS (PEM).")
+    nats_key: FilePath | None = Field(None, description="Its private key, if the certificate's file doesn't hold it.")
+    project: str | None = Field(None, description="The only project that a client reads; `--project` of every command.")
 
     mesh: str = Field("runmesh", pattern=r"^[a-z0-9-]{1,20}$", description="Labels the jobs of this mesh on platforms.")
     projects_dir: Path = Field(Path(), description="The folder that holds the projects, one folder each.")
@@ -61,10 +77,48 @@ class Settings(BaseSettings):
     def _separated(cls, value: object) -> object:
         return tuple(filter(None, value.replace(" ", "").split(","))) if isinstance(value, str) else value
 
+    @field_validator("nats_user", "nats_nkey", "nats_credentials")
+    @classmethod
+    def _only_way_in(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and (other := next((way for way in _WAYS_IN if info.data.get(way) is not None), None)):
+            raise ValueError(f"is one way to authenticate too many beside {PREFIX}{other.upper()}")
+        return value
+
+    @field_validator("nats_password", "nats_key")
+    @classmethod
+    def _not_alone(cls, value: object, info: ValidationInfo) -> object:
+        needed = {"nats_password": "nats_user", "nats_key": "nats_certificate"}[str(info.field_name)]
+        if value is not None and info.data.get(needed) is None:
+            raise ValueError(f"needs {PREFIX}{needed.upper()}")
+        return value
+
     @property
     def servers(self) -> list[str]:
         """The NATS servers, one by one."""
         return [url.strip() for url in self.nats_url.split(",")]
+
+    @property
+    def login(self) -> dict[str, Any]:
+        """How to connect, as `bus.connect` takes it. Raises `Invalid` for a certificate or key that is none."""
+        return {
+            "token": self.nats_token,
+            "user": self.nats_user,
+            "password": self.nats_password,
+            "nkey": self.nats_nkey,
+            "credentials": self.nats_credentials,
+            "inbox_prefix": self.nats_inbox,
+            "tls": self._tls(),
+        }
+
+    def _tls(self) -> ssl.SSLContext | None:
+        """Return what TLS needs; None if nobody asks for it (it is used all the same where the server does)."""
+        asked = any(url.startswith("tls://") for url in self.servers)
+        if not (asked or self.nats_ca or self.nats_certificate):
+            return None
+        context = _reading("nats_ca", lambda: ssl.create_default_context(cafile=self.nats_ca))
+        if (certificate := self.nats_certificate) is not None:
+            _reading("nats_certificate", lambda: context.load_cert_chain(certificate, self.nats_key, password=""))
+        return context
 
     @property
     def decisive(self) -> dict[str, str]:
@@ -80,10 +134,25 @@ def load(**overrides: object) -> Settings:
     except ValidationError as error:
         raise Invalid(
             *(
-                Problem(f"{PREFIX}{str(detail['loc'][0]).upper()}", f"{detail['msg']}, not {detail['input']!r}")
+                Problem(_variable(name := str(detail["loc"][0])), f"{detail['msg']}{_shown(name, detail['input'])}")
                 for detail in error.errors()
             )
         ) from None
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def _shown(name: str, value: object) -> str:
+    return "" if name in _SECRETS else f", not {str(value)!r}"
+
+
+def _reading(name: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise Invalid(Problem(_variable(name), f"no certificate, or not its key: {error}")) from None
 
 
 def environment() -> dict[str, str]:

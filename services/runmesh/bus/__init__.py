@@ -7,6 +7,7 @@
 ``exchange.py``         every message that has an answer: pipelined, bounded, retried when that is safe
 ``pulling.py``          `Pump`: continuous pull within slots
 ``replaying.py``        ordered reads of what is stored, surviving restarts
+``merging.py``          several replays as one
 ``buckets.py``          `Bucket`: key-value with compare-and-swap
 ``serving.py``          answering requests as a NATS service
 ``provisioning.py``     `provision`: every stream, consumer and bucket

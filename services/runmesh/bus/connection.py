@@ -1,6 +1,7 @@
 """One connection to NATS, as the rest of Runmesh sees it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -10,10 +11,11 @@ from typing import Any
 from runmesh.bus.buckets import Bucket, last
 from runmesh.bus.exchange import Exchange, decode_stored
 from runmesh.bus.link import Link
+from runmesh.bus.merging import merged
 from runmesh.bus.message import ConsumerInfo, Handler, Headers, Message, Stored, StreamInfo
 from runmesh.bus.pulling import Pump
 from runmesh.bus.reading import Received
-from runmesh.bus.replaying import beginning, replay
+from runmesh.bus.replaying import beginning, progress, replay
 from runmesh.bus.serving import Service
 
 
@@ -100,14 +102,18 @@ class Bus:
         return Pump(self._link, self._exchange, stream, durable, slots=slots).running()
 
     def replay(
-        self, stream: str, *subjects: str, since: datetime | None = None, live: bool = False
+        self, stream: str, *subjects: str, since: datetime | None = None, live: bool = False, singly: bool = False
     ) -> AsyncIterator[Message]:
         """Read what is stored on these subjects (all, if none), in order, from the beginning or a time.
 
         Ends where the stream ended when it got there; with `live`, goes on for ever, across restarts of the server,
-        without loss or doubling. Raises `NotProvisioned`.
+        without loss or doubling. `singly` asks for each subject by itself, which permissions can tell apart, and what
+        is not stored yet may then come out of order by a moment. Raises `NotProvisioned`.
         """
-        return replay(self._link, self._exchange, stream, beginning(subjects, since), live=live)
+        if not singly or len(subjects) < 2:  # noqa: PLR2004 - there is nothing to merge
+            return replay(self._link, self._exchange, stream, beginning(subjects, since), live=live)
+        starts = [beginning([subject], since) for subject in subjects]
+        return merged([progress(self._link, self._exchange, stream, start, live=live) for start in starts])
 
     async def last(self, stream: str, subject: str) -> Message | None:
         """Read the last message stored on a subject, from the stream's leader."""
@@ -153,13 +159,20 @@ async def connect(  # noqa: PLR0913 - the ways to authenticate
     token: str | None = None,
     user: str | None = None,
     password: str | None = None,
+    nkey: Path | None = None,
     credentials: Path | None = None,
+    tls: ssl.SSLContext | None = None,
     inbox_prefix: str = "_INBOX",
     timeout: float = 10.0,  # noqa: ASYNC109 - of the connecting, not of the block
 ) -> AsyncIterator[Bus]:
-    """Connect, and close on leaving. Raises `Unreachable` (no server within `timeout` seconds) or `NotPermitted`."""
+    """Connect, and close on leaving. Raises `Unreachable` (no server within `timeout` seconds) or `NotPermitted`.
+
+    `nkey` and `credentials` are files, read again at every reconnect. With `tls`, no server without TLS will do.
+    """
     servers = [url] if isinstance(url, str) else url
-    options = {"token": token, "user": user, "password": password, "user_credentials": credentials}
+    options: dict[str, Any] = {"token": token, "user": user, "password": password, "tls": tls}
+    if nkey or credentials:
+        options |= {"nkeys_seed": nkey and str(nkey), "user_credentials": credentials and str(credentials)}
     link = Link()
     try:
         await link.open(servers, {**options, "name": name, "inbox_prefix": inbox_prefix}, timeout)

@@ -31,6 +31,8 @@ TICK: Final = 0.25
 OVERDUE: Final = 3.0
 _API_WITHIN: Final = 5.0
 _NOBODY: Final = "503"
+_NOT_HERE: Final = b'"err_code":10039'
+"""Our account has no JetStream. Where it imports another's API, both answer, in any order: only the other's counts."""
 _HEADER_FRAME: Final = len(b"NATS/1.0\r\n\r\n")
 _MOST_HEADERS: Final = 65_536
 """The server takes no longer header block."""
@@ -152,6 +154,8 @@ class Exchange:
             call.fail(Unreachable(f"{call.subject}: not sent: {error!r}"))
 
     def _answered(self, msg: Received) -> None:
+        if _NOT_HERE in msg.data:
+            return
         call = self._in_flight.pop(int(msg.subject[len(self._inbox) + 1 :]), None)
         if self._waiting:
             self._wake.set()
@@ -209,7 +213,7 @@ class Exchange:
 
     def _failed(self, error: BusError, subject: str | None) -> None:
         for call in self._calls():
-            if subject is None or call.subject.lower() == subject:
+            if subject is None or call.subject == subject:
                 call.fail(error)
 
     def _calls(self) -> list[Call]:

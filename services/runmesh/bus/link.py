@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 SEND_WITHIN: Final = 5.0
 CLOSE_WITHIN: Final = 2.0
-_VIOLATION: Final = re.compile(r'permissions violation for (\w+) to "([^"]+)"')
+_VIOLATION: Final = re.compile(r'permissions violation for (\w+) to "([^"]+)"', re.IGNORECASE)
 
 
 class Link:
@@ -31,6 +31,7 @@ class Link:
 
     def __init__(self) -> None:
         self.client = Client()
+        self.name = "a client"
         self.up = asyncio.Event()
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_lost: set[Callable[[], None]] = set()
@@ -38,6 +39,7 @@ class Link:
 
     async def open(self, servers: Sequence[str], options: Mapping[str, Any], within: float) -> None:
         """Connect. Raises `Unreachable` after `within` seconds, or `NotPermitted` at once."""
+        self.name = options["name"]
         connecting = asyncio.ensure_future(
             self.client.connect(
                 servers=list(servers),
@@ -60,14 +62,18 @@ class Link:
             self.fatal.result()
         if connecting.cancelled():
             raise Unreachable(f"no NATS server at {', '.join(servers)}: {self.client.last_error}")
-        connecting.result()
+        try:
+            connecting.result()
+        except Exception as error:
+            raise NotPermitted(f"the credentials of {self.name} can't be read: {error!r}") from error
         self.up.set()
 
     async def close(self) -> None:
         """Send what is buffered and close, within bounds."""
         self.fatal.cancel()
         self.up.clear()
-        with suppress(TimeoutError, nats.errors.Error, OSError):
+        # nats-py asserts that it has begun to connect, which it doesn't with credentials that it can't read.
+        with suppress(TimeoutError, nats.errors.Error, OSError, AssertionError):
             async with asyncio.timeout(CLOSE_WITHIN):
                 if self.client.is_connected:
                     await self.client.flush()
@@ -122,9 +128,10 @@ class Link:
     async def _error(self, error: Exception) -> None:
         text = str(error)
         if violation := _VIOLATION.search(text):
-            self.fail(NotPermitted(f"NATS permits no {violation[1]} to {violation[2]}"), violation[2])
-        elif "authorization violation" in text.lower():
-            self.fail(NotPermitted("NATS refuses the credentials"))
+            kind, subject = violation[1].lower(), violation[2]
+            self.fail(NotPermitted(f"NATS permits {self.name} no {kind} to {subject}"), subject)
+        elif isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in text.lower():
+            self.fail(NotPermitted(f"NATS refuses the credentials of {self.name}"))
         else:
             log.debug("nats: %r", error)
 

@@ -145,6 +145,10 @@ class Pump:
         """End the iteration, after what has arrived."""
         self._arrived.put_nowait(end)
 
+    async def hand_back(self, message: Message) -> None:
+        """Let somebody else have a message that nobody took."""
+        await message.nak()
+
     async def _run(self) -> None:
         while True:
             try:
@@ -250,5 +254,5 @@ class Pump:
         while not self._arrived.empty():
             message = self._arrived.get_nowait()
             if isinstance(message, Message) and self.link.up.is_set():
-                await message.nak()
+                await self.hand_back(message)
         self.finish(None)

@@ -12,6 +12,7 @@ from nats.protocol import parser
 
 _END: Final = b"\r\n"
 _MESSAGES: Final = (b"MSG ", b"HMSG ")
+_ERROR: Final = b"-ERR"
 _WORDS: Final = 4
 """Of a first line: MSG <subject> <sid> [<reply>] <size>; HMSG has the size of its headers before that, too."""
 _VERSION: Final = len("NATS/1.0")
@@ -33,6 +34,8 @@ class Parser(parser.Parser):
     def __init__(self, client: Any) -> None:
         self.listeners: dict[int, Callable[[Received], None]] = {}
         """By the number of their subscription."""
+        self.complaint = ""
+        """What the server said last: nats-py hands it on in small letters, and subjects have capitals."""
         super().__init__(client)
 
     def reset(self) -> None:
@@ -52,6 +55,8 @@ class Parser(parser.Parser):
             if words and listener:
                 _hand_over(words, data[end + 2 : stop - 2], listener)
             else:
+                if data.startswith(_ERROR, at):
+                    self.complaint = data[at:end].decode(errors="replace")
                 await super().parse(data[at:stop])
             at = stop
         self._rest = data[at:]

@@ -5,7 +5,8 @@ numbers. A gap, a lost connection, a consumer that vanished with its server: the
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
@@ -31,6 +32,8 @@ class Feed(Pump):
         self._ended = False
         self.complete = False
         """Whether it ended because there was no more to read."""
+        self.arrived = False
+        """Whether all that was stored has been read."""
 
     async def __anext__(self) -> Message:
         """Return the next message in order."""
@@ -40,7 +43,8 @@ class Feed(Pump):
         if message.delivery is None or message.delivery.nth != self._seen:
             self.complete = False
             raise StopAsyncIteration
-        if not self._live and not message.delivery.pending:
+        self.arrived = not message.delivery.pending
+        if not self._live and self.arrived:
             self.end(complete=True)
         return message
 
@@ -58,6 +62,10 @@ class Feed(Pump):
         """End: the consumer has moved or is gone."""
         self.end(complete=False)
 
+    async def hand_back(self, message: Message) -> None:
+        """Only let go: there are no acknowledgements here, and permissions to read include none."""
+        message.release()
+
     def idle(self) -> None:
         """End, if only what is stored was wanted: the rest has expired while it was read."""
         if not self._live:
@@ -72,14 +80,28 @@ async def replay(
     Not live: ends where the stream ended; raises `Unreachable` if the server is away for too long.
     Live: goes on for ever, whatever happens to the server.
     """
+    async with aclosing(progress(link, exchange, stream, start, live=live)) as reading:
+        async for message in reading:
+            if message is not None:
+                yield message
+
+
+async def progress(
+    link: Link, exchange: Exchange, stream: str, start: Mapping[str, Any], *, live: bool
+) -> AsyncGenerator[Message | None, None]:
+    """Do as `replay`, and yield None as often as all is read that is stored."""
     seen = 0
     while True:
         try:
             feed = await _consumer(link, exchange, stream, start, live=live)
+            if feed.arrived:
+                yield None
             async with feed.running() as messages:
                 async for message in messages:
                     seen = message.sequence
                     yield message
+                    if feed.arrived:
+                        yield None
             if feed.complete:
                 return
             start = after(start, seen) if seen else start
@@ -99,16 +121,23 @@ async def _consumer(link: Link, exchange: Exchange, stream: str, start: Mapping[
         "inactive_threshold": int(_FORGOTTEN_AFTER * 1e9),
         **start,
     }
-    made = await exchange.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
+    address = ".".join([stream, name, *([config["filter_subject"]] if "filter_subject" in config else [])])
+    made = await exchange.api(f"CONSUMER.CREATE.{address}", {"stream_name": stream, "config": config})
     feed = Feed(link, exchange, stream, name, live=live)
-    if not live and not made["num_pending"]:
+    feed.arrived = not made["num_pending"]
+    if not live and feed.arrived:
         feed.end(complete=True)
     return feed
 
 
 def beginning(subjects: Sequence[str], since: datetime | None = None) -> dict[str, Any]:
-    """Start at the first message of these subjects, or at a time."""
-    chosen = {"filter_subjects": list(subjects)} if subjects else {}
+    """Start at the first message of these subjects, or at a time.
+
+    A single one becomes part of the API's subject, so that permissions can say what may be read; several can't.
+    """
+    chosen: dict[str, Any] = {"filter_subjects": list(subjects)} if subjects else {}
+    if len(subjects) == 1:
+        chosen = {"filter_subject": subjects[0]}
     if since is None:
         return {**chosen, "deliver_policy": "all"}
     return {**chosen, "deliver_policy": "by_start_time", "opt_start_time": since.astimezone(UTC).isoformat()}

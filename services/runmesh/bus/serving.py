@@ -23,6 +23,9 @@ from runmesh.errors import Invalid, RunmeshError
 
 _QUEUE: Final = "q"
 _TYPE: Final = "io.nats.micro.v1."
+_INBOXES: Final = ("_INBOX.", "_R_.")
+"""Where answers may go: the second is what the server writes between accounts. Whoever asks chooses the address, and
+another one could be that of a stream, which would store the answer as if we had meant it."""
 _USERS_MISTAKE: Final = "400"
 _OUR_FAULT: Final = "500"
 
@@ -93,12 +96,15 @@ class Service:
         except Exception as raised:  # noqa: BLE001 - whatever it is, the caller gets an answer
             answer, error = b"", raised
         endpoint.count(perf_counter_ns() - begun, error)
-        if msg.reply:
-            await self._link.publish(msg.reply, answer, headers=_error_headers(error) if error else None)
+        await self._answer(msg, answer, _error_headers(error) if error else None)
 
     async def _describe(self, verb: str, describe: Any, msg: Msg) -> None:
         body = {"type": f"{_TYPE}{verb.lower()}_response", **self._identity, **describe()}
-        await self._link.publish(msg.reply, json.dumps(body).encode())
+        await self._answer(msg, json.dumps(body).encode())
+
+    async def _answer(self, msg: Msg, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        if msg.reply.startswith(_INBOXES):
+            await self._link.publish(msg.reply, body, headers=headers)
 
     def _info(self) -> dict[str, Any]:
         endpoints = [

@@ -97,6 +97,18 @@ class Client(client.Client):
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
 
+    async def _process_err(self, err_msg: str) -> None:
+        if parser.PERMISSIONS_ERR in err_msg:
+            await self._error_cb(errors.Error(self._ps.complaint))
+        else:
+            await super()._process_err(err_msg)
+
+    def _connect_command(self) -> bytes:
+        if self.options.get("tls") and not self._server_info.get("tls_required"):
+            raise errors.SecureConnWantedError  # nats-py would send the password all the same
+        command: bytes = super()._connect_command()
+        return command
+
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         try:
             return await super()._process_headers(headers)

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "demo": ("demo", _MESH, "Watch an example project run, on a mesh of its own."),
     "up": ("up", _MESH, "Run a whole mesh on this machine, until Ctrl-C."),
     "provision": ("services", _MESH, "Make every stream, consumer and bucket on a NATS server."),
+    "permissions": ("permissions", _MESH, "Write the users of a NATS server, with what each may do."),
     "resolver": ("services", _MESH, "Run the service that turns requests into tasks."),
     "executor": ("services", _MESH, "Run the service that executes the tasks of one type."),
     "workers": ("workers", _MESH, "List the workers that are alive."),

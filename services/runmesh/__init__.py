@@ -5,10 +5,12 @@ The map of this package, from the outside in:
 ======================  =====================================================================
 ``cli/``                the command line
 ``client.py``           `Mesh`: submit, watch, logs, cancel and retry for Python programs
+``asking.py``           what a client asks for, checked before it is sent
 ``resolver/``           requests into plans (pure: choice, config, plan), and the service
 ``worker/``             the one loop that runs tasks for every executor
 ``executors/``          one file per executor type: dumb backends that return facts about jobs
-``platforms/``          what executors do by one rule: turns to read, asking again, names, exit codes
+``platforms/``          what executors do by one rule: variables, turns to read, asking again,
+                        names, exit codes
 ``executor.py``         the contract between the two
 ``bus/``                the only package that imports nats
 ``service.py``          what every service does alike: signals, drain, with ``health.py``,
@@ -19,13 +21,12 @@ The map of this package, from the outside in:
 ``runtime/``            what runs inside a job
 ``events/``             every event on the wire; ``cloudevents.py`` their envelope
 ``claims.py``           the records that services share in buckets
-``subjects.py``         every name on the wire
+``subjects.py``         every name on the wire; ``permissions.py`` who may use which
 ``view.py``             a run as its facts tell it (``folding.py`` folds them, ``story.py`` those of
                         tasks); ``workers.py`` a worker as its beats do
 ``schemas/``            the published schemas, generated from all of these
-``errors.py``           every error that is raised on purpose; ``clock.py`` the clock of leases;
-                        ``turns.py`` whose turn it is to read a log; ``insisting.py`` asking a platform again
-``settings.py``         the environment, read once; ``environment.py`` an executor's own variables
+``errors.py``           every error that is raised on purpose; ``clock.py`` the clock of leases
+``settings.py``         the environment, read once
 ``embedded.py``         a nats-server of one's own; ``local.py`` says where it listens
 ======================
 """

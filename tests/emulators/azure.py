@@ -6,14 +6,11 @@ As a process it answers on SOCKET what only the omniscient may ask (`_asked`). W
 for any container: one ends when it is told to. What it is faithful to, and its limits: `tests/emulators/arm/`.
 """
 
-import argparse
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from runmesh.executors.azure.naming import Place
@@ -21,6 +18,7 @@ from tests.emulators.arm.api import CLIENT, SECRET, SUBSCRIPTION, TENANT, Api
 from tests.emulators.arm.groups import Group, Node
 from tests.emulators.arm.own import IMAGE, LOCATION, own_group
 from tests.emulators.certificates import certify
+from tests.emulators.hosting import hosted, start
 from tests.emulators.port import Port
 from tests.emulators.serving import Answer, Request, inherited, serve
 
@@ -39,6 +37,10 @@ class Azure:
         self.api = Api(self.node)
         self._authority = directory / "authority.pem"
         self.port = Port(self.api.application, tls=certify(self._authority))
+
+    async def listen(self) -> None:
+        """Begin to answer."""
+        await self.port.listen()
 
     async def close(self) -> None:
         """End everything that runs."""
@@ -74,16 +76,9 @@ class Azure:
         return self.api.groups[handle]
 
 
-@asynccontextmanager
-async def azure(given: Mapping[str, str] | None = None, *, hollow: bool = False) -> AsyncIterator[Azure]:
+def azure(given: Mapping[str, str] | None = None, *, hollow: bool = False) -> AbstractAsyncContextManager[Azure]:
     """Run it in this process for the length of the block; no container outlives it."""
-    with TemporaryDirectory(prefix="azure-") as directory:
-        found = Azure(Path(directory), given or {}, hollow=hollow)
-        await found.port.listen()
-        try:
-            yield found
-        finally:
-            await found.close()
+    return hosted(partial(Azure, given=given or {}, hollow=hollow))
 
 
 # --- as a process of its own ------------------------------------------------------------------------
@@ -130,8 +125,4 @@ async def main(socket: Path, *, hollow: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("socket", type=Path)
-    parser.add_argument("--hollow", action="store_true")
-    arguments = parser.parse_args()
-    asyncio.run(main(arguments.socket, hollow=arguments.hollow))
+    start(main)

@@ -1,24 +1,26 @@
 """`azure_container_instance` against the emulator of Azure: the conformance cases."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from runmesh.executor import Handle, Site, StreamsLogs, Task, load
+from runmesh.executor import Handle, StreamsLogs, load
 from runmesh.executors.azure_container_instance import Config, Executor
 from tests.emulators.azure import CONFIG, Azure, azure
 from tests.eventually import eventually
-from tests.executors.conformance import ExecutorConformance, Platform
-from tests.executors.tasks import task_of
+from tests.executors.conformance import ExecutorConformance
+from tests.executors.emulated import Emulated
 
 
-class Aci(Platform):
+class Aci(Emulated):
     """How the tests reach the container groups of a subscription."""
 
     separates_streams: ClassVar[bool] = False
+    type: ClassVar[str] = "azure_container_instance"
+    usual: ClassVar[Mapping[str, Any]] = CONFIG
     refuses_missing_command: ClassVar[bool] = False
     keeps_stopped: ClassVar[bool] = False
 
@@ -30,15 +32,9 @@ class Aci(Platform):
 
     azure: Azure
 
-    def connect(self, worker: str = "worker-1", **environment: str) -> Executor:
-        there = {**self.azure.environment, **environment}
-        return Executor(Site("mesh", "default", worker, there, self.directory))
-
-    def task(self, key: str, *command: str, **environment: str) -> Task[Config]:
-        return task_of(self.config(), *command, key=key, environment=environment)
-
-    def config(self, **more: Any) -> Config:
-        return Config(**{**CONFIG, **more})
+    @property
+    def emulator(self) -> Azure:
+        return self.azure
 
     async def remove(self, executor: Executor, handle: Handle) -> None:
         """Remove a group, which takes Azure a moment."""

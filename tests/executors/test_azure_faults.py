@@ -225,7 +225,8 @@ class TestObserving(AciFaults):
             self.azure.api.denied.add(handles[0])
 
             async def is_seen() -> bool:
-                return (await executor.observe(handles))[handles[1]] != UNKNOWN
+                seen: bool = (await executor.observe(handles))[handles[1]] != UNKNOWN
+                return seen
 
             await eventually(is_seen)
 

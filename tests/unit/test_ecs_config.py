@@ -27,7 +27,7 @@ from runmesh.executors.amazon.ecs.interval import Interval
 from runmesh.executors.amazon.ecs.known import Known
 from runmesh.executors.amazon.ecs.naming import access_of, arn_of, handle_of, tags, token
 from runmesh.executors.amazon.ecs.request import MOST_CHARACTERS, Target, overrides, run_task
-from runmesh.turns import ENDED, LIVELY, SILENT, Turns
+from runmesh.platforms.turns import ENDED, LIVELY, SILENT, Turns
 from tests.executors.tasks import task_of
 from tests.unit.shop import Shop
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from runmesh.environment import names, number
 from runmesh.errors import Invalid
+from runmesh.platforms.environment import names, number
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, 5.0), ({"RATE": ""}, 5.0), ({"RATE": "0.5"}, 0.5)])

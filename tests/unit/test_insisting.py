@@ -2,7 +2,7 @@
 
 import pytest
 
-from runmesh.insisting import insisting
+from runmesh.platforms.insisting import insisting
 
 
 class Platform:

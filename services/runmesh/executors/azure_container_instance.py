@@ -30,9 +30,9 @@ from runmesh.executors.azure.naming import Place
 from runmesh.executors.azure.observing import Observing, get
 from runmesh.executors.azure.options import Options
 from runmesh.executors.azure.refusals import Refused, Unreached
-from runmesh.executors.azure.shapes import said
 from runmesh.executors.azure.sizes import wrong_size
 from runmesh.executors.azure.verdict import ended
+from runmesh.platforms.shapes import said
 
 __all__ = ["Config", "Executor"]
 

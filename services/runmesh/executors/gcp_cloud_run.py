@@ -30,7 +30,7 @@ from runmesh.executors.google.reading import Reader
 from runmesh.executors.google.refusals import Refused, Unreached
 from runmesh.executors.google.request import job
 from runmesh.executors.google.verdict import observed
-from runmesh.turns import SILENT, Turns
+from runmesh.platforms.turns import SILENT, Turns
 
 __all__ = ["Config", "Executor"]
 

@@ -24,7 +24,7 @@ from runmesh.errors import nearest
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.refusals import Refused, Unreached, passing
 from runmesh.executors.amazon.translation import translated
-from runmesh.insisting import insisting
+from runmesh.platforms.insisting import insisting
 
 CONNECT: Final = 3.0
 ANSWER: Final = 8.0

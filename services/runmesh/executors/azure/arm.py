@@ -28,7 +28,7 @@ from azure.mgmt.containerinstance.aio import ContainerInstanceManagementClient
 from runmesh.errors import Invalid, Problem
 from runmesh.executors.azure.options import CA, Options
 from runmesh.executors.azure.refusals import UNSPOKEN, Refused, Unreached, failing
-from runmesh.insisting import insisting
+from runmesh.platforms.insisting import insisting
 
 CONNECT: Final = 5.0
 ANSWER: Final = 10.0

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from runmesh.executor import ExecutorConfig
 from runmesh.executors.azure.shapes import Dns, Gpu, Identity, Limits, LogAnalytics, Mount, Registry, Volume, api_names
 from runmesh.executors.azure.sizes import CPU_STEP, MEMORY_STEP, wrong_step
+from runmesh.platforms.values import Seconds, Texts, at_most, refuse
 
 _STRUCTURES: Final = (
     *("volumes", "volume_mounts", "identity", "image_registry_credentials", "dns", "log_analytics", "gpu", "limits"),
@@ -22,14 +22,9 @@ _MOST_TAGS: Final = 40
 """Azure takes fifty, and some are the mesh's."""
 
 
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 def _in_steps_of(step: Decimal) -> AfterValidator:
     def check(value: float) -> float:
-        if wrong := wrong_step(value, step):
-            raise PydanticCustomError("shape", "{message}", {"message": wrong[0], "hint": wrong[1]})
+        refuse(wrong_step(value, step))
         return value
 
     return AfterValidator(check)
@@ -46,7 +41,6 @@ def _text(value: Any) -> Any:
 
 
 _FINITE: Final = Field(le=100_000, allow_inf_nan=False)
-_Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 _Variables = dict[str, Annotated[str, BeforeValidator(_text)]]
 
 
@@ -77,16 +71,16 @@ class Config(ExecutorConfig):
     )
     volumes: tuple[Volume, ...] = Field((), description="As the API has them: azure_file, git_repo, secret, empty_dir.")
     volume_mounts: tuple[Mount, ...] = Field((), description="Where the container finds them, as the API has it.")
-    subnet_ids: _Texts = Field((), description="Resource ids of the subnet that the group is in.")
+    subnet_ids: Texts = Field((), description="Resource ids of the subnet that the group is in.")
     identity: Identity | None = Field(None, description="Who the group is on Azure, as the API has it.")
     image_registry_credentials: tuple[Registry, ...] = Field((), description="As the API has them.")
     dns: Dns | None = Field(None, description="Name servers of the group: {name_servers: [10.0.0.4]}.")
     log_analytics: LogAnalytics | None = Field(None, description="The workspace that output goes to as well.")
     priority: Literal["Regular", "Spot"] | None = Field(None, description="Spot costs less, and may be evicted.")
     restart_policy: Literal["Never"] = Field("Never", description="The mesh repeats what must be repeated.")
-    zones: _Texts = Field((), description="The availability zone.")
-    tags: _Variables = Field(default_factory=dict, description="More tags, by name.")
-    wait_timeout: Annotated[Any, WithJsonSchema({"type": ["number", "null"]})] = Field(  # checked with all time limits
+    zones: Texts = Field((), description="The availability zone.")
+    tags: Annotated[_Variables, at_most(_MOST_TAGS)] = Field(default_factory=dict, description="More tags, by name.")
+    wait_timeout: Seconds = Field(
         None, description="Seconds that the container may run; then it is stopped. -1 is no limit, and so is none."
     )
 
@@ -94,18 +88,6 @@ class Config(ExecutorConfig):
     def canonical(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return one level's configuration with the API's own names in its structures."""
         return {key: api_names(value) if key in _STRUCTURES else value for key, value in config.items()}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, config: Any) -> Any:
-        return cls.canonical(config) if isinstance(config, Mapping) else config
-
-    @field_validator("tags")
-    @classmethod
-    def _are_few(cls, tags: dict[str, str]) -> dict[str, str]:
-        if len(tags) > _MOST_TAGS:
-            raise ValueError(f"should be at most {_MOST_TAGS}")
-        return tags
 
     @model_validator(mode="after")
     def _limits_hold_it(self) -> Self:

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from runmesh.errors import Rejected
 from runmesh.executor import Task
 from runmesh.executors.azure import naming
@@ -12,7 +10,7 @@ from runmesh.executors.azure.config import Config
 from runmesh.executors.azure.inherit import Base
 from runmesh.executors.azure.naming import Place
 from runmesh.executors.azure.options import CONTAINER_GROUP, RESOURCE_GROUP, SUBSCRIPTION, Options
-from runmesh.executors.azure.shapes import said
+from runmesh.platforms.shapes import Shape, said
 
 Json = dict[str, Any]
 
@@ -107,7 +105,7 @@ def _variables(task: Task[Config], base: Base) -> list[Json]:
     return list(found.values())
 
 
-def _joined(own: Iterable[BaseModel], inherited: Iterable[Mapping[str, Any]], name: str) -> list[Json]:
+def _joined(own: Iterable[Shape], inherited: Iterable[Mapping[str, Any]], name: str) -> list[Json]:
     """Return what is configured, and what is inherited unless something configured has the same `name`."""
     configured = [said(each) for each in own]
     taken = {each.get(name) for each in configured}

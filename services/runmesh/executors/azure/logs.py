@@ -18,7 +18,7 @@ from runmesh.executors.azure import naming
 from runmesh.executors.azure.known import Entry, Known
 from runmesh.executors.azure.refusals import Refused
 from runmesh.executors.azure.tail import Tail
-from runmesh.turns import AWAITED, ENDED, LIVELY, SILENT, Turns
+from runmesh.platforms.turns import AWAITED, ENDED, LIVELY, SILENT, Turns
 
 if TYPE_CHECKING:
     from runmesh.executors.azure.arm import Arm

@@ -12,13 +12,14 @@ from urllib.parse import quote, unquote
 
 from runmesh.executor import Handle, Task
 from runmesh.executors.azure.config import Config
-from runmesh.subjects import WHOLE_PIPELINE
+from runmesh.platforms.identity import block_name, identity, plain
 
 CONTAINER: Final = "task"
 """The container that runs a task's command, in every group of ours."""
-MESH: Final = "runmesh-mesh"
-POOL: Final = "runmesh-pool"
-KEY: Final = "runmesh-key"
+_OURS: Final = "runmesh-"
+MESH: Final = f"{_OURS}mesh"
+POOL: Final = f"{_OURS}pool"
+KEY: Final = f"{_OURS}key"
 _LONGEST: Final = 63
 _LONGEST_TAG: Final = 256
 _MOST_TAGS: Final = 50
@@ -58,24 +59,14 @@ class Place(NamedTuple):
 
 def group_name(task: Task[Config], mesh: str) -> str:
     """Return the group's name, ``{mesh}-block-{key}``, its readable part cut where it is too long."""
-    kind = "pipeline" if task.block == WHOLE_PIPELINE else "block"
     fits = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", task.key) and len(task.key) <= _LONGEST // 2
-    end = f"-{kind}-{task.key if fits else hashlib.sha256(task.key.encode(errors='surrogatepass')).hexdigest()[:20]}"
-    readable = re.sub(r"[^a-z0-9]+", "-", mesh.lower()).strip("-") or "mesh"
-    return readable[: _LONGEST - len(end)].strip("-") + end
+    key = task.key if fits else hashlib.sha256(task.key.encode(errors="surrogatepass")).hexdigest()[:20]
+    return block_name(plain(mesh) or "mesh", task, key, _LONGEST)
 
 
 def tags(task: Task[Config], inherited: Mapping[str, str] | None = None, *, mesh: str, pool: str) -> dict[str, str]:
     """Return the tags of a group: inherited ones, the request's labels, those of the configuration, and ours."""
-    ours = {
-        MESH: mesh,
-        POOL: pool,
-        KEY: task.key,
-        "runmesh-run": task.run,
-        "runmesh-project": task.project,
-        "runmesh-pipeline": task.pipeline,
-        "runmesh-block": task.block,
-    }
+    ours = identity(task, _OURS, mesh=mesh, pool=pool)
     given = _told_apart({**task.labels, **(inherited or {})})
     own = _told_apart(task.config.tags)
     few = dict(list(given.items())[: _MOST_TAGS - len(ours) - len(own)])

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from runmesh.environment import names, number
 from runmesh.errors import Invalid, Problem
 from runmesh.executors.azure.naming import Place
+from runmesh.platforms.environment import names, number
 
 SUBSCRIPTION: Final = "AZURE_SUBSCRIPTION_ID"
 RESOURCE_GROUP: Final = "AZURE_RESOURCE_GROUP_NAME"

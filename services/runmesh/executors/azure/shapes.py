@@ -4,18 +4,14 @@ A field may be written in snake_case as well: `api_names` puts it right, before 
 """
 # ruff: noqa: N815 - the API's own names
 
-import re
-from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from runmesh.platforms.shapes import Shape, by_snake, fields, renamed
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AzureFile(_Shape):
+class AzureFile(Shape):
     """A share of Azure Files. Without a key, the worker's AZURE_STORAGE_ACCOUNT_KEY is used."""
 
     shareName: str
@@ -24,7 +20,7 @@ class AzureFile(_Shape):
     readOnly: bool | None = None
 
 
-class GitRepo(_Shape):
+class GitRepo(Shape):
     """A repository that is cloned when the group starts."""
 
     repository: str
@@ -32,7 +28,7 @@ class GitRepo(_Shape):
     revision: str | None = None
 
 
-class Volume(_Shape):
+class Volume(Shape):
     """One volume of the group: exactly one of the kinds."""
 
     name: str
@@ -54,7 +50,7 @@ class Volume(_Shape):
 KINDS: Final = ("azureFile", "gitRepo", "secret", "emptyDir")
 
 
-class Mount(_Shape):
+class Mount(Shape):
     """Where the container finds a volume."""
 
     name: str
@@ -62,28 +58,28 @@ class Mount(_Shape):
     readOnly: bool | None = None
 
 
-class Gpu(_Shape):
+class Gpu(Shape):
     """GPUs of the container."""
 
     count: Literal[1, 2, 4]
     sku: Literal["K80", "P100", "V100"]
 
 
-class Limits(_Shape):
+class Limits(Shape):
     """The most that the container may use; what it asks for, if absent."""
 
     cpu: float | None = Field(None, gt=0, allow_inf_nan=False)
     memoryInGB: float | None = Field(None, gt=0, allow_inf_nan=False)
 
 
-class Identity(_Shape):
+class Identity(Shape):
     """Who the group is on Azure."""
 
     type: Literal["SystemAssigned", "UserAssigned", "SystemAssigned, UserAssigned"]
     userAssignedIdentities: dict[str, dict[str, Any]] | None = None
 
 
-class Registry(_Shape):
+class Registry(Shape):
     """With what an image is pulled: a user and a password, or an identity of the group."""
 
     server: str
@@ -92,7 +88,7 @@ class Registry(_Shape):
     identity: str | None = None
 
 
-class Dns(_Shape):
+class Dns(Shape):
     """Name servers of the group."""
 
     nameServers: tuple[str, ...]
@@ -100,7 +96,7 @@ class Dns(_Shape):
     options: str | None = None
 
 
-class LogAnalytics(_Shape):
+class LogAnalytics(Shape):
     """The workspace that output goes to as well."""
 
     workspaceId: str
@@ -110,24 +106,10 @@ class LogAnalytics(_Shape):
     metadata: dict[str, str] | None = None
 
 
-def said(shape: BaseModel) -> dict[str, Any]:
-    """Return what a structure says, as the API takes it."""
-    return shape.model_dump(mode="json", exclude_none=True)
-
-
 def api_names(value: Any) -> Any:
     """Return a structure with the API's names of its fields, whichever way they are written."""
-    match value:
-        case Mapping():
-            return {_NAMES.get(key, key): api_names(each) for key, each in value.items()}
-        case list() | tuple():
-            return [api_names(each) for each in value]
-    return value
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return renamed(value, lambda key: _NAMES.get(key, key))
 
 
 _SHAPES: Final = (AzureFile, GitRepo, Volume, Mount, Gpu, Limits, Identity, Registry, Dns, LogAnalytics)
-_NAMES: Final = {_snake(name): name for shape in _SHAPES for name in shape.model_fields} | {"memory": "memoryInGB"}
+_NAMES: Final = by_snake(fields(_SHAPES)) | {"memory": "memoryInGB"}

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from runmesh.events import Cause
 from runmesh.executor import UNKNOWN, Observation, Phase
+from runmesh.platforms.exits import SIGNALLED, refused, signal_of
 
 Json = Mapping[str, Any]
 
@@ -54,8 +55,7 @@ _EVICTED: Final = re.compile(EVENTS[0][1], re.IGNORECASE)
 _OUT_OF_MEMORY: Final = "OOMKilled"
 _PLATFORMS: Final = 255
 """No program on Linux exits with more: greater codes are Azure's own."""
-_SIGNALLED, _PROJECT_WRONG = 128, 2
-_KILLED: Final = (_SIGNALLED + Signals.SIGKILL, _SIGNALLED + Signals.SIGTERM)
+_KILLED: Final = (SIGNALLED + Signals.SIGKILL, SIGNALLED + Signals.SIGTERM)
 _LONGEST: Final = 500
 
 
@@ -127,11 +127,12 @@ def _of_exit(group: Json, current: Json, code: int) -> tuple[Cause, str]:
         return Cause.USER, f"{_OUT_OF_MEMORY}: it went over its memory of {_memory(group):g} GB"
     if not 0 <= code <= _PLATFORMS and group["properties"].get("osType") != "Windows":
         return Cause.INFRASTRUCTURE, f"Azure ended the container with its own code {code}: {detail}"
+    how = f"exit code {code}{signal_of(code)}"
     if code in _KILLED and group["properties"].get("priority") == "Spot":
-        return Cause.INFRASTRUCTURE, f"exit code {code}{_signal(code)}: killed, as the containers of evicted groups are"
-    if code == _PROJECT_WRONG and _runs_runtime(group):
-        return Cause.CONFIG, "exit code 2: the project, the arguments or an input is wrong"
-    return Cause.USER, f"exit code {code}{_signal(code)}"
+        return Cause.INFRASTRUCTURE, f"{how}: killed, as the containers of evicted groups are"
+    if wrong := refused(code, container_of(group)["properties"], "environmentVariables"):
+        return wrong
+    return Cause.USER, how
 
 
 def _of_init(group: Json) -> str | None:
@@ -168,17 +169,3 @@ def _view(thing: Json) -> Json:
 def _memory(group: Json) -> float:
     resources = container_of(group)["properties"]["resources"]
     return float((resources.get("limits") or {}).get("memoryInGB") or resources["requests"]["memoryInGB"])
-
-
-def _runs_runtime(group: Json) -> bool:
-    """Whether the command is ours: only a command block, whose exit codes are its own, is given its variables so."""
-    own = container_of(group)["properties"]
-    names = (each["name"] for each in own.get("environmentVariables") or ())
-    return (own.get("command") or [""])[0] == "runmesh-run" and "RUNMESH_VARIABLES" not in names
-
-
-def _signal(code: int) -> str:
-    try:
-        return f" ({Signals(code - _SIGNALLED).name})"
-    except ValueError:
-        return ""

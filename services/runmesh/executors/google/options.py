@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from runmesh.environment import names, number
 from runmesh.errors import Invalid, Problem
+from runmesh.platforms.environment import names, number
 
 CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 PLACES: Final = "RUNMESH_CLOUD_RUN_PLACES"

@@ -19,7 +19,7 @@ from runmesh.executors.google.naming import Place
 from runmesh.executors.google.options import Options
 from runmesh.executors.google.output import FLOOD, Line, Output
 from runmesh.executors.google.refusals import Refused
-from runmesh.turns import LIVELY, Turns
+from runmesh.platforms.turns import LIVELY, Turns
 
 if TYPE_CHECKING:
     from runmesh.executors.google.session import Google

@@ -26,7 +26,7 @@ from runmesh.errors import Invalid, Problem
 from runmesh.executors.google.options import CREDENTIALS
 from runmesh.executors.google.refusals import NO_CREDENTIALS, Refused, Unreached, passing
 from runmesh.executors.google.translation import translated
-from runmesh.insisting import insisting
+from runmesh.platforms.insisting import insisting
 
 ANSWER: Final = 10.0
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)

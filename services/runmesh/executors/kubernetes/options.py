@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from runmesh.environment import names, number
+from runmesh.platforms.environment import names, number
 
 NAMESPACE: Final = "KUBE_NAMESPACE"
 """Mage's own variable."""

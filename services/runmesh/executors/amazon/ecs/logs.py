@@ -26,7 +26,7 @@ from runmesh.executors.amazon.ecs.interval import Interval
 from runmesh.executors.amazon.ecs.known import Entry, Known
 from runmesh.executors.amazon.ecs.looking import Looking
 from runmesh.executors.amazon.refusals import Refused
-from runmesh.turns import AWAITED, ENDED, LIVELY, SILENT, Turns
+from runmesh.platforms.turns import AWAITED, ENDED, LIVELY, SILENT, Turns
 
 if TYPE_CHECKING:
     from runmesh.executors.amazon.session import Amazon

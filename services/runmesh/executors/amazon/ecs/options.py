@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from runmesh.environment import names, number
+from runmesh.platforms.environment import names, number
 
 CLUSTERS: Final = "RUNMESH_ECS_CLUSTERS"
 LAUNCHES: Final = "RUNMESH_ECS_LAUNCH_RATE"

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import kubernetes_validate
 import yaml
 
 Json = dict[str, Any]
@@ -19,6 +20,10 @@ NAMESPACE: Final = "mesh"
 _BESIDE: Final = Path(sys.executable).with_name("helm")
 HELM: Final = str(_BESIDE) if _BESIDE.exists() else shutil.which("helm")
 """The helm that is installed with the tests (where there is a wheel), else that of the machine."""
+
+NEWEST: Final = kubernetes_validate.latest_version()
+CUSTOM: Final = {"ScaledObject": "keda.sh/v1alpha1", "ServiceMonitor": "monitoring.coreos.com/v1"}
+"""Kinds that Kubernetes doesn't know by itself."""
 
 
 class Chart:
@@ -86,6 +91,14 @@ def container(pod: Json) -> Json:
 def environment(pod: Json) -> dict[str, str]:
     """Return the variables of a pod that are written in it."""
     return {each["name"]: each["value"] for each in container(pod)["env"] if "value" in each}
+
+
+def validate(document: Json, version: str = NEWEST) -> None:
+    """Raise `ValidationError` unless this version of Kubernetes knows every field and takes its value."""
+    if document["kind"] in CUSTOM:
+        assert document["apiVersion"] == CUSTOM[document["kind"]]
+    else:
+        kubernetes_validate.validate(document, version, strict=True)
 
 
 def only(kind: str, **more: Any) -> Json:

@@ -1,29 +1,38 @@
 """The Helm chart: what it renders is valid, and bad values are refused."""
 
 import json
+import re
 from copy import deepcopy
-from typing import Final
 
 import kubernetes_validate
 import pytest
+import yaml
 
+from runmesh.executors.kubernetes.config import Config
 from runmesh.subjects import ExecutorType
-from tests.deploy.helm import HELM, RELEASE, Chart, Json, container, of_kind, only, pods
+from tests.deploy.helm import (
+    CHART,
+    CUSTOM,
+    HELM,
+    NEWEST,
+    RELEASE,
+    Chart,
+    Json,
+    container,
+    of_kind,
+    only,
+    pods,
+    validate,
+)
 
 pytestmark = [
     pytest.mark.skipif(HELM is None, reason="there is no helm on this machine, and no wheel of it for it"),
     pytest.mark.xdist_group("chart"),  # one copy of the chart, and nothing rendered twice
 ]
 
-OLDEST, NEWEST = "1.25", kubernetes_validate.latest_version()
-CUSTOM: Final = {"ScaledObject": "keda.sh/v1alpha1", "ServiceMonitor": "monitoring.coreos.com/v1"}
-
-
-def validate(document: Json, version: str) -> None:
-    if document["kind"] in CUSTOM:
-        assert document["apiVersion"] == CUSTOM[document["kind"]]
-        return
-    kubernetes_validate.validate(document, version, strict=True)
+OLDEST = re.sub(r"\D*(\d+\.\d+).*", r"\1", yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"])
+PAGE = (CHART.parents[1] / "docs" / "deploy.md").read_text()
+EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
 
 
 # --- valid ----------------------------------------------------------------------------------------
@@ -64,6 +73,14 @@ def test_any_executor_may_be_the_only_one(chart: Chart, kind: ExecutorType) -> N
     assert pod["spec"]["automountServiceAccountToken"] is (kind == "k8s")
     for document in documents:
         validate(document, NEWEST)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=",".join)
+def test_the_examples_of_the_documentation_are_values_or_configuration(chart: Chart, example: Json) -> None:
+    if "k8s_executor_config" in example:
+        Config.model_validate(example["k8s_executor_config"])
+    else:
+        assert pods(chart.render(example))
 
 
 def test_a_cluster_may_have_executors_alone(chart: Chart) -> None:

@@ -2,17 +2,32 @@
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import yaml
 
+from runmesh.executor import Task
+from runmesh.executors.kubernetes.config import Config
 from runmesh.executors.kubernetes.inherit import Base
+from runmesh.executors.kubernetes.manifest import manifest
 from runmesh.settings import PREFIX, Settings
 from runmesh.subjects import ExecutorType, execute_consumer, execute_stream
-from tests.deploy.helm import CHART, HELM, NAMESPACE, RELEASE, Chart, Json, container, environment, of_kind, only, pods
+from tests.deploy.helm import (
+    CHART,
+    HELM,
+    NAMESPACE,
+    RELEASE,
+    Chart,
+    Json,
+    container,
+    environment,
+    of_kind,
+    only,
+    pods,
+    validate,
+)
 from tests.deploy.values import EVERYTHING
 
 pytestmark = [
@@ -29,12 +44,14 @@ ROOT: Final = CHART.parents[1]
 def test_every_variable_is_a_setting_that_takes_its_value(everything: list[Json], tmp_path: Path) -> None:
     sources = "".join(path.read_text() for path in (ROOT / "services/runmesh/executors").rglob("*.py"))
     executors_own = set(re.findall(rf'"({PREFIX}[A-Z0-9_]+)"', sources))
-    (tmp_path / "credentials").touch()
+    for name in ("nats/nkey", "tls/ca.crt", "tls/tls.crt", "tls/tls.key"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     for pod in pods(everything).values():
         names = {each["name"] for each in container(pod)["env"]}
         unknown = {name for name in names if name.startswith(PREFIX)} - executors_own
         assert unknown <= {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-        given = {name: value.replace("/etc/runmesh/nats", str(tmp_path)) for name, value in environment(pod).items()}
+        given = {name: value.replace("/etc/runmesh", str(tmp_path)) for name, value in environment(pod).items()}
         values = {name.removeprefix(PREFIX).lower(): value for name, value in given.items() if name.startswith(PREFIX)}
         assert Settings.model_validate(values).log_burst == 20_000_000
 
@@ -115,16 +132,34 @@ def test_no_service_is_root_or_writes_anywhere_but_to_its_empty_directories(ever
         assert environment(pod)["HOME"] in mounted
 
 
-def test_a_service_reads_the_secret_that_is_its_own(everything: list[Json], chart: Chart) -> None:
+def test_a_service_reads_the_secret_that_is_its_own(everything: list[Json]) -> None:
     secrets = {
-        name: [volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume]
+        name: {each["name"]: each["secret"]["secretName"] for each in pod["spec"]["volumes"] if "secret" in each}
         for name, pod in pods(everything).items()
     }
-    assert secrets.pop("west") == ["west"]
-    assert {tuple(names) for names in secrets.values()} == {("login",)}
-    variables = container(pods(chart.render({"nats": {"existingSecret": "login"}}))["resolver"])["env"]
-    reference = {"secretKeyRef": {"name": "login", "key": "token"}}
-    assert {"name": "RUNMESH_NATS_TOKEN", "valueFrom": reference} in variables
+    assert secrets.pop("west") == {"nats": "west", "tls": "tls"}
+    assert all(each == {"nats": "login", "tls": "tls"} for each in secrets.values())
+
+
+@pytest.mark.parametrize(
+    ("auth", "keys", "files"),
+    [
+        ("token", {"TOKEN": "token"}, {}),
+        ("user", {"USER": "user", "PASSWORD": "password"}, {}),
+        ("nkey", {}, {"NKEY": "/etc/runmesh/nats/nkey"}),
+        ("credentials", {}, {"CREDENTIALS": "/etc/runmesh/nats/credentials"}),
+    ],
+)
+def test_a_secret_is_used_as_what_it_is(chart: Chart, auth: str, keys: Json, files: Json) -> None:
+    pod = pods(chart.render({"nats": {"existingSecret": "login", "auth": auth}}))["resolver"]
+    login = {
+        each["name"].removeprefix("RUNMESH_NATS_"): each.get("value") or each["valueFrom"]["secretKeyRef"]
+        for each in container(pod)["env"]
+        if each["name"].startswith("RUNMESH_NATS_") and each["name"] != "RUNMESH_NATS_URL"
+    }
+    assert login.pop("INBOX") == {"name": "login", "key": "inbox", "optional": True}
+    assert login == {**{name: {"name": "login", "key": key} for name, key in keys.items()}, **files}
+    assert [volume["name"] for volume in pod["spec"]["volumes"] if "secret" in volume] == (["nats"] if files else [])
 
 
 def rules(documents: list[Json]) -> list[Json]:
@@ -167,23 +202,30 @@ def test_a_drain_of_a_node_takes_one_pod_of_a_service_at_a_time(everything: list
 # --- volumes --------------------------------------------------------------------------------------
 
 
-def mounts(found: Base) -> dict[str, Mapping[str, Any]]:
-    volumes = {volume["name"]: volume for volume in found.volumes}
-    return {mount["mountPath"]: volumes[mount["name"]] for mount in found.volume_mounts}
-
-
-def test_jobs_have_the_volumes_of_their_worker_but_not_its_credentials(everything: list[Json]) -> None:
-    pod = pods(everything)["west"]
-    assert environment(pod)["MAGE_CONTAINER_NAME"] == container(pod)["name"]
-    inherited = Base.of_pod(pod, environment(pod)["MAGE_CONTAINER_NAME"])
-    found = mounts(inherited)
+def test_jobs_have_the_volumes_of_their_worker_but_not_what_it_connects_with(everything: list[Json]) -> None:
+    worker = pods(everything)["west"]
+    assert environment(worker)["MAGE_CONTAINER_NAME"] == container(worker)["name"]
+    job = job_of(worker)
+    validate(job)
+    pod = job["spec"]["template"]
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    found = {mount["mountPath"]: volumes.pop(mount["name"]) for mount in container(pod)["volumeMounts"]}
+    assert volumes == {}
     assert found["/variables"]["persistentVolumeClaim"] == {"claimName": "variables"}
     assert found["/projects"]["persistentVolumeClaim"] == {"claimName": "projects", "readOnly": True}
     assert found["/etc/ca"]["configMap"] == {"name": "ca"}
-    assert "/etc/runmesh/nats" in {mount["mountPath"] for mount in container(pod)["volumeMounts"]}
-    assert "/etc/runmesh/nats" not in found
-    assert {"name": "MAGE_DATA_DIR", "value": "/variables"} in inherited.env
-    assert inherited.image == "registry.example/k8s:7"
+    secret = {"/etc/runmesh/nats", "/etc/runmesh/tls"}
+    assert {mount["mountPath"] for mount in container(worker)["volumeMounts"]} - set(found) == secret
+    assert environment(pod)["MAGE_DATA_DIR"] == "/variables"
+    assert not [each for each in container(pod)["env"] if "_NATS_" in each["name"]]
+    assert container(pod)["image"] == "registry.example/k8s:7"
+
+
+def job_of(worker: Json) -> Json:
+    """Return the Job that a worker in this pod makes for a task whose configuration says nothing."""
+    base = Base.of_pod(worker, environment(worker)["MAGE_CONTAINER_NAME"])
+    task = Task("key", "run", "load", 1, 0, "shop", "orders", ("runmesh-run", "/projects/shop"), {}, Config())
+    return manifest(task, base, mesh="runmesh", pool="west_1")
 
 
 def test_worker_jobs_and_resolver_agree_on_where_variables_are(everything: list[Json]) -> None:

@@ -6,7 +6,13 @@ from runmesh.subjects import ExecutorType
 from tests.deploy.helm import Json
 
 EVERYTHING: Final[Json] = {
-    "nats": {"enabled": False, "url": "nats://a:4222, tls://b:4443", "existingSecret": "login", "auth": "credentials"},
+    "nats": {
+        "enabled": False,
+        "url": "nats://a:4222, tls://b:4443",
+        "existingSecret": "login",
+        "auth": "nkey",
+        "tls": {"existingSecret": "tls", "mutual": True},
+    },
     "keda": {"enabled": True, "monitoring": "nats:8222"},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "projects": {"existingClaim": "projects"},

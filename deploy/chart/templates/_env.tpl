@@ -38,13 +38,7 @@
 {{- range $name, $value := $env }}
 - {name: {{ $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}}
 {{- end }}
-{{- with include "runmesh.natsSecret" . }}
-{{- if eq $values.nats.auth "token" }}
-- {name: RUNMESH_NATS_TOKEN, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: token}}}
-{{- else }}
-- {name: RUNMESH_NATS_CREDENTIALS, value: /etc/runmesh/nats/credentials}
-{{- end }}
-{{- end }}
+{{- include "runmesh.login" . }}
 {{- end -}}
 
 {{- /* The settings of all, and over them those of the service (`merge` would take a false for none). */ -}}
@@ -54,10 +48,6 @@
 {{- $_ := set $settings $name $value -}}
 {{- end -}}
 {{- toJson $settings -}}
-{{- end -}}
-
-{{- define "runmesh.natsSecret" -}}
-{{- .service.natsSecret | default .root.Values.nats.existingSecret -}}
 {{- end -}}
 
 {{- /* Whether the jobs of this service are in this cluster, and share its volumes. */ -}}

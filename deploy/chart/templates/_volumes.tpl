@@ -6,9 +6,13 @@
 {{- $volumes := list (dict "name" "state" "emptyDir" dict) (dict "name" "tmp" "emptyDir" dict) -}}
 {{- $mounts := list (dict "name" "state" "mountPath" "/var/lib/runmesh") (dict "name" "tmp" "mountPath" "/tmp") -}}
 {{- $secret := include "runmesh.natsSecret" . -}}
-{{- if and $secret (eq $values.nats.auth "credentials") -}}
+{{- if and $secret (has $values.nats.auth (list "nkey" "credentials")) -}}
 {{- $volumes = append $volumes (dict "name" "nats" "secret" (dict "secretName" $secret "defaultMode" 288)) -}}
 {{- $mounts = append $mounts (dict "name" "nats" "mountPath" "/etc/runmesh/nats" "readOnly" true) -}}
+{{- end -}}
+{{- with $values.nats.tls.existingSecret -}}
+{{- $volumes = append $volumes (dict "name" "tls" "secret" (dict "secretName" . "defaultMode" 288)) -}}
+{{- $mounts = append $mounts (dict "name" "tls" "mountPath" "/etc/runmesh/tls" "readOnly" true) -}}
 {{- end -}}
 {{- if and $values.policy (eq $service.kind "resolver") -}}
 {{- $name := printf "%s-policy" (include "runmesh.fullname" .root) -}}

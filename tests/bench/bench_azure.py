@@ -5,13 +5,10 @@
 
 import asyncio
 import os
-import tempfile
-from pathlib import Path
 from typing import Final
 
-from runmesh.executor import Site
 from runmesh.executors.azure_container_instance import Config, Executor
-from tests.bench.flight import measured, shown
+from tests.bench.flight import fly
 from tests.emulators.azure import CONFIG
 from tests.emulators.running import running_azure
 from tests.executors.tasks import task_of
@@ -22,14 +19,9 @@ GROUPS: Final = int(os.environ.get("BENCH_AZURE_GROUPS", "2000"))
 async def main() -> None:
     """Measure, and print the figures."""
     tasks = [task_of(Config(**CONFIG), "true", key=f"job{n}") for n in range(GROUPS)]
-    with tempfile.TemporaryDirectory(prefix="bench-azure-") as directory:
-        socket = Path(directory) / "azure"
-        async with running_azure(socket, "--hollow") as there:
-            usual = {"POLL_INTERVAL": "2", "READ_RATE": "15", "LOG_RATE": "5"}
-            environment = {**there, **{f"RUNMESH_AZURE_{name}": value for name, value in usual.items()}}
-            async with Executor(Site("bench", "default", "worker", environment, Path(directory))) as executor:
-                figures = await measured(executor, socket, tasks, "group")
-    shown(figures)
+    usual = {"POLL_INTERVAL": "2", "READ_RATE": "15", "LOG_RATE": "5"}
+    rates = {f"RUNMESH_AZURE_{name}": value for name, value in usual.items()}
+    await fly(running_azure, Executor, tasks, "group", rates)
 
 
 if __name__ == "__main__":

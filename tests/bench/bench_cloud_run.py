@@ -5,16 +5,15 @@
 
 import asyncio
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from random import uniform
 from time import perf_counter
 from typing import Any, Final
 
-from runmesh.executor import Handle, Site
+from runmesh.executor import Handle
 from runmesh.executors.gcp_cloud_run import Config, Executor
-from tests.bench.flight import PROBES, count, measured, shown
+from tests.bench.flight import PROBES, count, fly
 from tests.emulators.cloud_run import CONFIG
 from tests.emulators.running import running_cloud_run
 from tests.emulators.serving import call
@@ -45,14 +44,9 @@ async def _delay(executor: Any, socket: Path, handles: Sequence[Handle]) -> floa
 async def main() -> None:
     """Measure, and print the figures."""
     tasks = [task_of(Config(**CONFIG), "true", key=f"job{n}") for n in range(JOBS)]
-    with tempfile.TemporaryDirectory(prefix="bench-cloud-run-") as directory:
-        socket = Path(directory) / "google"
-        async with running_cloud_run(socket, "--hollow") as there:
-            usual = {"POLL_INTERVAL": "3", "LOG_RATE": "0.8", "LOG_SETTLE": "5"}
-            environment = {**there, **{f"RUNMESH_CLOUD_RUN_{name}": value for name, value in usual.items()}}
-            async with Executor(Site("bench", "default", "worker", environment, Path(directory))) as executor:
-                figures = await measured(executor, socket, tasks, "job", delays=delays)
-    shown(figures)
+    usual = {"POLL_INTERVAL": "3", "LOG_RATE": "0.8", "LOG_SETTLE": "5"}
+    rates = {f"RUNMESH_CLOUD_RUN_{name}": value for name, value in usual.items()}
+    await fly(running_cloud_run, Executor, tasks, "job", rates, delays=delays)
 
 
 if __name__ == "__main__":

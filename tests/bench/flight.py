@@ -9,15 +9,17 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
-from runmesh.executor import ENDED, Handle, Phase, Position, Task
+from runmesh.executor import ENDED, Handle, Phase, Position, Site, Task
 from tests.bench.memory import resident
 from tests.emulators.serving import call
 
@@ -43,8 +45,27 @@ async def delays_at_once(executor: Any, socket: Path, handles: Sequence[Handle])
     return found
 
 
+async def fly(
+    running: Callable[..., AbstractAsyncContextManager[dict[str, str]]],
+    executor: Callable[[Site], AbstractAsyncContextManager[Any]],
+    tasks: Sequence[Task[Any]],
+    name: str,
+    environment: Mapping[str, str],
+    *,
+    delays: Delays = delays_at_once,
+) -> None:
+    """Measure an executor on an emulator, and print the figures. `environment` has the rates of a real platform."""
+    with TemporaryDirectory(prefix="bench-") as directory:
+        socket = Path(directory) / "platform"
+        async with running(socket, "--hollow") as there:
+            site = Site("bench", "default", "worker", {**there, **environment}, Path(directory))
+            async with executor(site) as worker:
+                figures = await measured(worker, socket, tasks, name, delays)
+    shown(figures)
+
+
 async def measured(
-    executor: Any, socket: Path, tasks: Sequence[Task[Any]], name: str, *, delays: Delays = delays_at_once
+    executor: Any, socket: Path, tasks: Sequence[Task[Any]], name: str, delays: Delays
 ) -> dict[str, str]:
     """Run all tasks, whose jobs the platform calls by a `name`; follow their output, and return the figures."""
     empty, began = resident(os.getpid()), perf_counter()

@@ -9,12 +9,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-from pydantic_core import to_json
 from ulid import ULID
 
 from runmesh import cloudevents, local, subjects
+from runmesh.asking import Sent, check_run_id, command, names
 from runmesh.bus import Bus, Message, connect
 from runmesh.bus.refusals import Refused
 from runmesh.errors import Invalid, Problem, Undecodable
@@ -43,14 +43,6 @@ _LATELY: Final = timedelta(days=1)
 _ABOUT: Final = timedelta(minutes=1)  # that far, the clocks of a stream's former and present leader may be apart
 
 
-class _Sent(NamedTuple):
-    """A request of ours, as it was stored."""
-
-    project: str
-    sequence: int
-    body: bytes
-
-
 class Mesh:
     """Submits runs, follows them, stops them and repeats them.
 
@@ -65,7 +57,7 @@ class Mesh:
         self.bus = bus
         self._project = project
         """The only one that is read, by whoever may read no other."""
-        self._submitted: dict[str, _Sent] = {}
+        self._submitted: dict[str, Sent] = {}
 
     @classmethod
     @asynccontextmanager
@@ -84,7 +76,7 @@ class Mesh:
     async def connected(cls, settings: Settings) -> AsyncIterator["Mesh"]:
         """Connect as the settings say."""
         async with connect(settings.servers, name="runmesh client", **settings.login) as bus:
-            yield cls(bus, settings.project)
+            yield cls(bus, settings.nats_project)
 
     # --- asking --------------------------------------------------------------------------------------
 
@@ -104,19 +96,19 @@ class Mesh:
         resolver's to say, in the run's facts.
         """
         run = str(ULID()) if id is None else id
-        request = _command(RunRequest, {"id": run, "pipeline": pipeline, **fields})
+        request = command(RunRequest, {"id": run, "pipeline": pipeline, **fields})
         self._submitted[run] = await self._ask("run", project, request, run)
         return run
 
     async def cancel(self, run: str, blocks: Iterable[str] | None = None, reason: str | None = None) -> None:
         """Ask for a run, or some of its blocks, to be stopped. Raises `Invalid` for an unknown run."""
-        request = _command(CancelRequest, {"run": run, "blocks": _names(blocks), "reason": reason})
+        request = command(CancelRequest, {"run": run, "blocks": names(blocks), "reason": reason})
         await self._ask("cancel", await self._project_of(run), request, str(ULID()))
 
     async def retry(self, run: str, blocks: Iterable[str] | None = None, reason: str | None = None) -> str:
         """Ask for what did not complete in a finished run to be run again; return the new run's id."""
         project, new = await self._project_of(run), str(ULID())
-        request = _command(RetryRequest, {"run": run, "blocks": _names(blocks), "reason": reason, "id": new})
+        request = command(RetryRequest, {"run": run, "blocks": names(blocks), "reason": reason, "id": new})
         self._submitted[new] = await self._ask("retry", project, request, new)
         return new
 
@@ -138,14 +130,14 @@ class Mesh:
             if letter.body.encode() == sent.body:
                 raise Invalid(Problem("request", letter.error, f"refused as {letter.reason}"))
 
-    async def _queued(self, sent: "_Sent") -> bool:
+    async def _queued(self, sent: Sent) -> bool:
         try:
             await self.bus.api(f"STREAM.MSG.GET.{subjects.REQUESTS}", {"seq": sent.sequence})
         except Refused:  # no such message: it was acknowledged
             return False
         return True
 
-    async def _ask(self, verb: str, project: str, request: Command, event_id: str) -> "_Sent":
+    async def _ask(self, verb: str, project: str, request: Command, event_id: str) -> Sent:
         body = request.to_json()
         stored = await self.bus.publish(
             subjects.request(verb, project),
@@ -154,7 +146,7 @@ class Mesh:
             # With the body: another request under the same id must reach the resolver, which says so.
             message_id=f"{event_id}.{sha256(body).hexdigest()[:16]}",
         )
-        return _Sent(project, stored.sequence, body)
+        return Sent(project, stored.sequence, body)
 
     # --- following -----------------------------------------------------------------------------------
 
@@ -278,12 +270,12 @@ class Mesh:
         return None
 
     async def _check_known(self, run: str) -> None:
-        _check_run_id(run)
+        check_run_id(run)
         if run not in self._submitted:
             await self._project_of(run)
 
     async def _project_of(self, run: str) -> str:
-        _check_run_id(run)
+        check_run_id(run)
         if run in self._submitted:
             return self._submitted[run].project
         if (fact := await self._first_fact(run)) is None:
@@ -291,24 +283,9 @@ class Mesh:
         return fact.project
 
 
-def _command(model: type[C], fields: Mapping[str, object]) -> C:
-    """Build a command, through JSON as the resolver will read it, so that what is wrong is said in its words."""
-    present = {name: value for name, value in fields.items() if value is not None}
-    return cloudevents.decode(model, {}, to_json(present))
-
-
 def _closing(items: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
     """Close a generator on leaving: its subscription must not wait for the garbage collector."""
     return aclosing(cast("AsyncGenerator[T, None]", items))
-
-
-def _names(blocks: Iterable[str] | None) -> tuple[str, ...] | None:
-    return tuple(blocks) or None if blocks is not None else None
-
-
-def _check_run_id(run: str) -> None:
-    if not subjects.RUN_ID.fullmatch(run):
-        raise Invalid(Problem("run", f"{run!r} is no run id", "letters, digits, '-' and '_', at most 64"))
 
 
 def _fact(message: Message) -> Fact | None:

@@ -17,6 +17,7 @@ from runmesh.settings import Settings
 
 FILE: Final = "nats.json"
 USUAL_DIRECTORY: Final = Path(".runmesh")
+_ELSEWHERE: Final = {"nats_url", "nats_user", "nats_nkey", "nats_credentials", "nats_ca", "nats_certificate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ def announced(mesh: LocalMesh, state_dir: Path) -> Iterator[Path]:
 
 
 def find(settings: Settings) -> LocalMesh | None:
-    """Return the mesh that runs here, unless the environment names a server."""
-    if "nats_url" in settings.model_fields_set:
+    """Return the mesh that runs here, unless the environment names a server, or says how to get into one."""
+    if settings.model_fields_set & _ELSEWHERE:
         return None
     for directory in (settings.state_dir, USUAL_DIRECTORY):
         with suppress(OSError, ValueError, TypeError):

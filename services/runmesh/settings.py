@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     nats_ca: FilePath | None = Field(None, description="The authorities that sign the server's certificate; wants TLS.")
     nats_certificate: FilePath | None = Field(None, description="Our certificate, for mutual TLS (PEM).")
     nats_key: FilePath | None = Field(None, description="Its private key, if the certificate's file doesn't hold it.")
-    project: str | None = Field(None, description="The only project that a client reads; `--project` of every command.")
+    nats_project: str | None = Field(None, description="The only project that our user may read: that of a submitter.")
 
     mesh: str = Field("runmesh", pattern=r"^[a-z0-9-]{1,20}$", description="Labels the jobs of this mesh on platforms.")
     projects_dir: Path = Field(Path(), description="The folder that holds the projects, one folder each.")

@@ -94,3 +94,33 @@ async def test_a_deleted_message_is_not_replayed(bus: Bus) -> None:
     await bus.publish("mesh.dead.worker.undecodable", b"2")
     await bus.delete_message("DEAD", first.sequence)
     assert [message.data async for message in bus.replay("DEAD")] == [b"2"]
+
+
+async def test_subjects_that_are_asked_for_singly_come_in_the_streams_order(bus: Bus) -> None:
+    for n in range(300):
+        await bus.publish(f"mesh.dead.{'abc'[n * n % 3]}.poison", str(n).encode())
+    asked = [f"mesh.dead.{name}.*" for name in "abd"]
+    together = [message.sequence async for message in bus.replay("DEAD", *asked)]
+    singly = [message.sequence async for message in bus.replay("DEAD", *asked, singly=True)]
+    assert singly == together == sorted(together)
+    assert len(singly) == 300
+
+
+async def test_subjects_that_are_asked_for_singly_are_followed_until_nobody_reads_on(bus: Bus) -> None:
+    await bus.publish("mesh.dead.a.poison", b"1")
+    seen = list[bytes]()
+
+    async def follow() -> None:
+        async for message in bus.replay("DEAD", "mesh.dead.a.*", "mesh.dead.b.*", live=True, singly=True):
+            seen.append(message.data)
+
+    following = asyncio.create_task(follow())
+    await eventually(lambda: seen == [b"1"])
+    for n in range(2, 6):
+        await bus.publish(f"mesh.dead.{'ab'[n % 2]}.poison", str(n).encode())
+        await eventually(lambda: seen[-1] == str(n).encode())  # noqa: B023 - called at once
+    assert seen == [b"1", b"2", b"3", b"4", b"5"]
+    following.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait({following})
+    assert following.cancelled()

@@ -261,7 +261,7 @@ async def test_a_whole_run_goes_through_with_every_service_as_its_own_user(serve
             group.create_task(resolving(server, tmp_path)),
             group.create_task(working(server, platform)),
         ]
-        mine = settings(server, "submitter-demo", project="demo")
+        mine = settings(server, "submitter-demo", nats_project="demo")
         async with Mesh.connected(mine) as mesh:
             await eventually(lambda: answered(mesh.bus, "nothing"))
             run = await mesh.submit("daily", project="demo")

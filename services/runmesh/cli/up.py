@@ -33,6 +33,17 @@ app = typer.Typer()
 _LOCAL: Final = "local_python"
 _READY_WITHIN: Final = 20.0
 _LOOK: Final = 0.05
+_ELSEWHERE: Final = (
+    "NATS_USER",
+    "NATS_PASSWORD",
+    "NATS_NKEY",
+    "NATS_CREDENTIALS",
+    "NATS_CA",
+    "NATS_CERTIFICATE",
+    "NATS_KEY",
+    "NATS_INBOX",
+)
+"""What the environment says of another server than ours."""
 _LEASE: Final = 10.0
 """How soon a new executor takes over from one that died, in seconds: on one machine no network asks for patience."""
 
@@ -135,6 +146,7 @@ def _environment(here: Settings, server: Server, slots: int | None) -> Mapping[s
     ours = {
         "NATS_URL": server.url,
         "NATS_TOKEN": server.token,
+        **dict.fromkeys(_ELSEWHERE, ""),
         "PROJECTS_DIR": str(here.projects_dir),
         "STATE_DIR": str(here.state_dir.resolve()),
         "ACK_WAIT": str(here.ack_wait),

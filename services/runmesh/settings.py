@@ -1,6 +1,7 @@
 """The environment, read once into one frozen object: ``RUNMESH_<NAME>`` for every field here."""
 
 import os
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,11 @@ class Settings(BaseSettings):
     def servers(self) -> list[str]:
         """The NATS servers, one by one."""
         return [url.strip() for url in self.nats_url.split(",")]
+
+    @property
+    def address(self) -> str:
+        """The servers as they may be shown: without a password."""
+        return re.sub(r"//[^/,]*@", "//", self.nats_url)
 
     @property
     def login(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 SEND_WITHIN: Final = 5.0
 CLOSE_WITHIN: Final = 2.0
+_PASSWORD: Final = re.compile(r"//[^/]*@")
 _VIOLATION: Final = re.compile(r'permissions violation for (\w+) to "([^"]+)"', re.IGNORECASE)
 
 
@@ -61,7 +62,8 @@ class Link:
         if self.fatal.done():
             self.fatal.result()
         if connecting.cancelled():
-            raise Unreachable(f"no NATS server at {', '.join(servers)}: {self.client.last_error}")
+            known = ", ".join(_PASSWORD.sub("//", server) for server in servers)
+            raise Unreachable(f"no NATS server at {known}: {self.client.last_error}")
         try:
             connecting.result()
         except Exception as error:

@@ -40,7 +40,7 @@ async def mesh() -> AsyncIterator[Mesh]:
             async with asyncio.timeout(_PATIENCE):
                 connected = await stack.enter_async_context(Mesh.connected(here))
         except TimeoutError:
-            raise Unreachable(f"no NATS server answers at {here.nats_url}") from None
+            raise Unreachable(f"no NATS server answers at {here.address}") from None
         yield connected
 
 

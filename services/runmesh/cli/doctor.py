@@ -137,7 +137,7 @@ def _existing(path: Path) -> Path:
 
 def _server(settings: Settings) -> str:
     here = local.find(load())
-    return f"{settings.nats_url}{' (`runmesh up` on this machine)' if here else ''}"
+    return f"{settings.address}{' (`runmesh up` on this machine)' if here else ''}"
 
 
 async def _missing(bus: Bus, settings: Settings) -> AsyncIterator[str]:

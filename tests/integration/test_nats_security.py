@@ -17,7 +17,7 @@ from runmesh import subjects
 from runmesh.bus import Bus
 from runmesh.cli import call
 from runmesh.client import Mesh
-from runmesh.embedded import Server
+from runmesh.embedded import Server, _program
 from runmesh.errors import NotPermitted, RunmeshError, Unreachable
 from runmesh.events import RunState
 from runmesh.resolver.service import Resolver
@@ -47,6 +47,14 @@ def test_the_committed_file_is_what_make_writes(
     monkeypatch.setenv("RUNMESH_POOLS", "default")
     assert call(["permissions", "--project", "demo"]) == 0
     assert capsys.readouterr().out == USERS.read_text(), "run `make nats-permissions`"
+
+
+async def test_the_configuration_that_includes_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_passwords(monkeypatch)
+    config = str(USERS.with_name("nats-server.conf"))
+    checking = await asyncio.create_subprocess_exec(_program(), "-t", "-c", config, stderr=asyncio.subprocess.PIPE)
+    _, said = await checking.communicate()
+    assert b"is valid" in said
 
 
 async def test_every_user_may_do_what_the_page_says_and_nothing_else(server: Server) -> None:

@@ -187,6 +187,7 @@ class ExecutorConformance(Platform):
 
     async def test_cancelling_one_job_leaves_the_others_alone(self, executor: Any) -> None:
         one, other = [await executor.submit(self.sleeping(key)) for key in ("one", "other")]
+        await self.running(executor, other)
         await executor.cancel(one)
         await self.stopped(executor, one)
         assert await self.is_alive(other)

@@ -144,7 +144,8 @@ def test_labels_and_annotations_are_on_the_job_and_on_its_pods() -> None:
     found = job({"metadata": {"labels": {"team": "a"}, "annotations": {"x": "y"}, "name": "ignored"}})
     for metadata in (found["metadata"], found["spec"]["template"]["metadata"]):
         assert metadata["labels"].items() >= {"team": "a", naming.KEY: "key", naming.POOL: "gpu"}.items()
-        assert metadata["annotations"].items() >= {"x": "y", "runmesh.dev/run": "run", "labels.runmesh.dev/team": "ä"}.items()
+        annotations = {"x": "y", "runmesh.dev/run": "run", "labels.runmesh.dev/team": "ä"}
+        assert metadata["annotations"].items() >= annotations.items()
     assert found["metadata"]["name"] == "mesh-data-prep-block-key"
 
 

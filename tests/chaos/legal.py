@@ -38,6 +38,22 @@ def problems(facts: Sequence[Fact]) -> list[str]:
     return [*_run(of_run), *_tasks(of_tasks), *_after_the_end(told)]
 
 
+def in_order(facts: Sequence[Fact]) -> list[Fact]:
+    """Return the facts as whoever goes by `attempt`, `resubmission` and `n` reads them.
+
+    Where streams have leaders of their own, what the resolver says of a task may be stored behind a worker's words.
+    """
+    of_block: dict[str, list[TaskFact]] = {}
+    for fact in facts:
+        if isinstance(fact, TaskFact):
+            of_block.setdefault(fact.block, []).append(fact)
+    read = {
+        block: iter(sorted(told, key=lambda fact: (fact.attempt, fact.resubmission, fact.n)))
+        for block, told in of_block.items()
+    }
+    return [next(read[fact.block]) if isinstance(fact, TaskFact) else fact for fact in facts]
+
+
 def stale_words(facts: Sequence[Fact]) -> list[TaskFact]:
     """Return the facts on the way, one for each owner at most, that an owner tells after the next one has spoken.
 

@@ -38,6 +38,6 @@ async def test_a_cluster_that_loses_its_leader_loses_and_doubles_nothing(tmp_pat
                 (node,) = [node for node in nodes if node.name == name]
                 mesh.kill_server(node)
         assert not await ended(mesh, runs, within=120), mesh.said()
-        found = await audit(mesh, runs, within=60)
+        found = await audit(mesh, runs, within=60, leaders=len(nodes))
         assert not found.findings, "\n".join([*found.findings, mesh.said()])
         assert mesh.deaths["nats"] >= 3

@@ -3,7 +3,7 @@
 import pytest
 
 from runmesh.events import RunFact, TaskFact
-from tests.chaos.legal import Fact, problems, stale_words
+from tests.chaos.legal import Fact, in_order, problems, stale_words
 from tests.facts import run_fact, task_fact, whole_run
 
 
@@ -104,3 +104,12 @@ def test_an_older_attempt_that_speaks_is_seen() -> None:
         run_fact("failed"),
     ]
     assert "load 1.0 is failed after load 2.0 was queued" in problems(facts)
+
+
+def test_what_is_stored_in_another_order_is_legal_for_whoever_reads_it_in_its_own() -> None:
+    facts = whole_run()
+    places = [place for place, fact in enumerate(facts) if isinstance(fact, TaskFact) and fact.block == "load"]
+    first, second, *_ = places
+    facts[first], facts[second] = facts[second], facts[first]
+    assert "load 1.0: queued 0 is stored after" in problems(facts)[0]
+    assert problems(in_order(facts)) == []

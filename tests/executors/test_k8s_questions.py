@@ -134,10 +134,10 @@ class TestWatches(Faulty):
         store.compact()
         before = self._calls()
         reading.drop()
-        await eventually(lambda: self._calls() > before)
+        await eventually(lambda: self._calls() > before and reading.open == 2)
+        assert self.emulated.api.calls["list", "jobs"] == self.emulated.api.calls["list", "pods"] == 1
         self.emulated.kubelet.run_out_of_memory(await self.pod(handle))
         assert (await self.ended(executor, handle)).cause is Cause.USER
-        assert self.emulated.api.calls["list", "jobs"] == self.emulated.api.calls["list", "pods"] == 1
 
     def _calls(self) -> int:
         return self.emulated.api.calls["watch", "jobs"]

@@ -28,6 +28,12 @@ async def test_a_request_is_answered(bus: Bus) -> None:
         assert answer.data == b"mesh.api.explain.shop hello"
 
 
+async def test_an_answer_may_hold_any_text(bus: Bus) -> None:
+    said = b'{"err_code":10039}'  # as a JetStream that is not meant refuses
+    async with bus.serve(*SERVICE, {"explain": ("mesh.api.explain.*", echo)}):
+        assert (await bus.request("mesh.api.explain.shop", said)).data.endswith(said)
+
+
 async def test_a_refusal_carries_its_text(bus: Bus) -> None:
     async with bus.serve(*SERVICE, {"run": ("mesh.api.run.*", refuse)}):
         answer = await bus.request("mesh.api.run.shop", b"lode")

@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from runmesh.bus.link import Link, background
 from runmesh.bus.message import Stored
 from runmesh.bus.reading import Received
-from runmesh.bus.refusals import Passing, refusal
+from runmesh.bus.refusals import Elsewhere, Passing, refusal
 from runmesh.errors import BusError, NotProvisioned, TooLarge, Unreachable
 
 T = TypeVar("T")
@@ -31,8 +31,6 @@ TICK: Final = 0.25
 OVERDUE: Final = 3.0
 _API_WITHIN: Final = 5.0
 _NOBODY: Final = "503"
-_NOT_HERE: Final = b'"err_code":10039'
-"""Our account has no JetStream. Where it imports another's API, both answer, in any order: only the other's counts."""
 _HEADER_FRAME: Final = len(b"NATS/1.0\r\n\r\n")
 _MOST_HEADERS: Final = 65_536
 """The server takes no longer header block."""
@@ -154,9 +152,8 @@ class Exchange:
             call.fail(Unreachable(f"{call.subject}: not sent: {error!r}"))
 
     def _answered(self, msg: Received) -> None:
-        if _NOT_HERE in msg.data:
-            return
-        call = self._in_flight.pop(int(msg.subject[len(self._inbox) + 1 :]), None)
+        number = int(msg.subject[len(self._inbox) + 1 :])
+        call = self._in_flight.pop(number, None)
         if self._waiting:
             self._wake.set()
         if call is None or call.future.done():
@@ -168,6 +165,8 @@ class Exchange:
             call.future.set_result(call.decode(call.subject, msg))
         except Passing:
             self._resting.append(call)
+        except Elsewhere:
+            self._in_flight[number] = call
         except BusError as error:
             # The traceback leads to the call and so back to the error: a circle, where many answers are refusals.
             call.future.set_exception(error.with_traceback(None))

@@ -13,6 +13,7 @@ _MISSING: Final = {10059, 10014}
 """No such stream, no such consumer."""
 _PASSING: Final = {10158, 10201}
 """The same id, or the same subject's last sequence, is still being stored: ask again."""
+_NOT_HERE: Final = 10039
 _UNAVAILABLE: Final = 503
 NO_MESSAGE: Final = 10037
 _NO_PEERS: Final = 10005
@@ -32,6 +33,10 @@ class Passing(BusError):
     """Refused for now, and nothing was stored: sending it again is safe."""
 
 
+class Elsewhere(BusError):
+    """Our account has no JetStream. Where it imports another's API, both answer, in any order: wait for the other."""
+
+
 def refusal(subject: str, error: Mapping[str, Any]) -> BusError:
     """Turn the `error` object of a JetStream answer into ours."""
     code = int(error.get("err_code", 0))
@@ -42,6 +47,8 @@ def refusal(subject: str, error: Mapping[str, Any]) -> BusError:
         return StreamFull(text)
     if code in _MISSING:
         return NotProvisioned(text)
+    if code == _NOT_HERE:
+        return Elsewhere(text)
     if code in _PASSING or error.get("code") == _UNAVAILABLE:
         return Passing(text)
     return Refused(text, code)

@@ -40,14 +40,14 @@ def settings_table() -> str:
 
 
 def test_the_table_of_settings_is_that_of_the_code() -> None:
-    page = (ROOT / "docs/operating.md").read_text()
+    page = (ROOT / "docs/settings.md").read_text()
     found = re.search(r"<!-- settings:.*?-->\n(.*?)\n<!-- end -->", page, re.DOTALL)
     assert found
-    assert found[1] == settings_table(), f"docs/operating.md should hold:\n\n{settings_table()}\n"
+    assert found[1] == settings_table(), f"docs/settings.md should hold:\n\n{settings_table()}\n"
 
 
 def test_the_example_of_a_policy_is_one() -> None:
-    page = (ROOT / "docs/operating.md").read_text()
+    page = (ROOT / "docs/settings.md").read_text()
     found = re.search(r"<!-- policy:.*?-->\n```yaml\n(.*?)```\n<!-- end -->", page, re.DOTALL)
     assert found
     policy = policy_of(yaml_text.parse(found[1], "policy.yaml"), "policy.yaml")

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     @property
     def address(self) -> str:
         """The servers as they may be shown: without a password."""
-        return re.sub(r"//[^/,]*@", "//", self.nats_url)
+        return without_passwords(self.nats_url)
 
     @property
     def login(self) -> dict[str, Any]:
@@ -131,6 +131,11 @@ class Settings(BaseSettings):
         """What was set of the settings that `explain` reads, as the environment has them."""
         given = self.model_dump(mode="json", include={"policy", "runtime"}, exclude_unset=True, exclude_none=True)
         return {f"{PREFIX}{name.upper()}": value for name, value in given.items()}
+
+
+def without_passwords(urls: str) -> str:
+    """Return URLs as they may be shown: without users and passwords."""
+    return re.sub(r"//[^/]*@", "//", urls)
 
 
 def load(**overrides: object) -> Settings:

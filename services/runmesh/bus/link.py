@@ -18,12 +18,12 @@ from nats.aio.subscription import Subscription
 from runmesh.bus.reading import Received
 from runmesh.bus.wire import Client
 from runmesh.errors import BusError, NotPermitted, Unreachable
+from runmesh.settings import without_passwords
 
 log = logging.getLogger(__name__)
 
 SEND_WITHIN: Final = 5.0
 CLOSE_WITHIN: Final = 2.0
-_PASSWORD: Final = re.compile(r"//[^/]*@")
 _VIOLATION: Final = re.compile(r'permissions violation for (\w+) to "([^"]+)"', re.IGNORECASE)
 
 
@@ -62,7 +62,7 @@ class Link:
         if self.fatal.done():
             self.fatal.result()
         if connecting.cancelled():
-            known = ", ".join(_PASSWORD.sub("//", server) for server in servers)
+            known = without_passwords(", ".join(servers))
             raise Unreachable(f"no NATS server at {known}: {self.client.last_error}")
         try:
             connecting.result()

@@ -13,9 +13,9 @@ from runmesh.subjects import ExecutorType
 from tests.deploy.helm import (
     CHART,
     CUSTOM,
-    HELM,
     NEWEST,
     RELEASE,
+    WITH_HELM,
     Chart,
     Json,
     container,
@@ -25,10 +25,7 @@ from tests.deploy.helm import (
     validate,
 )
 
-pytestmark = [
-    pytest.mark.skipif(HELM is None, reason="there is no helm on this machine, and no wheel of it for it"),
-    pytest.mark.xdist_group("chart"),  # one copy of the chart, and nothing rendered twice
-]
+pytestmark = WITH_HELM
 
 OLDEST = re.sub(r"\D*(\d+\.\d+).*", r"\1", yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"])
 PAGE = (CHART.parents[1] / "docs" / "deploy.md").read_text()

@@ -16,9 +16,9 @@ from runmesh.settings import PREFIX, Settings
 from runmesh.subjects import ExecutorType, execute_consumer, execute_stream
 from tests.deploy.helm import (
     CHART,
-    HELM,
     NAMESPACE,
     RELEASE,
+    WITH_HELM,
     Chart,
     Json,
     container,
@@ -30,10 +30,7 @@ from tests.deploy.helm import (
 )
 from tests.deploy.values import EVERYTHING
 
-pytestmark = [
-    pytest.mark.skipif(HELM is None, reason="there is no helm on this machine, and no wheel of it for it"),
-    pytest.mark.xdist_group("chart"),  # one copy of the chart, and nothing rendered twice
-]
+pytestmark = WITH_HELM
 
 ROOT: Final = CHART.parents[1]
 

@@ -9,7 +9,8 @@ from runmesh.projects.graph import check_graph, topological_order
 from runmesh.projects.model import Block, Pipeline, Project
 from runmesh.projects.reading import find_project, load_pipeline, load_project
 from runmesh.projects.revisions import revision
-from runmesh.projects.templates import Templates, holds_secret, render
+from runmesh.projects.secret import holds_secret
+from runmesh.projects.templates import Templates, render
 from runmesh.projects.variables import outcome_path, variables_of
 
 if TYPE_CHECKING:

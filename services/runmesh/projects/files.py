@@ -7,13 +7,10 @@ name to a path: it refuses what is absolute, climbs, or reaches outside through 
 import os
 from pathlib import Path
 from stat import S_ISREG
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from unicodedata import category
 
 from runmesh.errors import Invalid, NotFound, Problem, UnsafePath, nearest
-
-if TYPE_CHECKING:
-    from runmesh.projects.model import Block
 
 METADATA: Final = "metadata.yaml"
 LARGEST_SOURCE: Final = 1_000_000
@@ -86,30 +83,3 @@ def read(path: Path, where: str, largest: int) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Invalid(Problem(where, f"is not UTF-8: byte {error.start}")) from None
-
-
-def path_of(block: "Block", project: Path) -> Path:
-    """Locate a block's file as Mage does: the original's of a replica, the configured path, the folder of its type."""
-    block = block.original or block
-    where = f"block {block.uuid}"
-    configured = _configured_path(block)
-    if configured is not None:
-        return inside(project, configured, where=f"{where}: configuration")
-    directory = inside(project, "custom" if block.type == "custom" else f"{block.type}s", where=where)
-    return inside(directory, f"{block.uuid}.{EXTENSIONS[block.language]}", where=where)
-
-
-def source_of(block: "Block", path: Path | None) -> str | None:
-    """Return a block's source, embedded or read from its file; raises `Invalid` if it is too large or no text."""
-    where = f"block {block.uuid}"
-    if block.content is None:
-        return read(path, where, LARGEST_SOURCE) if path else None
-    if len(block.content) > LARGEST_SOURCE:
-        raise Invalid(Problem(where, f"its content is larger than {LARGEST_SOURCE:,} characters"))
-    return block.content
-
-
-def _configured_path(block: "Block") -> str | None:
-    source = block.configuration.get("file_source")
-    nested = source.get("path") if isinstance(source, dict) else None
-    return nested or block.configuration.get("file_path") or None

@@ -12,7 +12,7 @@ from jinja2.filters import FILTERS as JINJA_FILTERS
 
 from runmesh.errors import nearest
 from runmesh.projects.meter import check, limited
-from runmesh.projects.templates import SECRET_FUNCTIONS
+from runmesh.projects.secret import SECRET_FUNCTIONS
 
 _OF_MAPPINGS: Final = {"get", "items", "keys", "values"}
 _OF_TEXT: Final = {"capitalize", "endswith", "lower", "lstrip", "replace", "rsplit", "rstrip", "split", "startswith"}

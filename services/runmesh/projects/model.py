@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from runmesh.errors import Problem
+from runmesh.errors import Invalid, Problem
 from runmesh.projects import files
 from runmesh.projects.templates import Templates
 
@@ -206,7 +206,7 @@ class Project(NamedTuple):
 
         Raises `UnsafePath` for a file outside the project.
         """
-        return None if block.content is not None else files.path_of(block, self.path)
+        return None if block.content is not None else _path_of(block, self.path)
 
     def block_file(self, block: Block) -> Path | None:
         """Return the block's file, or None if its source is embedded or the file is missing; raises `UnsafePath`."""
@@ -215,7 +215,7 @@ class Project(NamedTuple):
 
     def block_source(self, block: Block) -> str | None:
         """Return the block's source, embedded or from its file; None if there is none. Raises `Invalid` over 1 MB."""
-        return files.source_of(block, self.block_file(block))
+        return _source_of(block, self.block_file(block))
 
     def pipeline_names(self) -> list[str]:
         """List the pipelines that have a document, sorted."""
@@ -223,3 +223,30 @@ class Project(NamedTuple):
 
     def _config(self, key: str) -> Config:
         return self.document.get(key) or {}
+
+
+def _path_of(block: Block, project: Path) -> Path:
+    """Locate a block's file as Mage does: the original's of a replica, the configured path, the folder of its type."""
+    block = block.original or block
+    where = f"block {block.uuid}"
+    configured = _configured_path(block)
+    if configured is not None:
+        return files.inside(project, configured, where=f"{where}: configuration")
+    directory = files.inside(project, "custom" if block.type == "custom" else f"{block.type}s", where=where)
+    return files.inside(directory, f"{block.uuid}.{files.EXTENSIONS[block.language]}", where=where)
+
+
+def _source_of(block: Block, path: Path | None) -> str | None:
+    """Return a block's source, embedded or read from its file; raises `Invalid` if it is too large or no text."""
+    where = f"block {block.uuid}"
+    if block.content is None:
+        return files.read(path, where, files.LARGEST_SOURCE) if path else None
+    if len(block.content) > files.LARGEST_SOURCE:
+        raise Invalid(Problem(where, f"its content is larger than {files.LARGEST_SOURCE:,} characters"))
+    return block.content
+
+
+def _configured_path(block: Block) -> str | None:
+    source = block.configuration.get("file_source")
+    nested = source.get("path") if isinstance(source, dict) else None
+    return nested or block.configuration.get("file_path") or None

@@ -23,7 +23,7 @@ from jinja2.visitor import NodeTransformer
 from runmesh.errors import Invalid, Problem, nearest
 from runmesh.projects.functions import FILTERS, METHODS, Function, functions, join, replace, variables_function
 from runmesh.projects.meter import LARGEST_OUTPUT, LONGEST_TEMPLATE, METER, Exceeded, Meter, check, limited, size
-from runmesh.projects.templates import SECRET_FUNCTIONS
+from runmesh.projects.secret import SECRET_FUNCTIONS
 
 _STATEMENTS: Final = (nodes.Template, nodes.Output, nodes.If, nodes.For, nodes.Assign)
 _PLAIN: Final = (str, int, float, list, tuple, dict, range, date, Undefined)

@@ -5,31 +5,20 @@ and string methods, loops and conditions. The sandbox proper is in `sandbox`, im
 template: jinja2 costs a tenth of a second, and most projects need none.
 
 Secret functions (`mage_secret_var`, …) need Mage's database or a cloud SDK, and are not available here. In a project's
-document their expressions stay as they are, so that only a use of such a value is an error: see `holds_secret`.
+document their expressions stay as they are, so that only a use of such a value is an error: see `secret`.
 """
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runmesh.projects.sandbox import Sandbox
-
-SECRET_FUNCTIONS: Final = ("mage_secret_var", "aws_secret_var", "azure_secret_var", "gcp_secret_var")
 
 
 def is_template(text: str) -> bool:
     """Say whether Jinja has anything to do in this text."""
     return "{{" in text or "{%" in text or "{#" in text
-
-
-def holds_secret(value: Any) -> bool:
-    """Say whether a value of a document, or anything inside it, still holds a secret function's expression."""
-    if isinstance(value, str):
-        return "{{" in value and any(name in value for name in SECRET_FUNCTIONS)
-    if isinstance(value, Mapping):
-        return any(map(holds_secret, value.values()))
-    return isinstance(value, list | tuple) and any(map(holds_secret, value))
 
 
 class Templates:

@@ -7,7 +7,7 @@ from typing import Final
 
 from runmesh.errors import Invalid, Problem
 from runmesh.projects.model import Pipeline, Project
-from runmesh.projects.templates import holds_secret
+from runmesh.projects.secret import holds_secret
 
 _PLACEHOLDER: Final = "s3://bucket/path_prefix"
 """What `mage init` writes as `remote_variables_dir`: nobody's."""

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from runmesh.runtime.exact import is_json
+
 PARQUET_FILE: Final = "data.parquet"
 COLUMN_TYPES_FILE: Final = "data_column_types.json"
 """Mage's: by column, what the cells are; those that are dict or list were written as JSON texts."""
@@ -102,8 +104,6 @@ def _encoded(frame: Any) -> tuple[Any, dict[str, str]] | None:
 
 def _common_type(cells: Any) -> str | None:
     """Return `dict` or `list` if all cells are such (or None), and JSON."""
-    from runmesh.runtime.values import is_json  # noqa: PLC0415 - the two know each other
-
     kinds = {type(cell) for cell in cells if cell is not None}
     if kinds not in ({dict}, {list}) or not all(map(is_json, cells)):
         return None

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runmesh.runtime import frames
+from runmesh.runtime.exact import is_json
 
 TYPE_FILE: Final = "type.json"
 JSON_FILE: Final = "data.json"
@@ -68,16 +69,6 @@ def describe(value: Any) -> dict[str, Any]:
     if isinstance(shape, tuple):
         return {"type": name, "shape": list(shape)}
     return {"type": name, "rows": len(value)} if isinstance(value, list | tuple | dict | set) else {"type": name}
-
-
-def is_json(value: Any) -> bool:
-    """Say whether JSON gives this very value back: exact types only, texts as keys, finite numbers."""
-    kind = type(value)
-    if kind is list:
-        return all(map(is_json, value))
-    if kind is dict:
-        return all(type(key) is str for key in value) and all(map(is_json, value.values()))
-    return kind in {str, int, bool, float, type(None)}
 
 
 def _store_frame(value: Any, directory: Path) -> str | None:

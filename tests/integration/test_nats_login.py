@@ -5,7 +5,7 @@ import json
 import os
 import ssl
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from time import time
@@ -23,15 +23,7 @@ from runmesh.errors import Invalid, NotPermitted, Unreachable
 from runmesh.settings import load
 from tests.emulators.certificates import certify
 from tests.integration.nats_actions import API
-from tests.integration.nats_users import PASSWORD, provisioned, serving, set_passwords, settings
-
-
-@pytest.fixture
-async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    set_passwords(monkeypatch)
-    (tmp_path / "nats").mkdir()
-    async with provisioned(tmp_path / "nats") as running:
-        yield running
+from tests.integration.nats_users import PASSWORD, serving, set_passwords, settings
 
 
 async def test_a_wrong_password_ends_with_one_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ The table in docs/security.md is what is expected. Here every action in it is tr
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,18 +27,10 @@ from runmesh.worker import Worker
 from tests.eventually import eventually
 from tests.executors.scripted import Platform, Script, ScriptedExecutor
 from tests.integration.nats_actions import API, table
-from tests.integration.nats_users import ROOT, USERS, connected, provisioned, set_passwords, settings
+from tests.integration.nats_users import ROOT, USERS, connected, set_passwords, settings
 from tests.shop import ask, write_pipeline, write_project
 
 PAGE: Final = ROOT / "docs/security.md"
-
-
-@pytest.fixture
-async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    set_passwords(monkeypatch)
-    (tmp_path / "nats").mkdir()
-    async with provisioned(tmp_path / "nats") as running:
-        yield running
 
 
 def test_the_committed_file_is_what_make_writes(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runmesh.platforms.insisting import insisting
+from runmesh.platforms.insisting import insisting, seconds_to_wait
 
 
 class Platform:
@@ -39,3 +39,19 @@ async def test_the_last_try_is_the_last() -> None:
     platform = Platform(ConnectionError("first"), ConnectionError("second"))
     with pytest.raises(ConnectionError, match="second"):
         await insisting(platform.ask, tries=2, passing=passes)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("17", 17),
+        (2.5, 2.5),
+        ("-3", 0),
+        (None, None),
+        ("", None),
+        ("inf", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+    ],
+)
+def test_a_platform_says_how_long_to_wait_in_seconds(said: object, seconds: float | None) -> None:
+    assert seconds_to_wait(said) == seconds

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import isfinite
 from random import uniform
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
@@ -21,3 +22,12 @@ async def insisting(call: Callable[[], Awaitable[T]], *, tries: int, passing: Ca
                 raise
         await asyncio.sleep(_FIRST_PAUSE * 2**attempt * uniform(1.0, 1.5))  # noqa: S311 - spreads load
     return await call()
+
+
+def seconds_to_wait(value: Any) -> float | None:
+    """Read the seconds that a platform says to wait, as its `Retry-After` has them; None: it has no number."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, seconds) if isfinite(seconds) else None

@@ -28,7 +28,7 @@ from azure.mgmt.containerinstance.aio import ContainerInstanceManagementClient
 from runmesh.errors import Invalid, Problem
 from runmesh.executors.azure.options import CA, Options
 from runmesh.executors.azure.refusals import UNSPOKEN, Refused, Unreached, failing
-from runmesh.platforms.insisting import insisting
+from runmesh.platforms.insisting import insisting, seconds_to_wait
 
 CONNECT: Final = 5.0
 ANSWER: Final = 10.0
@@ -161,7 +161,7 @@ def _read(answer: AsyncHttpResponse) -> Json:
     told = (found or {}).get("error")
     error = told if isinstance(told, dict) else {"message": answer.text()[:_EXCERPT]}
     code, message = str(error.get("code") or f"{UNSPOKEN}{answer.status_code}"), str(error.get("message") or "")
-    raise Refused(code, message, answer.status_code, _seconds(answer.headers.get("Retry-After")))
+    raise Refused(code, message, answer.status_code, seconds_to_wait(answer.headers.get("Retry-After")))
 
 
 def _json(answer: AsyncHttpResponse) -> Json | None:
@@ -171,13 +171,6 @@ def _json(answer: AsyncHttpResponse) -> Json | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
 
 
 def _translated(error: sdk.AzureError) -> Exception:

@@ -1,10 +1,11 @@
 """What the API server's refusals mean: for good, or for now."""
 
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pydantic_core import from_json
 
 from runmesh.errors import Rejected, RunmeshError, Unavailable
+from runmesh.platforms.insisting import seconds_to_wait
 
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
@@ -37,9 +38,9 @@ class Refused(RunmeshError):
             status = None
         if not isinstance(status, dict):
             text = body.decode(errors="replace").strip() or "no reason given"
-            return cls(code, f"HTTP {code}: {text[:_LONGEST]}", retry_after=_seconds(retry_after))
+            return cls(code, f"HTTP {code}: {text[:_LONGEST]}", retry_after=seconds_to_wait(retry_after))
         details = status.get("details") or {}
-        wait = _seconds(retry_after) or _seconds(details.get("retryAfterSeconds"))
+        wait = seconds_to_wait(retry_after) or seconds_to_wait(details.get("retryAfterSeconds"))
         told = str(status.get("message") or f"HTTP {code}")[:_LONGEST]
         return cls(int(status.get("code") or code), told, str(status.get("reason") or ""), wait)
 
@@ -94,10 +95,3 @@ class Refused(RunmeshError):
     def full(self) -> bool:
         """Whether a quota is used up."""
         return self.forbidden and _QUOTA in str(self)
-
-
-def _seconds(value: Any) -> float | None:
-    try:
-        return max(0.0, float(value))
-    except (TypeError, ValueError):
-        return None

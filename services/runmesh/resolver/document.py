@@ -1,4 +1,7 @@
-"""Documents in the `runs` bucket."""
+"""Documents in the `runs` bucket.
+
+While an upgrade rolls, two versions share them: what the other one added is ignored, also in a plan's request.
+"""
 
 import zlib
 from typing import Final, Self
@@ -22,4 +25,4 @@ class Document(BaseModel):
     def decode(cls, stored: bytes) -> Self:
         """Read the stored form. Raises ValueError when it is none."""
         text = stored if stored.startswith(b"{") else zlib.decompress(stored)
-        return cls.model_validate_json(text)
+        return cls.model_validate_json(text, extra="ignore")

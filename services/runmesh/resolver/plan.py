@@ -18,6 +18,7 @@ from runmesh.resolver.explanation import BlockExplanation, Explanation
 from runmesh.resolver.fan import Fan, Items
 from runmesh.resolver.limits import Limits
 from runmesh.resolver.state import Debt, State, TaskRecord
+from runmesh.resolver.validation import beyond_defaults
 from runmesh.settings import Settings
 from runmesh.subjects import CALLBACK, WHOLE_PIPELINE, block_of, claim, task_key
 
@@ -142,9 +143,10 @@ def plan(explanation: Explanation, request: RunRequest, *, run: str, settings: S
     places: dict[str, int] = {}
     tasks = {}
     for block, part in {**parts, **_callbacks(explanation)}.items():
-        place = places.setdefault(repr(part.config), len(configs))
+        config = beyond_defaults(part.executor_type, part.config)
+        place = places.setdefault(repr(config), len(configs))
         if place == len(configs):
-            configs.append(dict(part.config))
+            configs.append(config)
         tasks[block] = _task(part, config=place, within=parts)
     callbacks = {block.removeprefix(CALLBACK): tasks.pop(block) for block in _callbacks(explanation)}
     return Plan(

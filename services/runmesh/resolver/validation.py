@@ -18,7 +18,7 @@ from runmesh.executor import ExecutorConfig, load
 from runmesh.projects import holds_secret
 from runmesh.resolver import mage
 from runmesh.resolver.choice import installed_types
-from runmesh.resolver.merging import Leaf, Origin, Tree, tree
+from runmesh.resolver.merging import Leaf, Origin, Tree, tree, values
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 TIME_LIMITS: Final = ("wait_timeout", "timeout_seconds", "timeout")
@@ -80,6 +80,20 @@ def defaults_of(executor_type: str) -> Tree:
     """Return the built-in defaults of an executor's configuration; what is unset by default is left out."""
     model = config_of(executor_type)
     return _defaults(model) if model else {}
+
+
+def beyond_defaults(executor_type: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a configuration says besides built-in defaults: an executor has those itself.
+
+    So one that is a version older gets no key that it doesn't know, unless somebody wrote it.
+    """
+    defaults = _plain_defaults(executor_type)
+    return {key: value for key, value in config.items() if key not in defaults or defaults[key] != value}
+
+
+@cache
+def _plain_defaults(executor_type: str) -> Mapping[str, Any]:
+    return values(defaults_of(executor_type))
 
 
 @cache

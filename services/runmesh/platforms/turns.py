@@ -1,6 +1,7 @@
 """Turns for reading logs: so many a second for all tasks of a worker, and those first whose task has ended.
 
-Before all others comes the end of a failed task's log, which its fact waits for.
+Before all others comes the end of a failed task's log, which its fact waits for. Who reads a log that is silent pauses,
+longer each time, and comes last.
 """
 
 import asyncio
@@ -12,6 +13,9 @@ AWAITED: Final = 0
 ENDED: Final = 1
 LIVELY: Final = 2
 SILENT: Final = 3
+FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 30.0
+_LONGEST_LIVELY: Final = 1.0
 
 
 class Turns:
@@ -39,3 +43,15 @@ class Turns:
             if not first.done():  # whoever waited may have been cancelled
                 first.set_result(None)
                 await asyncio.sleep(1 / rate)
+
+
+def urgency(pause: float, *, ended: bool) -> int:
+    """Return the urgency of a log's next read, which a pause came before."""
+    if ended:
+        return ENDED
+    return LIVELY if pause <= _LONGEST_LIVELY else SILENT
+
+
+def longer(pause: float) -> float:
+    """Return the seconds to pause after a read that brought nothing, as the one after that pause did."""
+    return min(_LONGEST_PAUSE, max(FIRST_PAUSE, pause * 1.5))

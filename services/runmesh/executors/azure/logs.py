@@ -1,13 +1,12 @@
 """Groups' output: the end of each log, read again and again, since Azure has no other way.
 
-All reads of a worker take turns. Who reads a log that is silent asks less often; once its container has ended, at once.
-A log is complete when a read that began after the end brings nothing more.
+All reads of a worker take turns. A log is complete when a read that began after the end brings nothing more.
 
 Containers have one log: everything counts as stdout.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -18,19 +17,14 @@ from runmesh.executors.azure import naming
 from runmesh.executors.azure.known import Entry, Known
 from runmesh.executors.azure.refusals import Refused
 from runmesh.executors.azure.tail import Tail
-from runmesh.platforms.turns import AWAITED, ENDED, LIVELY, SILENT, Turns
+from runmesh.platforms.lines import TAIL, pieces, tail
+from runmesh.platforms.turns import AWAITED, FIRST_PAUSE, Turns, longer, urgency
 
 if TYPE_CHECKING:
     from runmesh.executors.azure.arm import Arm
 
 log = structlog.get_logger(__name__)
 
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 30.0
-_LIVELY: Final = 1.0
-_LONGEST_LINE: Final = 32 * 1024
-_TAIL: Final = 20
-_TAIL_COLUMNS: Final = 2000
 _UNASKED: Final = 5
 """Intervals of the observer after which nobody seems to look at a group, so that its follower must."""
 
@@ -61,25 +55,25 @@ class Logs:
     async def tail(self, handle: Handle) -> tuple[str, ...]:
         """Return the last lines. Raises `Refused`, ConnectionError."""
         await self.turns.turn(AWAITED)
-        content = await self._read(handle, Tail(lines=_TAIL))
-        return tuple(text[:_TAIL_COLUMNS] for text in Tail().new(content) or ())[-_TAIL:]
+        content = await self._read(handle, Tail(lines=TAIL))
+        return tail(Tail().new(content) or ())
 
     async def _texts(self, handle: Handle, look: Look) -> AsyncIterator[list[str]]:
         """Yield what each read brings, the first one all that there is."""
         entry, place, pause = self._known.add(handle), Tail(), 0.0
         while True:
             ended = entry.ended.is_set()
-            await self.turns.turn(ENDED if ended else LIVELY if pause <= _LIVELY else SILENT)
+            await self.turns.turn(urgency(pause, ended=ended))
             fresh = await self._fresh(handle, place)
             if fresh:
-                yield [piece for text in fresh for piece in _pieces(text)]
+                yield pieces(fresh)
             if ended and fresh == []:
                 return
-            pause = 0.0 if fresh else min(_LONGEST_PAUSE, max(_FIRST_PAUSE, pause * 1.5))
+            pause = 0.0 if fresh else longer(pause)
             if not ended:
-                await self._pause(handle, entry, max(_FIRST_PAUSE, pause), look)
+                await self._pause(handle, entry, max(FIRST_PAUSE, pause), look)
             elif fresh is None:
-                await asyncio.sleep(_FIRST_PAUSE)
+                await asyncio.sleep(FIRST_PAUSE)
 
     async def _fresh(self, handle: Handle, place: Tail) -> list[str] | None:
         """Return the new lines; None: there was no answer, or a gap. Raises `Refused` if there never will be one."""
@@ -114,8 +108,3 @@ class Logs:
                     await look(handle)
                 except (Refused, ConnectionError) as error:
                     log.info("group not observed", group=handle, error=str(error))
-
-
-def _pieces(line: str) -> Iterator[str]:
-    for at in range(0, max(1, len(line)), _LONGEST_LINE):
-        yield line[at : at + _LONGEST_LINE]

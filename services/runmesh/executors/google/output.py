@@ -9,8 +9,8 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import Final, Literal, NamedTuple
 
-TAIL: Final = 20
-_TAIL_COLUMNS: Final = 2000
+from runmesh.platforms.lines import TAIL, TAIL_COLUMNS
+
 FLOOD: Final = 200
 """Lines of one reading from which on a log is read onwards, not again, where there are more: else it might not end."""
 _FRAME: Final = 100
@@ -87,7 +87,7 @@ class Output:
             if self.followed:
                 self._ready.append(line)
                 self._waiting += len(line.text) + _FRAME
-            self.tail.append(line.text[:_TAIL_COLUMNS])
+            self.tail.append(line.text[:TAIL_COLUMNS])
         oldest = self._overtaken
         self._ids = {name: at for name, at in self._ids.items() if at >= oldest}
         if ended_at is not None and not self._held and not more:

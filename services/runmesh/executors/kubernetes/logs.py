@@ -19,6 +19,7 @@ from runmesh.executors.kubernetes.known import PODS, Json, Known, is_over, main_
 from runmesh.executors.kubernetes.lines import Piece, Place, Splitter
 from runmesh.executors.kubernetes.refusals import Refused
 from runmesh.executors.kubernetes.watch import catch_up, path
+from runmesh.platforms.lines import TAIL, tail
 
 if TYPE_CHECKING:
     from runmesh.executors.kubernetes.client import Client
@@ -30,9 +31,7 @@ _SILENCE: Final = 300.0
 _READERS: Final = 16
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
-_TAIL_LINES: Final = 20
 _TAIL_BYTES: Final = 64 * 1024
-_TAIL_COLUMNS: Final = 2000
 
 
 class Logs:
@@ -54,9 +53,9 @@ class Logs:
 
     async def tail(self, pod: Json) -> tuple[str, ...]:
         """Return the last lines of a pod."""
-        query = {"tailLines": str(_TAIL_LINES), "container": main_of(pod["spec"]), "limitBytes": str(_TAIL_BYTES)}
+        query = {"tailLines": str(TAIL), "container": main_of(pod["spec"]), "limitBytes": str(_TAIL_BYTES)}
         text = await self._client.text(_path(pod), **query)
-        return tuple(line[:_TAIL_COLUMNS] for line in text.splitlines())
+        return tail(text.splitlines())
 
     async def _pieces(self, handle: Handle) -> AsyncIterator[Piece]:
         """Yield the pieces of all pods, the oldest pod first."""

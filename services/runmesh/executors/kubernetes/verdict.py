@@ -12,12 +12,12 @@ from runmesh.executor import GONE, Observation, Phase
 from runmesh.executors.kubernetes.failure import Failure, failure
 from runmesh.executors.kubernetes.naming import URL
 from runmesh.executors.kubernetes.waiting import waiting
+from runmesh.platforms.lines import tail
 
 Json = Mapping[str, Any]
 
 _STARTED: Final = frozenset({"Running", "Succeeded", "Failed", "Unknown"})
 """Phases of a pod whose containers have run; of Unknown (a node that is silent) nobody knows the contrary."""
-_TAIL: Final = 20
 
 
 def observed(
@@ -55,5 +55,5 @@ def conditions(thing: Json) -> dict[str, Json]:
 
 
 def _failed(why: Failure, url: str | None, log_tail: tuple[str, ...]) -> Observation:
-    tail = log_tail or tuple(why.message.splitlines()[-_TAIL:])
-    return Observation(Phase.FAILED, why.exit_code, why.cause, why.reason, url, tail)
+    told = log_tail or tail(why.message.splitlines())
+    return Observation(Phase.FAILED, why.exit_code, why.cause, why.reason, url, told)

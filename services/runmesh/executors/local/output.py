@@ -18,6 +18,7 @@ from typing import BinaryIO, Final, Literal
 
 from runmesh.executor import LogLine, Position
 from runmesh.executors.local.files import punch
+from runmesh.platforms.lines import tail
 
 LONGEST_LINE: Final = 64 * 1024
 _CHUNK: Final = 256 * 1024
@@ -26,8 +27,6 @@ MOST_UNREAD: Final = 8 * 2**20
 _GIVEN_BACK: Final = 2**20
 """Bytes that were read, and are given back together."""
 _PAUSE: Final = 0.05
-_TAIL_LINES: Final = 20
-_TAIL_COLUMNS: Final = 2000
 _TAIL_BYTES: Final = 64 * 1024
 
 
@@ -40,8 +39,7 @@ class Output:
 
     def tail(self) -> tuple[str, ...]:
         """Return the last 20 lines: those of stderr, below what fits of stdout. What can't be read is left out."""
-        stderr = _last_lines(self.stderr, _TAIL_LINES)
-        return _last_lines(self.stdout, _TAIL_LINES - len(stderr)) + stderr
+        return tail(_last_lines(self.stdout) + _last_lines(self.stderr))
 
     def remove(self) -> None:
         """Delete the files. What can't be deleted now goes with their directory."""
@@ -130,14 +128,11 @@ def _parts(line: bytes, end: bytes = b"") -> list[bytes]:
     return [*parts, line + end]
 
 
-def _last_lines(path: Path, count: int) -> tuple[str, ...]:
-    if count <= 0:
-        return ()
+def _last_lines(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
             file.seek(-min(_TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
-        return ()
-    whole = lines if lines[-1] else lines[:-1]
-    return tuple(line[:_TAIL_COLUMNS] for line in whole[-count:])
+        return []
+    return lines if lines[-1] else lines[:-1]

@@ -1,9 +1,8 @@
 """Tasks' output, from CloudWatch: where the awslogs options of the task definition say it is.
 
 A stream is read page by page, each from where the last one ended (by CloudWatch's own token), so nothing is lost or
-comes twice. All reads of a worker take turns (`turns`). Who reads a stream that is silent asks less often; once its
-task has ended, at once. A stream is complete when a read brings nothing more that began after the task's end, and so
-long after its container's that CloudWatch shows all of it.
+comes twice. All reads of a worker take turns. A stream is complete when a read brings nothing more that began after
+the task's end, and so long after its container's that CloudWatch shows all of it.
 
 The driver has one stream: everything counts as stdout. An event is a line, or several where the container's options
 say so.
@@ -26,20 +25,15 @@ from runmesh.executors.amazon.ecs.interval import Interval
 from runmesh.executors.amazon.ecs.known import Entry, Known
 from runmesh.executors.amazon.ecs.looking import Looking
 from runmesh.executors.amazon.refusals import Refused
-from runmesh.platforms.turns import AWAITED, ENDED, LIVELY, SILENT, Turns
+from runmesh.platforms.lines import TAIL, pieces, tail
+from runmesh.platforms.turns import AWAITED, FIRST_PAUSE, Turns, longer, urgency
 
 if TYPE_CHECKING:
     from runmesh.executors.amazon.session import Amazon
 
 log = structlog.get_logger(__name__)
 
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 30.0
-_LIVELY: Final = 1.0
-_LONGEST_LINE: Final = 32 * 1024
 _MISSING: Final = "ResourceNotFoundException"
-_TAIL: Final = 20
-_TAIL_COLUMNS: Final = 2000
 
 
 @dataclass(slots=True)
@@ -60,15 +54,11 @@ class _Stream:
         self.at_end = following in (None, self.token)
         self.token = following
         quiet = self.at_end and not page["events"]
-        self.pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, self.pause * 1.5)) if quiet else 0.0
+        self.pause = longer(self.pause) if quiet else 0.0
 
     def failed(self) -> None:
         """Note that there was no page."""
-        self.at_end, self.pause = False, min(_LONGEST_PAUSE, max(_FIRST_PAUSE, self.pause * 2))
-
-    @property
-    def urgency(self) -> int:
-        return LIVELY if self.pause <= _LIVELY else SILENT
+        self.at_end, self.pause = False, longer(self.pause)
 
 
 class Logs:
@@ -97,12 +87,12 @@ class Logs:
         if (stream := await self._stream(handle, entry)) is None:
             return ()
         await self.turns.turn(AWAITED)
-        page = await self._page(stream, limit=_TAIL, startFromHead=False)
-        return tuple(text[:_TAIL_COLUMNS] for text in _lines(page["events"])[-_TAIL:])
+        page = await self._page(stream, limit=TAIL, startFromHead=False)
+        return tail(_lines(page["events"]))
 
     async def _found(self, handle: Handle) -> tuple[Entry, _Stream] | None:
         """Return a task and its stream, as soon as AWS says what they are; None if there is none. Raises `Refused`."""
-        pause = _FIRST_PAUSE
+        pause = 0.0
         while True:
             try:
                 if self._known.get(handle) is None and await self._looking.one(handle) is None:
@@ -113,13 +103,12 @@ class Logs:
             except (Refused, ConnectionError) as error:
                 if not _passes(error):
                     raise
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(pause := longer(pause))
 
     async def _texts(self, handle: Handle, entry: Entry, stream: _Stream) -> AsyncIterator[str]:
         while True:
             ended = entry.ended.is_set()
-            await self.turns.turn(ENDED if ended else stream.urgency)
+            await self.turns.turn(urgency(stream.pause, ended=ended))
             complete = ended and clock() >= entry.all_shown_at
             page = await self._next(stream)
             for text in _lines(page["events"]):
@@ -146,7 +135,7 @@ class Logs:
     async def _pause(self, handle: Handle, entry: Entry, seconds: float, *, ended: bool) -> None:
         """Wait, at most until the task's end; see to it that somebody looks for that."""
         if ended:
-            await asyncio.sleep(min(seconds, _FIRST_PAUSE))
+            await asyncio.sleep(min(seconds, FIRST_PAUSE))
             return
         try:
             async with asyncio.timeout(min(seconds, self._interval.seconds)):
@@ -182,6 +171,5 @@ def _passes(error: Refused | ConnectionError) -> bool:
 
 
 def _lines(events: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the lines of events, overlong ones in parts."""
-    lines = [line for event in events for line in event["message"].split("\n")]
-    return [line[at : at + _LONGEST_LINE] for line in lines for at in range(0, max(1, len(line)), _LONGEST_LINE)]
+    """Return the lines of events, overlong ones in pieces."""
+    return pieces(line for event in events for line in event["message"].split("\n"))

@@ -17,9 +17,9 @@ from runmesh.executors.amazon.emr.folder import OUTPUT, REPORT, SCRIPT, Folder
 from runmesh.executors.amazon.emr.verdict import Report
 from runmesh.executors.amazon.refusals import Refused
 from runmesh.executors.amazon.session import Amazon
+from runmesh.platforms.lines import TAIL, tail
 
 _MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
-_TAIL: Final = 20
 _LARGEST_LOG: Final = 8_000_000
 """Bytes, as they are stored."""
 _PLACE: Final = "place"
@@ -144,7 +144,7 @@ class Stored:
 def _last_lines(content: bytes, *, zipped: bool) -> tuple[str, ...]:
     file = BytesIO(content)
     try:
-        lines = deque(gzip.GzipFile(fileobj=file) if content and zipped else file, maxlen=_TAIL)
+        lines = deque(gzip.GzipFile(fileobj=file) if content and zipped else file, maxlen=TAIL)
     except (OSError, EOFError, zlib.error):
         return ()
-    return tuple(line.decode("utf-8", "replace").rstrip("\r\n") for line in lines)
+    return tail(line.decode("utf-8", "replace").rstrip("\r\n") for line in lines)

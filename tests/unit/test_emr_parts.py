@@ -299,7 +299,7 @@ class TestPackages:
         with zipfile.ZipFile(BytesIO(package.content())) as archive:
             names = set(archive.namelist())
         assert {"shop/metadata.yaml", "runmesh/runtime/__main__.py", "runmesh/errors.py"} <= names
-        assert not [name for name in names if "secret" in name or "pyc" in name]
+        assert not [name for name in names if ".variables" in name or "pyc" in name]
 
     def test_it_is_named_by_its_content(self, tmp_path: Path) -> None:
         shop = Shop(tmp_path)

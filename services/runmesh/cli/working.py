@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from runmesh import metrics
 from runmesh.bus import Bus
 from runmesh.executor import Backend, Site
 from runmesh.settings import Settings, environment
@@ -40,6 +41,7 @@ class Working:
             try:
                 await self._work()
             except LeaseLost as lost:
+                metrics.LEASES.labels(self._type, self._settings.pool).inc()
                 structlog.get_logger().warning("lease lost", action="renew", reason=str(lost), pause=pause)
             else:
                 return

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from runmesh import subjects
+from runmesh import metrics, subjects
 from runmesh.bus import Bus
 from runmesh.claims import Claim
 from runmesh.cloudevents import headers_for
@@ -81,7 +81,9 @@ class Arbiter:
         subject = fact_subject(plan.project, fact)
         if not await is_told(self._bus, subject, fact):
             headers = headers_for(fact, event_id=fact.ce_id, source=SOURCE, trace=plan.trace)
-            await self._bus.publish(subject, fact.to_json(), headers=headers, message_id=fact.ce_id)
+            stored = await self._bus.publish(subject, fact.to_json(), headers=headers, message_id=fact.ce_id)
+            if not stored.duplicate:
+                metrics.task_told(fact)
 
 
 def _claim_key(fact: TaskFact) -> str:

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
-from runmesh import subjects
+from runmesh import metrics, subjects
 from runmesh.bus import Bus, Message
 from runmesh.cloudevents import decode, trace_of
 from runmesh.dead import bury, lay_to_rest
@@ -32,6 +32,7 @@ from runmesh.resolver.state import Debt, State
 from runmesh.resolver.store import Run, Store
 from runmesh.resolver.tries import AGAIN, exhausted, hand_back
 
+_VERBS: Final = ("run", "cancel", "retry")
 log = structlog.get_logger()
 
 
@@ -74,6 +75,8 @@ class Intake:
         if not message.subject.startswith(subjects.ANY_REQUEST):
             raise Undecodable("no request's subject: it was delivered here on a detour")
         verb, project = subjects.request_address(message.subject)
+        if message.deliveries == 1:
+            metrics.requested(verb if verb in _VERBS else "unknown").inc()
         document = document_of(message)
         name = document.get("id" if verb == "run" else "run")
         if name is None:  # each such request is a run of its own
@@ -116,6 +119,7 @@ class Intake:
             trace = trace_of(message.headers)
             await self._accept(await self._planner.plan(project, request, run, digest=digest, trace=trace), message)
         except Invalid as error:
+            metrics.rejected(error)
             await self._reject(run, project, name, error, message, digest)
 
     async def _accept(self, plan: Plan, message: Message) -> None:
@@ -125,6 +129,7 @@ class Intake:
             await self._begin(plan, state, message)
         except TooLarge as error:
             problem = Problem("", f"the plan of {error.size} bytes exceeds the server's limit of {error.limit}")
+            metrics.rejected(error)
             await self._reject(plan.run, plan.project, plan.pipeline, Invalid(problem), message, plan.digest)
 
     async def _reject(
@@ -149,6 +154,8 @@ class Intake:
             return
         await message.ack()
         await self._lanes.begin(run)
+        if run.state.admitted:
+            metrics.TO_EXECUTE.observe(max(0.0, (datetime.now(UTC) - message.at).total_seconds()))
 
     async def _pay(self, run: Run, message: Message) -> None:
         """Publish the end of a run that never began, then acknowledge: nothing else would publish it."""
@@ -233,6 +240,7 @@ class Intake:
             plan = await self._planner.plan(project, again, run, digest=digest, trace=trace_of(message.headers))
             await self._accept(carry(plan, before, ended, request.blocks or ()), message)
         except Invalid as error:
+            metrics.rejected(error)
             await self._reject(run, project, pipeline, error, message, digest)
 
     async def _finished(self, project: str, request: RetryRequest) -> tuple[Plan, State]:
@@ -271,6 +279,7 @@ class Intake:
         document = document_of(message)
         run, pipeline = names_of(message, document)
         problem = Problem("", f"the resolver failed on this request: {error!r}"[:2000], "see the dead letter")
+        metrics.rejected(error)
         await self._reject(run, project, pipeline, Invalid(problem), message, digest_of(project, document))
 
 

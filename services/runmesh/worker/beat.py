@@ -42,6 +42,8 @@ class Beat:
         self._interval = station.settings.ack_wait / 4
         self._since = utc()
         self._revision = 0
+        held = metrics.HELD.labels(station.executor_type, station.pool)
+        held.set_function(lambda: len(station.jobs))
         self._believable_from = 0.0
         """When a missing record means again that its worker is gone (by `clock`)."""
 
@@ -114,7 +116,6 @@ class Beat:
 
     def _record(self) -> bytes:
         executor = self._station.platform.executor
-        metrics.HELD.labels(self._station.executor_type, self._station.pool).set(len(self._station.jobs))
         return claims.Beat(
             since=self._since,
             slots=self._slots,

@@ -52,6 +52,8 @@ class Job:
     """It was seen GONE, again and again, over the executor's window."""
     submitted: float = 0.0
     started: float | None = None
+    ended: float | None = None
+    """When it was seen to have ended (by `clock`)."""
     follower: asyncio.Task[None] | None = None
     size: int = field(init=False)
     """Bytes of its command."""
@@ -116,6 +118,7 @@ class Job:
         self.forget_gone()
         if seen != self.seen:
             self.seen = seen
+            self.ended = clock() if seen.phase in ENDED else None
             self._news.set()
 
     def forget_gone(self) -> None:

@@ -8,6 +8,7 @@ import structlog
 from runmesh import cloudevents, metrics, subjects
 from runmesh.bus import Message, Stored
 from runmesh.claims import Claim
+from runmesh.clock import clock
 from runmesh.errors import BusError, StreamFull, Unreachable
 from runmesh.events import OUTCOME, TaskFact, TaskState
 from runmesh.executor import Handle, Observation
@@ -48,9 +49,9 @@ class Reporter:
         await self._station.claims.write(job.held, job.claim.finished(fact))
         await self._logs.end(job)
         await self.tell(fact, job.message)
+        _timed(job, fact)
         await self._logs.rest(job)
         await self._clean_up(job, fact, job.claim)
-        metrics.TASKS.labels(fact.executor_type, fact.pool, fact.state, fact.cause or "").inc()
         log.info("task ended", key=fact.key, run=fact.run, block=fact.block, state=fact.state, cause=fact.cause)
 
     async def finish_again(self, job: Job, claim: Claim) -> None:
@@ -140,9 +141,18 @@ class Reporter:
     async def _told(self, fact: TaskFact, message: Message, told: asyncio.Future[Stored]) -> None:
         """Wait until a fact is stored; it is sent again under the same id as long as the lease holds."""
         try:
-            await told
+            stored = await told
         except (Unreachable, StreamFull):
-            await self._station.lease.insist(lambda: self._post(fact, message))
+            stored = await self._station.lease.insist(lambda: self._post(fact, message))
+        if not (stored.duplicate or fact.late):
+            metrics.task_told(fact)
+
+
+def _timed(job: Job, fact: TaskFact) -> None:
+    """Note how long a job took, and how long it was before anybody was told that it had ended."""
+    if job.ended is not None:
+        metrics.task_seconds(fact.executor_type, fact.pool).observe(job.ended - (job.started or job.submitted))
+        metrics.to_fact(fact.executor_type, fact.pool).observe(clock() - job.ended)
 
 
 def _subject(fact: TaskFact, message: Message) -> str:

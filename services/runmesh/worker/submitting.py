@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from runmesh import metrics
 from runmesh.clock import clock
 from runmesh.dead import bury
 from runmesh.errors import Invalid, Rejected, Unavailable
@@ -116,6 +117,7 @@ class Submitter:
         """Note that there is no job after all, and stop pulling until the platform takes jobs again."""
         delay = self._throttle.refused(error.retry_after)
         self._stop_pulling(delay)
+        metrics.REFUSED.labels(job.event.executor_type, job.event.pool).inc()
         log.info("platform refuses for now", key=job.event.key, error=str(error), delay=delay)
         await self._station.claims.write(job.held, job.claim.refused())
 
@@ -156,6 +158,8 @@ class Submitter:
     async def _record(self, job: Job, handle: Handle) -> None:
         job.submitted = clock()
         await self._reporter.progress(job, job.claim.submitted(handle, utc()), TaskState.SUBMITTED)
+        waited = (utc() - job.message.at).total_seconds()
+        metrics.to_submitted(job.event.executor_type, job.event.pool).observe(max(0.0, waited))
 
     async def _poisoned(self, job: Job) -> Verdict:
         reason = f"{job.claim.epoch} workers died or gave up on this task before it had a job"

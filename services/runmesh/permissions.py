@@ -6,7 +6,8 @@ these places. Answers come to an inbox of the user's own, `_INBOX.<user>`, so th
 
 Whoever asks chooses where the answer goes, and no permission is checked there: the server itself would write it over
 a run's state. So those who are no part of the mesh are `outside`, in an account of their own. It has no subjects but
-those that it imports, and an answer can't leave it.
+those that it imports, and an answer can't leave it. They hear nothing live, but read it from the streams: whoever
+listens to a subject may let a consumer of theirs deliver to it, and what is delivered is stored like anything else.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -44,17 +45,12 @@ class User(NamedTuple):
     subscribe: tuple[str, ...]
     deny: tuple[str, ...] = ()
     outside: bool = False
-    """Whether it has an account of its own, which imports what it may publish and subscribe to."""
+    """Whether it has an account of its own, which imports what it may publish."""
 
     @property
     def inbox(self) -> str:
         """The prefix of its inboxes: its RUNMESH_NATS_INBOX."""
         return f"_INBOX.{self.name}"
-
-    @property
-    def hears(self) -> tuple[str, ...]:
-        """What it subscribes to beside its inboxes."""
-        return tuple(subject for subject in self.subscribe if not subject.startswith(self.inbox))
 
 
 def users(projects: Iterable[str], pools: Iterable[str]) -> list[User]:
@@ -131,9 +127,8 @@ def submitter(project: str) -> User:
         subjects.pattern(subjects.api, project=project),
         *(subject for stream, filters in read for each in filters for subject in _reads(stream, each)),
     ]
-    filters = [each for _, filters in read for each in filters]
     name = f"submitter-{subjects.token(project)}"
-    user = _user(name, f"start and read runs of the project `{project}`", publish, filters, _not_resolvers(FACTS))
+    user = _user(name, f"start and read runs of the project `{project}`", publish, deny=_not_resolvers(FACTS))
     return user._replace(outside=True)
 
 
@@ -149,8 +144,7 @@ def observer() -> User:
         subjects.api_filter("run"),
         "$SRV.>",
     ]
-    subscribe = [subject for stream in streams for subject in STREAM_SUBJECTS[stream]]
-    user = _user("observer", "read everything, change nothing", publish, subscribe, _not_resolvers(FACTS))
+    user = _user("observer", "read everything, change nothing", publish, deny=_not_resolvers(FACTS))
     return user._replace(outside=True)
 
 
@@ -174,11 +168,16 @@ def _api(call: str, *path: str) -> str:
 
 
 def _takes(stream: str, durable: str) -> Iterable[str]:
-    """Let a durable consumer be pulled from, and what it delivers be acknowledged."""
+    """Let a durable consumer be pulled from, and what it delivers be acknowledged.
+
+    An acknowledgement may ask for the next message. So each form has just as many tokens as the server writes (the
+    latter two with domain and account): with any number of them, one would be another consumer's in the other form.
+    """
     yield _api("CONSUMER.MSG.NEXT", stream, durable)
     yield _api("CONSUMER.INFO", stream, durable)
-    yield f"$JS.ACK.{stream}.{durable}.>"
-    yield f"$JS.ACK.*.*.{stream}.{durable}.>"  # as servers write it that know domains and accounts
+    yield f"$JS.ACK.{stream}.{durable}.*.*.*.*.*"
+    yield f"$JS.ACK.*.*.{stream}.{durable}.*.*.*.*.*"
+    yield f"$JS.ACK.*.*.{stream}.{durable}.*.*.*.*.*.*"
 
 
 def _reads(stream: str, *filters: str) -> Iterable[str]:

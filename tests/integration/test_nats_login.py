@@ -31,7 +31,7 @@ async def test_a_wrong_password_ends_with_one_line(server: Server, capsys: pytes
         async with Mesh.connected(settings(server, "resolver", nats_password="wrong")):  # noqa: S106
             pass
     assert exit_code(caught.value) == 1
-    assert capsys.readouterr().err == "runmesh: NATS refuses the credentials of runmesh client\n"
+    assert capsys.readouterr().err == "runmesh: NATS refuses the credentials of runmesh client: user 'resolver'\n"
 
 
 async def test_an_nkey_needs_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

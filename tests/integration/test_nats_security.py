@@ -161,19 +161,29 @@ async def test_nobody_outside_lets_the_server_write_its_answer_into_the_mesh(
         assert (await admin.stream_info(subjects.execute_stream("k8s"))).last == 0
 
 
-async def test_a_submitter_hears_the_facts_of_its_project_live(server: Server) -> None:
-    heard = list[str]()
+@pytest.mark.parametrize("user", ["submitter-demo", "observer"])
+async def test_nobody_outside_has_a_consumer_deliver_into_the_mesh(server: Server, user: str) -> None:
+    """A heartbeat is an empty message on the subject that it is delivered to: the end of a run that is told already."""
+    told = "mesh.run.completed.demo.daily.r1"
+    config = {
+        "name": "x", "ack_policy": "none", "filter_subject": "mesh.log.*.*.demo.*.*", "deliver_subject": told,
+        "idle_heartbeat": 100_000_000,
+    }  # fmt: skip
+    async with connected(server, "admin") as admin, connected(server, user) as here, connected(server, user) as there:
+        await here._link.subscribe(told, ignored)  # noqa: SLF001
+        await here._link.client.flush()  # noqa: SLF001
+        request = {"stream_name": subjects.LOGS, "config": config}
+        await there.api("CONSUMER.CREATE.LOGS.x.mesh.log.*.*.demo.*.*", request)
+        assert "push_bound" not in await admin.api("CONSUMER.INFO.LOGS.x")
 
-    async def hear(message: Any) -> None:
-        heard.append(message.subject)
 
-    async with connected(server, "admin") as admin, connected(server, "submitter-demo") as bus:
-        await bus._link.subscribe("mesh.run.*.demo.*.*", hear)  # noqa: SLF001
-        await bus._link.client.flush()  # noqa: SLF001
-        for project in ("shop", "demo"):
-            await admin.publish(f"mesh.run.accepted.{project}.daily.r1", b"{}")
-        await eventually(lambda: heard)
-        assert heard == ["mesh.run.accepted.demo.daily.r1"]
+async def test_a_worker_that_writes_its_own_claims_deletes_no_others(server: Server) -> None:
+    async with connected(server, "admin") as admin, connected(server, "worker-k8s") as worker:
+        await admin.bucket(subjects.CLAIMS).put(subjects.claim("ecs", "default", "abc"), b"{}")
+        own = f"$KV.{subjects.CLAIMS}.{subjects.claim('k8s', 'default', 'abc')}"
+        with pytest.raises(RunmeshError, match="rollup not permitted"):
+            await worker.publish(own, b"{}", headers={"Nats-Rollup": "all"})
+        assert await admin.bucket(subjects.CLAIMS).keys() == [subjects.claim("ecs", "default", "abc")]
 
 
 async def test_a_forged_fact_on_ones_own_subject_changes_nothing(server: Server, tmp_path: Path) -> None:
@@ -237,6 +247,10 @@ async def answered(bus: Bus, run: str) -> bytes:
     except Unreachable as error:
         raise AssertionError(error) from error
     return reply.data or reply.headers["Nats-Service-Error"].encode()
+
+
+async def ignored(_: object) -> None:
+    """Take what is heard."""
 
 
 async def listed(mesh: Mesh, run: str) -> bool:

@@ -48,7 +48,7 @@ _BUCKET: Final[Config] = {
     "retention": "limits",
     "discard": "new",
     "max_msgs_per_subject": 1,
-    "allow_rollup_hdrs": True,
+    "allow_rollup_hdrs": False,  # whoever may write one key could delete all the others
     "deny_delete": True,
     "allow_direct": False,  # at three replicas a direct read misses a key just written
     "allow_msg_ttl": True,  # lets the markers of deleted keys vanish

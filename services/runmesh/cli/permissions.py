@@ -39,7 +39,7 @@ def permissions(
 
     RUNMESH_POOLS names the pools. Nothing is connected to: the output goes into a file that nats-server includes.
     """
-    pools, projects = settings().pools, project or []
+    pools, projects = settings().pools, list(dict.fromkeys(project or []))
     made = users(projects, pools)
     keys = dict(_keys(nkey or [], [user.name for user in made]))
     _check_variables(user for user in made if user.name not in keys)
@@ -54,8 +54,7 @@ def render(made: Iterable[User], keys: Mapping[str, str], account: str) -> str:
     made = list(made)
     inside = [_user(user, keys.get(user.name)) for user in made if not user.outside]
     outside = [user for user in made if user.outside]
-    exports = [_export(subject) for subject in _once(user.publish for user in outside)]
-    exports += [f"{{ stream: {json.dumps(subject)} }}" for subject in _once(user.hears for user in outside)]
+    exports = [_export(subject) for subject in dict.fromkeys(subject for user in outside for subject in user.publish)]
     parts = [f"{json.dumps(account)}: {{ jetstream: enabled\n{_list('users', inside)}{_list('exports', exports)}}}\n"]
     for user in outside:
         own = _list("users", [_user(user, keys.get(user.name))]) + _list("imports", _imports(user, account))
@@ -90,13 +89,8 @@ def _export(subject: str) -> str:
 
 
 def _imports(user: User, account: str) -> Iterator[str]:
-    for kind, subjects in (("service", user.publish), ("stream", user.hears)):
-        for subject in subjects:
-            yield f"{{ {kind}: {{ account: {json.dumps(account)}, subject: {json.dumps(subject)} }} }}"
-
-
-def _once(groups: Iterable[Iterable[str]]) -> list[str]:
-    return list(dict.fromkeys(subject for group in groups for subject in group))
+    for subject in user.publish:
+        yield f"{{ service: {{ account: {json.dumps(account)}, subject: {json.dumps(subject)} }} }}"
 
 
 def _list(name: str, items: Iterable[str]) -> str:

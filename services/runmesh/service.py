@@ -1,4 +1,7 @@
-"""What every service does alike: connect, refuse a mesh that isn't provisioned, run, drain, end.
+"""What every service does alike: connect, wait for a mesh that is provisioned, work, drain, end.
+
+What only time or an operator cures (no server, no stream) is told once and tried again for as long as it takes, while
+`/readyz` says why. What no retry cures (credentials that are refused, a missing permission) ends the process.
 
 SIGTERM and SIGINT drain: the service takes nothing new and ends when what it holds is done or handed over.
 A second signal ends it at once, which loses nothing either: others take over what it held.
@@ -6,21 +9,32 @@ A second signal ends it at once, which loses nothing either: others take over wh
 
 import asyncio
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final, NoReturn, Protocol, runtime_checkable
 
 import structlog
 
 from runmesh import __version__, logs
 from runmesh.bus import Bus, connect
 from runmesh.bus.message import Handler
-from runmesh.errors import NotProvisioned
+from runmesh.clock import MOST_SKEW
+from runmesh.errors import NotProvisioned, RunmeshError, Unreachable
 from runmesh.health import health
-from runmesh.settings import Settings
+from runmesh.lag import Lag, measured
+from runmesh.settings import Settings, environment
+from runmesh.tracing import traced
 
 Needs = Collection[tuple[str, str]]
 """The (stream, durable consumer) pairs without which a service can't work."""
+
+_CONNECT_WITHIN: Final = 5.0
+_PAUSE: Final = 1.0
+_LOOK: Final = 15.0
+_MOST_LAG: Final = 2.0
+
+log = structlog.get_logger()
 
 
 class Service(Protocol):
@@ -44,61 +58,176 @@ class Answers(Protocol):
         ...
 
 
+@runtime_checkable
+class Depends(Protocol):
+    """A service that needs something beside NATS (an optional power)."""
+
+    def troubles(self) -> Sequence[str]:
+        """Say what it lacks at the moment, one line each."""
+        ...
+
+
 async def serve(name: str, settings: Settings, needs: Needs, make: Callable[[Bus], Service]) -> None:
     """Run one service until it has drained. Raises what is fatal: the caller's to print."""
     logs.configure(name, settings)
-    log = structlog.get_logger().bind(service=name)
-    async with connect(settings.servers, name=f"runmesh {name}", **settings.login) as bus:
-        await provisioned(bus, needs)
-        service = make(bus)
-        running = asyncio.create_task(service.run(), name=name)
-        draining = asyncio.Event()
-        async with AsyncExitStack() as stack:
-            stack.enter_context(_drained_by_signals(service, running, draining))
-            port = await stack.enter_async_context(
-                health(settings.health_port, lambda: not (draining.is_set() or running.done()))
+    async with traced(name, environment()), measured() as lag:
+        life = _Life(name, settings, needs, make, lag)
+        async with health(settings.health_port, life.reasons) as port:
+            log.info("starting", action="start", version=__version__, health_port=port)
+            living = asyncio.create_task(life.live(), name=name)
+            with _signals(lambda: life.stop(living)):
+                await _end_of(living)
+    log.info("stopped", action="stop")
+
+
+class _Life:
+    """A service from its start to its end, and what it waits for meanwhile."""
+
+    def __init__(self, name: str, settings: Settings, needs: Needs, make: Callable[[Bus], Service], lag: Lag) -> None:
+        self._name, self._settings, self._needs, self._make, self._lag = name, settings, needs, make, lag
+        self._at_work: tuple[Bus, Service] | None = None
+        self._draining = False
+        self._waits_for: RunmeshError | None = None
+        self._silent: RunmeshError | None = None
+        self._skewed = False
+
+    def reasons(self) -> list[str]:
+        """Say why it is not ready, one line each."""
+        return [*self._hindrances(), *self._late()]
+
+    def stop(self, living: asyncio.Task[None]) -> None:
+        """Drain; at once if that was asked for before, or if there is nothing to drain yet."""
+        if self._draining or self._at_work is None:
+            living.cancel()
+        else:
+            self._at_work[1].drain()
+        self._draining = True
+
+    async def live(self) -> None:
+        """Connect and work until drained, again and again while what is needed is not there."""
+        while True:
+            try:
+                await self._connected()
+            except Exception as error:
+                if self._draining or (waits_for := _curable(error)) is None:
+                    raise
+                self._wait_for(waits_for)
+            else:
+                return
+            await asyncio.sleep(_PAUSE)
+
+    async def _connected(self) -> None:
+        settings, name = self._settings, f"runmesh {self._name}"
+        async with connect(settings.servers, name=name, timeout=_CONNECT_WITHIN, **settings.login) as bus:
+            await self._look(bus)
+            await self._work(bus, self._make(bus))
+
+    async def _work(self, bus: Bus, service: Service) -> None:
+        endpoints = service.endpoints() if isinstance(service, Answers) else {}
+        name = f"runmesh-{self._name.replace(' ', '-')}"
+        async with bus.serve(name, __version__, f"Runmesh {self._name}", endpoints):
+            running, looking, fatal = (
+                asyncio.create_task(service.run()),
+                asyncio.create_task(self._look_on(bus)),
+                bus.fatal,
             )
-            endpoints = service.endpoints() if isinstance(service, Answers) else {}
-            await stack.enter_async_context(bus.serve(_service_name(name), __version__, f"Runmesh {name}", endpoints))
-            log.info("started", action="start", version=__version__, health_port=port)
-            await _until_end(running, bus.fatal)
-        log.info("stopped", action="stop")
+            self._at_work, self._waits_for, self._silent = (bus, service), None, None
+            log.info("started", action="start")
+            try:
+                await asyncio.wait({running, fatal}, return_when=asyncio.FIRST_COMPLETED)
+                if not running.done():
+                    fatal.result()
+                running.result()
+            finally:
+                self._at_work = None
+                await _cancelled(running, looking)
+
+    # --- what it needs --------------------------------------------------------------------------
+
+    async def _look(self, bus: Bus) -> None:
+        """Ask for every consumer that is needed. Raises `NotProvisioned` or `Unreachable`."""
+        for stream, durable in self._needs:
+            before = datetime.now(UTC)
+            try:
+                info = await bus.consumer_info(stream, durable)
+            except NotProvisioned:
+                raise NotProvisioned(
+                    f"consumer {durable!r} of stream {stream} is missing: run `runmesh provision`"
+                ) from None
+            self._compare(before, info.at)
+
+    async def _look_on(self, bus: Bus) -> NoReturn:
+        """Look again and again: a consumer that is asked for messages can't tell silence from an empty queue."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            try:
+                await self._look(bus)
+            except RunmeshError as error:
+                self._silent = error
+            else:
+                self._silent = None
+
+    def _compare(self, before: datetime, theirs: datetime) -> None:
+        """Warn, once, if our clock is not the server's: times in facts and deadlines would be off."""
+        after = datetime.now(UTC)
+        ahead = (before - theirs if theirs < before else min(after - theirs, timedelta())).total_seconds()
+        if abs(ahead) > MOST_SKEW and not self._skewed:
+            log.warning("our clock is not the server's: deadlines will be off", action="clock", seconds_ahead=ahead)
+        self._skewed = abs(ahead) > MOST_SKEW
+
+    def _wait_for(self, error: RunmeshError) -> None:
+        if type(error) is not type(self._waits_for):
+            log.warning("waiting", action="wait", reason=str(error))
+        self._waits_for = error
+
+    # --- why it isn't ready ---------------------------------------------------------------------
+
+    def _hindrances(self) -> Iterator[str]:
+        if self._draining:
+            yield "draining"
+        if self._at_work is None:
+            yield str(self._waits_for or f"connecting to NATS at {self._settings.address}")
+            return
+        bus, service = self._at_work
+        if not bus.connected:
+            yield f"no connection to NATS at {self._settings.address}"
+        elif self._silent:
+            yield str(self._silent)
+        if isinstance(service, Depends):
+            yield from service.troubles()
+
+    def _late(self) -> Iterator[str]:
+        if (late := self._lag.worst) > _MOST_LAG:
+            yield f"the event loop was {late:.1f} s late"
 
 
-async def provisioned(bus: Bus, needs: Needs) -> None:
-    """Raise `NotProvisioned`, saying what to do, unless every consumer that is needed is there."""
-    for stream, durable in needs:
-        try:
-            await bus.consumer_info(stream, durable)
-        except NotProvisioned:
-            raise NotProvisioned(
-                f"consumer {durable!r} of stream {stream} is missing: run `runmesh provision` first"
-            ) from None
+def _curable(error: Exception) -> RunmeshError | None:
+    """Return what time or an operator may cure, if that is all that is wrong."""
+    leaf: BaseException = error
+    while isinstance(leaf, BaseExceptionGroup):
+        _, incurable = leaf.split((NotProvisioned, Unreachable))
+        leaf = (incurable or leaf).exceptions[0]
+    return leaf if isinstance(leaf, NotProvisioned | Unreachable) else None
 
 
-async def _until_end(running: asyncio.Task[None], fatal: asyncio.Future[None]) -> None:
-    """Wait for the service or for what no retry cures, whichever is first."""
+async def _end_of(living: asyncio.Task[None]) -> None:
     try:
-        await asyncio.wait({running, fatal}, return_when=asyncio.FIRST_COMPLETED)
-        if fatal.done() and not running.done():
-            fatal.result()
+        await asyncio.wait({living})
     finally:
-        if not running.done():
-            running.cancel()
-            await asyncio.wait({running})
-    if not running.cancelled():
-        running.result()
+        await _cancelled(living)
+    if not living.cancelled():
+        living.result()
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    """Cancel what has not ended yet, and wait until it has."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 @contextmanager
-def _drained_by_signals(service: Service, running: asyncio.Task[None], draining: asyncio.Event) -> Iterator[None]:
-    def on_signal() -> None:
-        if draining.is_set():
-            running.cancel()
-        else:
-            draining.set()
-            service.drain()
-
+def _signals(on_signal: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
@@ -107,7 +236,3 @@ def _drained_by_signals(service: Service, running: asyncio.Task[None], draining:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def _service_name(name: str) -> str:
-    return "runmesh-" + name.replace(" ", "-")

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the services tell.")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON.")
-    health_port: int | None = Field(None, ge=0, le=65535, description="Serves /healthz, /readyz and /metrics.")
+    health_port: int | None = Field(None, ge=0, le=65535, description="Serves /livez, /readyz and /metrics.")
 
     @field_validator("pools", mode="before")
     @classmethod

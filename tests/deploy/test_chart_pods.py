@@ -98,7 +98,7 @@ def test_probes_ask_the_port_that_the_service_listens_on(everything: list[Json])
         assert environment(pod)["RUNMESH_HEALTH_PORT"] == str(port["containerPort"])
         asked = {probe: container(pod)[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")}
         assert {where["port"] for where in asked.values()} == {port["name"]}
-        assert [where["path"] for where in asked.values()] == ["/healthz", "/healthz", "/readyz"]
+        assert [where["path"] for where in asked.values()] == ["/livez", "/livez", "/readyz"]
 
 
 def test_a_pod_has_time_to_drain(everything: list[Json], chart: Chart) -> None:

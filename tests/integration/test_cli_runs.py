@@ -430,17 +430,6 @@ async def test_provision_mends_that_and_then_has_nothing_to_do(runmesh: Command,
 
 
 @pytest.mark.usefixtures("runmesh")
-async def test_a_service_refuses_to_start_where_nothing_is_provisioned(bus: Bus) -> None:
-    await bus.api(f"CONSUMER.DELETE.{subjects.FACTS}.{subjects.RESOLVER}")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "runmesh", "resolver", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    _, err = await process.communicate()
-    assert process.returncode == 1
-    assert err.decode() == "runmesh: consumer 'resolver' of stream FACTS is missing: run `runmesh provision` first\n"
-
-
-@pytest.mark.usefixtures("runmesh")
 async def test_watching_that_is_interrupted_exits_130(bus: Bus) -> None:
     await publish(bus, *whole_run()[:4])
     process = await asyncio.create_subprocess_exec(

@@ -11,9 +11,9 @@ from pydantic_core import from_json
 from runmesh import subjects
 from runmesh.bus import Bus, Message
 from runmesh.bus.message import Handler
-from runmesh.errors import Conflict, NotProvisioned, Unreachable
+from runmesh.errors import Conflict, Invalid, Unreachable
 from runmesh.health import health
-from runmesh.service import provisioned, serve
+from runmesh.service import serve
 from runmesh.settings import Settings
 from tests.conftest import Address
 from tests.eventually import eventually
@@ -99,35 +99,37 @@ async def test_what_ends_a_service_is_raised(bus: Bus, settings: Settings) -> No
     assert bus.payload_limit
 
 
-async def test_a_service_needs_what_it_consumes_from(bus: Bus) -> None:
-    await provisioned(bus, NEEDS)
-    with pytest.raises(NotProvisioned, match="run `runmesh provision` first"):
-        await provisioned(bus, [(subjects.REQUESTS, "nobody")])
-
-
 async def test_health_is_told_over_http() -> None:
-    ready = False
-    async with health(0, lambda: ready) as port:
+    reasons = ["draining", "no NATS server"]
+    async with health(0, lambda: reasons) as port:
         assert port
-        assert await get(port, "/healthz") == (200, "ok\n")
-        assert (await get(port, "/readyz"))[0] == 503
-        ready = True
+        assert await get(port, "/livez") == (200, "ok\n")
+        assert await get(port, "/readyz") == (503, "draining\nno NATS server\n")
+        reasons.clear()
         assert await get(port, "/readyz?verbose") == (200, "ready\n")
         assert "python_info" in (await get(port, "/metrics"))[1]
         assert (await get(port, "/"))[0] == 404
 
 
+async def test_a_port_that_is_taken_is_the_users_mistake() -> None:
+    async with health(0, list) as port:
+        assert port
+        with pytest.raises(Invalid, match=rf"^RUNMESH_HEALTH_PORT: can't listen on {port}: .*in use.* \(0 takes"):
+            async with health(port, list):
+                pass
+
+
 async def test_who_speaks_no_http_gets_no_answer_and_does_no_harm() -> None:
-    async with health(0, lambda: True) as port:
+    async with health(0, list) as port:
         assert port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"\x00" * 100_000 + b"\n\n")
         writer.write_eof()
         await reader.read()
         writer.close()
-        assert await get(port, "/healthz") == (200, "ok\n")
+        assert await get(port, "/livez") == (200, "ok\n")
 
 
 async def test_without_a_port_there_is_no_health() -> None:
-    async with health(None, lambda: True) as port:
+    async with health(None, list) as port:
         assert port is None

@@ -48,8 +48,8 @@ spec:
     ports:
     - {name: health, containerPort: 8080}
     # It listens once it has connected to NATS.
-    startupProbe: {httpGet: {path: /healthz, port: health}, periodSeconds: 5, failureThreshold: 60}
-    livenessProbe: {httpGet: {path: /healthz, port: health}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6}
+    startupProbe: {httpGet: {path: /livez, port: health}, periodSeconds: 5, failureThreshold: 60}
+    livenessProbe: {httpGet: {path: /livez, port: health}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6}
     readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 5, timeoutSeconds: 5}
     {{- end }}
     env:

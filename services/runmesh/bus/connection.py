@@ -31,6 +31,11 @@ class Bus:
         return self._link.client.max_payload
 
     @property
+    def connected(self) -> bool:
+        """Whether there is a connection at the moment."""
+        return self._link.up.is_set()
+
+    @property
     def fatal(self) -> asyncio.Future[None]:
         """Raises, when awaited, the error that no retry cures: a missing permission, credentials that are refused."""
         return asyncio.shield(self._link.fatal)  # whoever stops waiting must not cancel it for the others
@@ -140,7 +145,7 @@ class Bus:
     async def consumer_info(self, stream: str, durable: str) -> ConsumerInfo:
         """Say how far a durable consumer is. Raises `NotProvisioned`."""
         info = await self.api(f"CONSUMER.INFO.{stream}.{durable}")
-        return ConsumerInfo(info["num_pending"], info["num_ack_pending"])
+        return ConsumerInfo(info["num_pending"], info["num_ack_pending"], datetime.fromisoformat(info["ts"]))
 
     async def delete_message(self, stream: str, sequence: int) -> None:
         """Delete one stored message."""

@@ -33,6 +33,7 @@ class Link:
     def __init__(self) -> None:
         self.client = Client()
         self.name = "a client"
+        self.shown = ""
         self.up = asyncio.Event()
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_lost: set[Callable[[], None]] = set()
@@ -40,7 +41,7 @@ class Link:
 
     async def open(self, servers: Sequence[str], options: Mapping[str, Any], within: float) -> None:
         """Connect. Raises `Unreachable` after `within` seconds, or `NotPermitted` at once."""
-        self.name = options["name"]
+        self.name, self.shown = options["name"], _shown(servers, options)
         connecting = asyncio.ensure_future(
             self.client.connect(
                 servers=list(servers),
@@ -55,13 +56,14 @@ class Link:
                 **options,
             )
         )
-        await asyncio.wait({connecting, self.fatal}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-        if not connecting.done():
+        try:
+            await asyncio.wait({connecting, self.fatal}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # our caller may have been cancelled
             connecting.cancel()
             await asyncio.wait({connecting}, timeout=CLOSE_WITHIN)
         if self.fatal.done():
             self.fatal.result()
-        if connecting.cancelled():
+        if connecting.cancelled() or not connecting.done():
             known = without_passwords(", ".join(servers))
             raise Unreachable(f"no NATS server at {known}: {self.client.last_error}")
         try:
@@ -133,7 +135,7 @@ class Link:
             kind, subject = violation[1].lower(), violation[2]
             self.fail(NotPermitted(f"NATS permits {self.name} no {kind} to {subject}"), subject)
         elif isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in text.lower():
-            self.fail(NotPermitted(f"NATS refuses the credentials of {self.name}"))
+            self.fail(NotPermitted(f"NATS refuses the credentials of {self.name}: {self.shown}"))
         else:
             log.debug("nats: %r", error)
 
@@ -152,6 +154,18 @@ class Link:
     async def _closed(self) -> None:
         if not self.fatal.done():
             self.fail(Unreachable(f"NATS closed the connection: {self.client.last_error}"))
+
+
+def _shown(servers: Sequence[str], options: Mapping[str, Any]) -> str:
+    """Say which credentials are shown to the server, without telling them."""
+    match options:
+        case {"user": str(user)}:
+            return f"user {user!r}"
+        case {"token": str()}:
+            return "a token"
+        case {"nkeys_seed": str(file)} | {"user_credentials": str(file)}:
+            return file
+    return "those in its address" if any("@" in server for server in servers) else "none"
 
 
 @asynccontextmanager

@@ -41,10 +41,11 @@ class StreamInfo(NamedTuple):
 
 
 class ConsumerInfo(NamedTuple):
-    """How far a durable consumer is: not delivered yet, and delivered but not acknowledged."""
+    """How far a durable consumer is: not delivered yet, and delivered but not acknowledged; by the server's clock."""
 
     pending: int
     ack_pending: int
+    at: datetime
 
 
 class Headers(Mapping[str, str]):

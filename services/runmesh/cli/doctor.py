@@ -21,13 +21,13 @@ from runmesh.cli.context import settings as found_settings
 from runmesh.cli.exits import Exit
 from runmesh.cli.exits import run as run_command
 from runmesh.client import Mesh
+from runmesh.clock import MOST_SKEW
 from runmesh.errors import NotProvisioned, RunmeshError, Unreachable
 from runmesh.settings import Settings, load
 
 app = typer.Typer()
 
 _PYTHON: Final = (3, 11)
-_MOST_SKEW: Final = 2.0
 _LEAST_DISK: Final = 1_000_000_000
 _STYLES: Final = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
 
@@ -174,7 +174,7 @@ async def _clock(bus: Bus) -> Finding:
 def skew(seconds: float) -> Finding:
     """Judge how far our clock is ahead of the server's."""
     what = f"{abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} the server's"
-    if abs(seconds) <= _MOST_SKEW:
+    if abs(seconds) <= MOST_SKEW:
         return Finding("clock", "ok", what)
     return Finding("clock", "warn", what, "timeouts and times in facts will be off: synchronise the clocks (NTP)")
 

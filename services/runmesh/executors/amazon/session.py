@@ -24,6 +24,7 @@ from runmesh.errors import nearest
 from runmesh.executors.amazon.access import Access
 from runmesh.executors.amazon.refusals import Refused, Unreached, passing
 from runmesh.executors.amazon.translation import translated
+from runmesh.platforms.calls import counted
 from runmesh.platforms.insisting import insisting
 
 CONNECT: Final = 3.0
@@ -87,11 +88,12 @@ class Amazon:
 
     async def call(self, service: str, access: Access, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call once, by the SDK's name of the operation. Raises `Refused`, `Unreached`, ConnectionError."""
-        try:
-            client = await self._client(service, access)
-            answer: dict[str, Any] = await getattr(client, operation)(**arguments)
-        except Exception as error:
-            raise await self._explained(translated(error), service, access) from error
+        with counted("aws", f"{service}.{operation}"):
+            try:
+                client = await self._client(service, access)
+                answer: dict[str, Any] = await getattr(client, operation)(**arguments)
+            except Exception as error:
+                raise await self._explained(translated(error), service, access) from error
         return answer
 
     async def read(self, service: str, access: Access, operation: str, **arguments: Any) -> dict[str, Any]:

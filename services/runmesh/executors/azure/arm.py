@@ -28,6 +28,7 @@ from azure.mgmt.containerinstance.aio import ContainerInstanceManagementClient
 from runmesh.errors import Invalid, Problem
 from runmesh.executors.azure.options import CA, Options
 from runmesh.executors.azure.refusals import UNSPOKEN, Refused, Unreached, failing
+from runmesh.platforms.calls import counted
 from runmesh.platforms.insisting import insisting, seconds_to_wait
 
 CONNECT: Final = 5.0
@@ -67,14 +68,15 @@ class Arm:
         own = {} if "://" in path else {"api-version": _VERSION}
         request = HttpRequest(method, path, params={**own, **query}, json=body)
         within = self._options.create if method == "PUT" else ANSWER
-        try:
-            client = self._client(path)
-            answer = await client._send_request(  # noqa: SLF001 - the SDK's documented way to send any request
-                request, connection_timeout=CONNECT, read_timeout=within
-            )
-            return _read(answer)
-        except sdk.AzureError as error:
-            raise _translated(error) from error
+        with counted("azure", operation(method, path)):
+            try:
+                client = self._client(path)
+                answer = await client._send_request(  # noqa: SLF001 - the SDK's documented way to send any request
+                    request, connection_timeout=CONNECT, read_timeout=within
+                )
+                return _read(answer)
+            except sdk.AzureError as error:
+                raise _translated(error) from error
 
     async def read(self, path: str, **query: Any) -> Json:
         """Get what may be asked for again without harm. Raises as `call`, after a few tries; a throttle at once."""
@@ -122,6 +124,12 @@ class Arm:
                 retry_policy=AsyncRetryPolicy.no_retries(),
             )
         return self._clients[subscription]
+
+
+def operation(method: str, path: str) -> str:
+    """Name a call without what it is about: GET containerGroups/containers/logs."""
+    kinds = path.partition("?")[0].partition("/providers/Microsoft.ContainerInstance/")[2].split("/")[::2]
+    return f"{method} {'/'.join(kinds) or 'other'}"
 
 
 def _session(ca: str | None) -> aiohttp.ClientSession:

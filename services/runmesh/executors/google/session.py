@@ -26,6 +26,7 @@ from runmesh.errors import Invalid, Problem
 from runmesh.executors.google.options import CREDENTIALS
 from runmesh.executors.google.refusals import NO_CREDENTIALS, Refused, Unreached, passing
 from runmesh.executors.google.translation import translated
+from runmesh.platforms.calls import counted
 from runmesh.platforms.insisting import insisting
 
 ANSWER: Final = 10.0
@@ -77,14 +78,15 @@ class Google:
 
     async def call(self, who: str | None, service: str, method: str, request: Any) -> Any:
         """Call once. Raises `Refused`, `Unreached`, ConnectionError."""
-        try:
-            client = await self._client(service, who)
-            return await getattr(client, method)(request=request, retry=None, timeout=ANSWER)
-        except Exception as error:
-            meant = translated(error)
-            if isinstance(meant, Refused) and meant.unauthenticated:
-                await self._doubt(who)
-            raise meant from error
+        with counted("google", f"{service}.{method}"):
+            try:
+                client = await self._client(service, who)
+                return await getattr(client, method)(request=request, retry=None, timeout=ANSWER)
+            except Exception as error:
+                meant = translated(error)
+                if isinstance(meant, Refused) and meant.unauthenticated:
+                    await self._doubt(who)
+                raise meant from error
 
     async def read(self, who: str | None, service: str, method: str, request: Any) -> Any:
         """Call what may be called again without harm. Raises as `call`, after a few tries."""

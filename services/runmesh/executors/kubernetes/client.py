@@ -23,6 +23,7 @@ from runmesh.clock import clock
 from runmesh.executors.kubernetes.access import Access
 from runmesh.executors.kubernetes.options import RATE
 from runmesh.executors.kubernetes.refusals import Refused, Unreached
+from runmesh.platforms.calls import counted
 
 log = structlog.get_logger(__name__)
 
@@ -114,8 +115,6 @@ class Client:
         timeout = aiohttp.ClientTimeout(sock_connect=CALL, sock_read=silence)
         try:
             async with await self._request("GET", path, query, None, timeout) as response:
-                if response.status >= _OK:
-                    raise await _refusal(response)
                 yield response
         except Refused as refused:
             await self._heed(refused)
@@ -130,7 +129,7 @@ class Client:
             try:
                 return await self._call(method, path, query, body, within)
             except Refused as refused:
-                if not (refused.passing or (refused.unauthorized and not attempt)):
+                if not (refused.passing or (refused.unauthenticated and not attempt)):
                     raise
                 pause = refused.retry_after
             except ConnectionError:
@@ -146,8 +145,6 @@ class Client:
     async def _sent(self, method: str, path: str, query: Query, body: Json | None = None, within: float = CALL) -> Json:
         try:
             async with await self._request(method, path, query, body, aiohttp.ClientTimeout(total=within)) as response:
-                if response.status >= _OK:
-                    raise await _refusal(response)
                 answer: Json = from_json(await response.read())
                 return answer
         except Refused as refused:
@@ -159,21 +156,26 @@ class Client:
     async def _request(
         self, method: str, path: str, query: Query, body: Json | None, within: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        response: aiohttp.ClientResponse = await self._api.call_api(
-            path,
-            method,
-            query_params=list(query.items()),
-            header_params={"Accept": "application/json, */*", "Content-Type": "application/json"},
-            body=body,
-            auth_settings=["BearerToken"],
-            _preload_content=False,
-            _request_timeout=within,
-        )
+        """Send, and return the answer once it begins. Raises `Refused`."""
+        with counted("kubernetes", operation(method, path, query)):
+            response: aiohttp.ClientResponse = await self._api.call_api(
+                path,
+                method,
+                query_params=list(query.items()),
+                header_params={"Accept": "application/json, */*", "Content-Type": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=within,
+            )
+            if response.status >= _OK:
+                async with response:
+                    raise await _refusal(response)
         return response
 
     async def _heed(self, refused: Refused) -> None:
         """Read the credentials again if they are no good: tokens are renewed while we run."""
-        if not refused.unauthorized:
+        if not refused.unauthenticated:
             return
         try:
             await self._access.load(self._api.configuration)
@@ -192,6 +194,12 @@ async def _settle_proxy(api: ApiClient) -> None:
     ours = aiohttp.ClientSession(connector=theirs.connector, read_bufsize=_LARGEST_LINE, **through)
     api.rest_client.pool_manager = ours
     theirs.detach()
+
+
+def operation(method: str, path: str, query: Query) -> str:
+    """Name a call without what it is about: GET pods/log."""
+    kinds = path.partition("/namespaces/")[2].split("/")[1::2]
+    return f"{'WATCH' if 'watch' in query else method} {'/'.join(kinds) or 'other'}"
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> Refused:

@@ -91,7 +91,7 @@ class Logs:
                 if ended:
                     return
             except Refused as refused:
-                if refused.missing or (ended and not (refused.passing or refused.unauthorized)):
+                if refused.missing or (ended and not (refused.passing or refused.unauthenticated)):
                     return
                 log.info("log not read", pod=pod["metadata"]["name"], error=str(refused))
             except (ConnectionError, TimeoutError) as error:

@@ -45,7 +45,7 @@ class Refused(RunmeshError):
         return cls(int(status.get("code") or code), told, str(status.get("reason") or ""), wait)
 
     @property
-    def unauthorized(self) -> bool:
+    def unauthenticated(self) -> bool:
         """Whether our credentials are not (or no longer) good."""
         return self.code == _UNAUTHORIZED
 
@@ -75,9 +75,19 @@ class Refused(RunmeshError):
         return self.code == _GONE
 
     @property
+    def throttled(self) -> bool:
+        """Whether calls come too fast."""
+        return self.code == _TOO_MANY
+
+    @property
+    def failed(self) -> bool:
+        """Whether the server itself failed: the call may have been heeded."""
+        return self.code >= _SERVER
+
+    @property
     def passing(self) -> bool:
         """Whether the same call may succeed a moment later."""
-        return self.code == _TOO_MANY or self.code >= _SERVER
+        return self.throttled or self.failed
 
     def of_submit(self) -> Exception:
         """Return what it means for a Job that was to be created.
@@ -85,9 +95,9 @@ class Refused(RunmeshError):
         A 5xx says nothing: it may be there. Everything else is a word on this Job, but for a throttle, a quota that is
         full or just being counted (409 Conflict), and credentials that are not good at the moment: not its fault.
         """
-        if self.code >= _SERVER:
+        if self.failed:
             return self
-        if self.code == _TOO_MANY or self.unauthorized or self.full or self.conflicts:
+        if self.throttled or self.unauthenticated or self.full or self.conflicts:
             return Unavailable(f"the cluster takes no Job for now: {self}", self.retry_after)
         return Rejected(f"the cluster refuses the Job: {self}")
 

@@ -25,23 +25,15 @@ from typing import Any, Final, NamedTuple
 
 from runmesh.errors import Invalid, Problem
 from runmesh.events import RunRequest
-from runmesh.executor import ExecutorConfig
 from runmesh.projects import Block, Pipeline, Project, Templates, holds_secret
 from runmesh.projects.templates import is_template
 from runmesh.resolver import mage
 from runmesh.resolver.choice import ExecutorChoice, Skipped
+from runmesh.resolver.configuration import Configuration, project_key
 from runmesh.resolver.maxima import excessive
 from runmesh.resolver.merging import Leaf, Origin, Tree, leaves, merge, planted, tree, values, without_nulls
 from runmesh.resolver.policy import Policy, forbidden, replaced
-from runmesh.resolver.validation import (
-    Fault,
-    canonical,
-    defaults_of,
-    remote_keys,
-    secrets,
-    time_limit,
-    validate,
-)
+from runmesh.resolver.validation import canonical, defaults_of, remote_keys, secrets, time_limit, validate
 
 Config = Mapping[str, Any]
 
@@ -49,62 +41,6 @@ _NOT_MAGES: Final = ("default", "request", "request.block_config", "policy")
 """Levels that Mage doesn't have: their values are no difference in how it reads the project."""
 _RUNTIME: Final = "runtime"
 """The key that is for every type alike."""
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """The merged configuration of the tasks that share it."""
-
-    executor_type: str
-    values: Mapping[str, Any]
-    provenance: Mapping[str, Origin]
-    """The level of every value, by dotted path."""
-    common: ExecutorConfig
-    """The part that the mesh itself acts upon."""
-    time_limit: float | None
-    """Seconds that a task may run."""
-    skipped: tuple[Skipped, ...]
-    faults: tuple[Fault, ...]
-    warnings: tuple[Problem, ...]
-    errors: tuple[Problem, ...]
-    """What could not even be merged."""
-    differs: Mapping[str, Any]
-    """What Mage OSS would use instead, by dotted path; None where it has no value."""
-
-    def problems(self, block: str | None, file: str) -> Iterator[Problem]:
-        """Yield all that is wrong, as the problems of one block (None: of the whole pipeline)."""
-        yield from self.errors
-        for fault in self.faults:
-            origin = fault.origin or self._origin(fault.path)
-            where = self._place(fault.path, origin, block, file)
-            level = f" ({origin} level{f', {file}' if origin == 'block' else ''})" if origin else ""
-            yield Problem(where, f"{fault.message}{level}", fault.hint)
-
-    def _origin(self, path: str) -> Origin | None:
-        """Return the level of a value, of something inside it, or of what it is inside of."""
-        if path in self.provenance:
-            return self.provenance[path]
-        inside = (origin for inner, origin in self.provenance.items() if inner.startswith(f"{path}."))
-        around = (origin for outer, origin in self.provenance.items() if path.startswith(f"{outer}."))
-        return next(inside, None) or next(around, None)
-
-    def _place(self, path: str, origin: Origin | None, block: str | None, file: str) -> str:
-        if origin and origin.place:
-            return origin.place
-        places = {
-            "project": f"metadata.yaml: {project_key(self.executor_type)}.{path}",
-            "pipeline": f"{file}: executor_config.{path}",
-            "request": f"request: executor_config.{self.executor_type}.{path}",
-            "request.block_config": f"request: block_config.{block}.{path}",
-            "policy": f"policy: {self.executor_type}.{path}",
-        }
-        here = file if block is None else f"block {block}"
-        return places.get(origin or "") or f"{here}: executor_config.{path}"
-
-
-def project_key(executor_type: str) -> str:
-    """Name the key of a project's metadata.yaml that holds this type's configuration."""
-    return mage.PROJECT_KEYS.get(executor_type, f"{executor_type}_config")
 
 
 class _Part(NamedTuple):

@@ -14,7 +14,8 @@ from runmesh.projects.streams import Stream
 from runmesh.projects.triggers import Triggers
 from runmesh.resolver import command, mage, refusals, remarks, steps, streams
 from runmesh.resolver.choice import Chooser, ExecutorChoice, Level
-from runmesh.resolver.config import Configuration, Configurations
+from runmesh.resolver.config import Configurations
+from runmesh.resolver.configuration import Configuration
 from runmesh.resolver.explanation import BlockExplanation, Explanation, PipelineExplanation, distinct
 from runmesh.resolver.limits import concurrency
 from runmesh.resolver.refusals import Rules

@@ -13,7 +13,7 @@ from runmesh.events import RunRequest
 from runmesh.projects import Block, Pipeline
 from runmesh.projects.fanout import Kind, is_child, role
 from runmesh.resolver.choice import installed_types
-from runmesh.resolver.config import Configuration
+from runmesh.resolver.configuration import Configuration
 from runmesh.resolver.policy import Policy
 
 _NATIVE_PIPELINES: Final = frozenset({"python", "pyspark"})

@@ -8,7 +8,7 @@ from runmesh.events import RunRequest
 from runmesh.projects import Pipeline, Project
 from runmesh.projects.addons import callbacks_of
 from runmesh.projects.commands import COMMAND
-from runmesh.resolver.config import Configuration
+from runmesh.resolver.configuration import Configuration
 from runmesh.resolver.selection import NEVER_EXECUTED
 
 _TOGETHER: Final = "the pipeline runs in one process"

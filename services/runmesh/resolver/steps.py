@@ -15,7 +15,7 @@ from runmesh.projects import Block, Pipeline
 from runmesh.projects.addons import STATUSES, conditions_of
 from runmesh.projects.fanout import Kind, is_child, role
 from runmesh.resolver.choice import ExecutorChoice, Level
-from runmesh.resolver.config import Configuration
+from runmesh.resolver.configuration import Configuration
 from runmesh.resolver.explanation import BlockExplanation, PipelineExplanation
 from runmesh.subjects import CALLBACK, CONDITION, WHOLE_PIPELINE
 

@@ -1,12 +1,15 @@
 """What services count for Prometheus."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import REGISTRY
 
+from runmesh import subjects
 from runmesh.bus import Bus
 from runmesh.events import FINAL_RUN_STATES
+from runmesh.resolver.queues import Queues
 from tests.conftest import Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, Platform, Script
@@ -95,3 +98,34 @@ async def test_a_fact_that_is_told_again_is_counted_once(bus: Bus, nats_address:
         await mesh.publish(event)  # as the sweep does where it doesn't know of the end yet
         await mesh.settled()
     assert growth.of("runmesh_tasks_total", **HERE, state="completed", cause="") == 1
+
+
+async def test_how_the_queues_stand_is_told(bus: Bus) -> None:
+    execute, consumer = subjects.execute_stream("k8s"), subjects.execute_consumer("default")
+    for block in ("first", "second"):
+        await bus.publish(subjects.execute("k8s", "default", "shop", "r1", block), b"{}")
+    await ask(bus, "run", {"pipeline": "one"})
+    async with bus.consume(execute, consumer, slots=1) as pump:
+        await anext(pump)
+        queues = {(queue.stream, queue.consumer): queue for queue in await Queues(bus).look()}
+    tasks, requests = queues[execute, consumer], queues["REQUESTS", "resolver"]
+    assert (tasks.pending, tasks.taken, requests.pending) == (1, 1, 1)
+    assert 0 < tasks.oldest < requests.oldest + 60
+    assert queues["FACTS", "resolver"].oldest == 0
+
+
+async def test_what_waits_behind_others_messages_is_found(bus: Bus) -> None:
+    """The resolver takes only the ends of tasks from among all facts."""
+    for state in ("running", "completed"):
+        await bus.publish(subjects.task_fact(state, "k8s", "default", "shop", "r1", "clean"), b"{}")
+    [facts] = [queue for queue in await Queues(bus).look() if queue.stream == "FACTS"]
+    stored = await bus.last("FACTS", "mesh.task.completed.>")
+    assert facts.pending == 1
+    assert stored
+    assert facts.oldest <= (datetime.now(UTC) - stored.at).total_seconds()
+
+
+async def test_a_resolver_that_is_asked_shows_the_queues(bus: Bus, tmp_path: Path) -> None:
+    async with resolving(bus, settings_for(tmp_path, health_port=0)):
+        labels = {"stream": "EXECUTE_ecs", "consumer": "pool_default"}
+        await eventually(lambda: REGISTRY.get_sample_value("runmesh_queue_pending", labels) is not None)

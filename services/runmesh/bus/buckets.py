@@ -137,6 +137,11 @@ async def last(exchange: Exchange, stream: str, subject: str) -> Message | None:
     return await _read(exchange, stream, {"last_by_subj": subject})
 
 
+async def first(exchange: Exchange, stream: str, subject: str, sequence: int) -> Message | None:
+    """Read the first message on a subject from a sequence on, from the stream's leader."""
+    return await _read(exchange, stream, {"seq": sequence, "next_by_subj": subject})
+
+
 async def _read(exchange: Exchange, stream: str, request: dict[str, str | int]) -> Message | None:
     body = json.dumps(request).encode()
     try:

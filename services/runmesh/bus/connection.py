@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runmesh.bus.buckets import Bucket, last
+from runmesh.bus.buckets import Bucket, first, last
 from runmesh.bus.exchange import Exchange, decode_stored
 from runmesh.bus.link import Link
 from runmesh.bus.merging import merged
@@ -123,6 +123,10 @@ class Bus:
     async def last(self, stream: str, subject: str) -> Message | None:
         """Read the last message stored on a subject, from the stream's leader."""
         return await last(self._exchange, stream, subject)
+
+    async def first(self, stream: str, subject: str, sequence: int) -> Message | None:
+        """Read the first message stored on a subject (or several: with wildcards) from a sequence on."""
+        return await first(self._exchange, stream, subject, sequence)
 
     def bucket(self, name: str) -> Bucket:
         """Return a KV bucket."""

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 
 from ulid import ULID
 
-from runmesh import cloudevents, local, subjects
+from runmesh import cloudevents, local, subjects, tracing
 from runmesh.asking import Sent, check_run_id, command, names
 from runmesh.bus import Bus, Message, connect
 from runmesh.bus.refusals import Refused
@@ -142,7 +142,7 @@ class Mesh:
         stored = await self.bus.publish(
             subjects.request(verb, project),
             body,
-            headers=cloudevents.headers_for(request, event_id=event_id, source=SOURCE),
+            headers=cloudevents.headers_for(request, event_id=event_id, source=SOURCE, trace=tracing.caller()),
             # With the body: another request under the same id must reach the resolver, which says so.
             message_id=f"{event_id}.{sha256(body).hexdigest()[:16]}",
         )

@@ -31,6 +31,7 @@ from runmesh.resolver.requested import derived_id, digest_of, document_of, names
 from runmesh.resolver.state import Debt, State
 from runmesh.resolver.store import Run, Store
 from runmesh.resolver.tries import AGAIN, exhausted, hand_back
+from runmesh.tracing import TRACING
 
 _VERBS: Final = ("run", "cancel", "retry")
 log = structlog.get_logger()
@@ -113,17 +114,18 @@ class Intake:
 
     async def _run(self, project: str, message: Message, document: Mapping[str, Any]) -> None:
         run, name = names_of(message, document)
-        digest = digest_of(project, document)
+        digest, now = digest_of(project, document), datetime.now(UTC)
         try:
             request = decode(RunRequest, message.headers, message.data)
             trace = trace_of(message.headers)
-            await self._accept(await self._planner.plan(project, request, run, digest=digest, trace=trace), message)
+            plan = await self._planner.plan(project, request, run, digest=digest, trace=trace)
+            await self._accept(plan, message, now)
         except Invalid as error:
             metrics.rejected(error)
             await self._reject(run, project, name, error, message, digest)
 
-    async def _accept(self, plan: Plan, message: Message) -> None:
-        present, now = await self._presence.of(plan.pools), datetime.now(UTC)
+    async def _accept(self, plan: Plan, message: Message, now: datetime) -> None:
+        present = await self._presence.of(plan.pools)
         state = advance(plan, accept(plan, now=now), [present], now)
         try:
             await self._begin(plan, state, message)
@@ -135,7 +137,6 @@ class Intake:
     async def _reject(
         self, run: str, project: str, pipeline: str, error: Invalid, message: Message, digest: str
     ) -> None:
-        log.info("rejected", run=run, project=project, error=str(error)[:500])
         state = rejection(run, project, pipeline, error.problems, digest, datetime.now(UTC))
         await self._begin(None, state.model_copy(update={"trace": trace_of(message.headers)}), message)
 
@@ -146,6 +147,7 @@ class Intake:
         except Conflict:
             await self._again(plan, state, message)
             return
+        TRACING.run_planned(run.caller, state.run, state.created_at, project=state.project, pipeline=state.pipeline)
         await self._go_on(run, message)
 
     async def _go_on(self, run: Run, message: Message) -> None:
@@ -231,14 +233,14 @@ class Intake:
             await self._dead(message, "invalid", error)
             return
         run = request.id or derived_id(message)
-        digest = digest_of(project, request.model_dump(mode="json"))
+        digest, now = digest_of(project, request.model_dump(mode="json")), datetime.now(UTC)
         pipeline = "_unknown"
         try:
             before, ended = await self._finished(project, request)
             pipeline = before.pipeline
             again = before.request.model_copy(update={"id": None, "execution_partition": before.execution_partition})
             plan = await self._planner.plan(project, again, run, digest=digest, trace=trace_of(message.headers))
-            await self._accept(carry(plan, before, ended, request.blocks or ()), message)
+            await self._accept(carry(plan, before, ended, request.blocks or ()), message, now)
         except Invalid as error:
             metrics.rejected(error)
             await self._reject(run, project, pipeline, error, message, digest)

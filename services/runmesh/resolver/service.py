@@ -17,7 +17,7 @@ from runmesh import settings as settings_of
 from runmesh import subjects
 from runmesh.bus import Bus, Message
 from runmesh.bus.message import Handler
-from runmesh.cloudevents import decode, headers_for
+from runmesh.cloudevents import decode, headers_for, trace_of
 from runmesh.dead import lay_to_rest
 from runmesh.errors import BusError, Invalid, NotPermitted, NotProvisioned, Problem, Undecodable
 from runmesh.events import RunRequest, TaskFact
@@ -149,7 +149,8 @@ class Resolver:
         explanation = await self._planner.explain(project, request)
         if explanation.errors:
             raise Invalid(*explanation.errors)
-        headers = headers_for(request, event_id=str(request.id), source="/runmesh/api")
+        trace = trace_of(message.headers)
+        headers = headers_for(request, event_id=str(request.id), source="/runmesh/api", trace=trace)
         await self._bus.publish(subjects.request("run", project), request.to_json(), headers=headers)
         return to_json({"run": request.id})
 

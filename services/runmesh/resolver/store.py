@@ -17,8 +17,10 @@ from runmesh.resolver.owed import Owed, command, owed, stopping_keys
 from runmesh.resolver.plan import Plan
 from runmesh.resolver.state import Debt, State
 from runmesh.retelling import is_told
+from runmesh.tracing import TRACING
 
 SOURCE: Final = "/runmesh/resolver"
+_MOST_PATHS: Final = 20
 log = structlog.get_logger()
 
 
@@ -31,9 +33,14 @@ class Run:
     revision: int
 
     @property
-    def trace(self) -> Mapping[str, str]:
-        """The trace headers of the request, to carry on."""
+    def caller(self) -> Mapping[str, str]:
+        """The trace headers of the request."""
         return self.plan.trace if self.plan else self.state.trace
+
+    @property
+    def trace(self) -> Mapping[str, str]:
+        """The trace headers of all that follows from it."""
+        return TRACING.of_run(self.caller, self.state.run, self.state.created_at)
 
 
 class Store:
@@ -122,7 +129,9 @@ class Store:
         answers = await _answers([answer for _, answer in sent])
         for (item, _), answer in zip(sent, answers, strict=True):
             if not isinstance(answer, BusError):
-                _count(item)
+                _count(run, item.event, answer)
+                if isinstance(item.event, RunFact) and item.event.state in FINAL_RUN_STATES:
+                    _log_end(run, item.event)
             elif not await self._is_there(item, answer):
                 continue
             stored.add(item.debt)
@@ -137,7 +146,8 @@ class Store:
         owing = {debt.block for debt in state.outbox if debt.kind == "execute"}
         due = ((name, task) for name, task in out.items() if name not in owing)
         commands = (command(plan, state, name, task.attempt, task.resubmission) for name, task in due)
-        posts: list[asyncio.Future[Any]] = [self._post_event(each, plan.project, plan.trace) for each in commands]
+        trace = TRACING.of_run(plan.trace, plan.run, state.created_at)
+        posts: list[asyncio.Future[Any]] = [self._post_event(each, plan.project, trace) for each in commands]
         if state.stopping and out:
             # An older one, of a replica that was slow, may have taken its place.
             stop = Stop(keys=stopping_keys(plan, state), reason=state.reason)
@@ -182,6 +192,7 @@ class Store:
                 return not isinstance(item.event, ExecuteTask) or await self._is_queued(item.event)
             case NotPermitted() | NotProvisioned():
                 raise refusal
+        metrics.UNPAID.inc()
         log.warning("still owed", kind=item.debt.kind, block=item.debt.block, error=str(refusal))
         return False
 
@@ -192,9 +203,29 @@ class Store:
         return last is not None and last.headers.get("ce-id") == command.key
 
 
-def _count(item: Owed) -> None:
-    if isinstance(item.event, RunFact) and item.event.state in FINAL_RUN_STATES:
-        metrics.RUNS.labels(item.event.project, item.event.state).inc()
+def _count(run: Run, told: ExecuteTask | TaskFact | RunFact | Stop, stored: Any) -> None:
+    match told:
+        case RunFact():
+            metrics.run_told(told, planned=run.plan is not None)
+            if run.plan and told.state in FINAL_RUN_STATES:
+                metrics.run_ended(told.project, (told.at - run.state.created_at).total_seconds())
+        case TaskFact() if not stored.duplicate:
+            metrics.task_told(told)
+
+
+def _log_end(run: Run, fact: RunFact) -> None:
+    """Log a run's outcome, once: its fact was not there before. Not the reason: that may quote what is secret."""
+    paths = [problem.path for problem in fact.errors or ()][:_MOST_PATHS]
+    log.info(
+        "run ended",
+        action="end",
+        run=fact.run,
+        project=fact.project,
+        pipeline=fact.pipeline,
+        state=fact.state,
+        **{"wrong": paths} if paths else {},
+    )
+    TRACING.run_ended(fact, run.caller, run.state.created_at)
 
 
 async def _answers(sent: Sequence[asyncio.Future[Any]]) -> list[Any]:

@@ -9,6 +9,7 @@ task fails as if the configuration were wrong, and a dead letter keeps the comma
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
@@ -22,6 +23,7 @@ from runmesh.dead import bury
 from runmesh.errors import Invalid, Problem, RunmeshError, Undecodable, nearest
 from runmesh.events import ATTEMPT, RESUBMISSION, Cause, ExecuteTask, TaskFact, TaskState
 from runmesh.executor import ExecutorConfig, Task
+from runmesh.tracing import TRACING
 from runmesh.worker.beat import Beat
 from runmesh.worker.jobs import Job, utc
 from runmesh.worker.report import Reporter
@@ -86,7 +88,8 @@ class Intake:
     def _task(self, event: ExecuteTask, message: Message) -> tuple[Task[Any] | Invalid, Exception | None]:
         """Return the executor's view of a command; after enough deliveries also if `Config` breaks, and why it does."""
         try:
-            return _task(event, self._station.config_model), None
+            trace = TRACING.of_task(message.headers, event)
+            return _task(event, self._station.config_model, trace), None
         except Exception as error:
             if message.deliveries < TRIES:
                 raise
@@ -170,7 +173,7 @@ def unreadable(message: Message, reason: str, worker_id: str) -> TaskFact | None
         return None
 
 
-def _task(event: ExecuteTask, config_model: type[ExecutorConfig]) -> Task[Any] | Invalid:
+def _task(event: ExecuteTask, config_model: type[ExecutorConfig], trace: Mapping[str, str]) -> Task[Any] | Invalid:
     try:
         config = config_model.model_validate(event.config)
     except ValidationError as error:
@@ -195,7 +198,7 @@ def _task(event: ExecuteTask, config_model: type[ExecutorConfig]) -> Task[Any] |
         project=event.project,
         pipeline=event.pipeline,
         command=event.command,
-        environment=event.environment,
+        environment={**event.environment, **{name.upper(): value for name, value in trace.items()}},
         config=config,
         timeout=event.timeout,
         labels=event.labels,

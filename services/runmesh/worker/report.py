@@ -13,6 +13,7 @@ from runmesh.errors import BusError, StreamFull, Unreachable
 from runmesh.events import OUTCOME, TaskFact, TaskState
 from runmesh.executor import Handle, Observation
 from runmesh.retelling import is_told
+from runmesh.tracing import TRACING
 from runmesh.worker import outcome
 from runmesh.worker.jobs import Job, utc
 from runmesh.worker.lease import LeaseLost
@@ -47,12 +48,12 @@ class Reporter:
         """End a task: claim, fact, removal, acknowledgement, each after the one before is certain."""
         fact = fit(await self._terminal(job, verdict), self._station.bus.payload_limit - _ENVELOPE)
         await self._station.claims.write(job.held, job.claim.finished(fact))
+        _log_end(job, fact)
         await self._logs.end(job)
         await self.tell(fact, job.message)
         _timed(job, fact)
         await self._logs.rest(job)
         await self._clean_up(job, fact, job.claim)
-        log.info("task ended", key=fact.key, run=fact.run, block=fact.block, state=fact.state, cause=fact.cause)
 
     async def finish_again(self, job: Job, claim: Claim) -> None:
         """Do what follows from a terminal claim; how much of it was done already doesn't matter."""
@@ -153,6 +154,13 @@ def _timed(job: Job, fact: TaskFact) -> None:
     if job.ended is not None:
         metrics.task_seconds(fact.executor_type, fact.pool).observe(job.ended - (job.started or job.submitted))
         metrics.to_fact(fact.executor_type, fact.pool).observe(clock() - job.ended)
+
+
+def _log_end(job: Job, fact: TaskFact) -> None:
+    """Log a task's outcome, once: its terminal claim is ours. Not the reason: that may quote what is secret."""
+    told = {"attempt": fact.attempt, "state": fact.state, "cause": fact.cause, "exit_code": fact.exit_code}
+    log.info("task ended", action="end", key=fact.key, **told)
+    TRACING.task_ended(job.event, job.message.headers, job.claim)
 
 
 def _subject(fact: TaskFact, message: Message) -> str:

@@ -18,6 +18,7 @@ from runmesh.dead import bury
 from runmesh.errors import Invalid, Rejected, Unavailable
 from runmesh.events import Cause, TaskState
 from runmesh.executor import Handle, Task
+from runmesh.tracing import TRACING
 from runmesh.worker.cancels import Cancels
 from runmesh.worker.jobs import HandOver, Job, begun, utc
 from runmesh.worker.lease import LeaseLost
@@ -69,7 +70,7 @@ class Submitter:
         while job.claim.handle is None:
             if verdict := await self._turn(job, overdue) or _hopeless(ambiguous) or await self._begin(job):
                 return verdict
-            match await self._attempt(task):
+            match await self._attempt(job, task):
                 case str() as handle:
                     self._throttle.accepted()
                     await self._record(job, Handle(handle))
@@ -92,13 +93,18 @@ class Submitter:
         await self._station.claims.settle(job.held, claim, written)
         return Verdict.stopped(job.stop) if job.stop else None
 
-    async def _attempt(self, task: Task[Any]) -> Handle | Exception:
+    async def _attempt(self, job: Job, task: Task[Any]) -> Handle | Exception:
+        answer: Handle | Exception
+        begun_at = utc()
         try:
-            return await self._platform.submit(task)
+            answer = await self._platform.submit(task)
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - foreign code; what it means is decided by the caller
-            return error
+            answer = error
+        failed = type(answer).__name__ if isinstance(answer, Exception) else None
+        TRACING.task_submitted(job.event, job.message.headers, begun_at, failed)
+        return answer
 
     async def _turn(self, job: Job, overdue: float) -> Verdict | None:
         """Wait until a submit may be tried, or return why it never will be. Raises `HandOver`."""

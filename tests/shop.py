@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from runmesh import subjects
+from runmesh import filters, subjects
 from runmesh.bus import Bus, Message
 from runmesh.cloudevents import decode, headers_for
 from runmesh.errors import BusError
@@ -91,13 +91,13 @@ async def ask(
 
 async def run_facts(bus: Bus, run: str) -> list[RunFact]:
     """Return what is stored of a run, oldest first."""
-    subject, _ = subjects.facts_of_run(run)
+    subject, _ = filters.facts_of_run(run)
     return [RunFact.model_validate_json(message.data) async for message in bus.replay(subjects.FACTS, subject)]
 
 
 async def task_facts(bus: Bus, run: str) -> list[TaskFact]:
     """Return what is stored of a run's tasks, oldest first."""
-    _, subject = subjects.facts_of_run(run)
+    _, subject = filters.facts_of_run(run)
     return [TaskFact.model_validate_json(message.data) async for message in bus.replay(subjects.FACTS, subject)]
 
 

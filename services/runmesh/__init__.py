@@ -22,7 +22,8 @@ The map of this package, from the outside in:
 ``runtime/``            what runs inside a job
 ``events/``             every event on the wire; ``cloudevents.py`` their envelope
 ``claims.py``           the records that services share in buckets
-``subjects.py``         every name on the wire; ``permissions.py`` who may use which
+``subjects.py``         every name on the wire; ``filters.py`` matches many of them, ``permissions.py``
+                        says who may use which
 ``view.py``             a run as its facts tell it (``folding.py`` folds them, ``story.py`` those of
                         tasks); ``workers.py`` a worker as its beats do
 ``schemas/``            the published schemas, generated from all of these

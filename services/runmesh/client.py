@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 
 from ulid import ULID
 
-from runmesh import cloudevents, local, subjects, tracing
+from runmesh import cloudevents, filters, local, subjects, tracing
 from runmesh.asking import Sent, check_run_id, command, names
 from runmesh.bus import Bus, Message, connect
 from runmesh.bus.refusals import Refused
@@ -186,7 +186,7 @@ class Mesh:
     async def logs(self, run: str, block: str | None = None, *, follow: bool = False) -> AsyncIterator[LogLines]:
         """Yield what the run's tasks wrote; with `follow`, go on until the run has ended and all is read."""
         await self._check_known(run)
-        subject, last = subjects.logs_of_run(run, block, self._project_if_known(run)), 0
+        subject, last = filters.logs_of_run(run, block, self._project_if_known(run)), 0
         if follow:
             async with _closing(self._live_logs(run, subject)) as messages:
                 async for message in messages:
@@ -220,7 +220,7 @@ class Mesh:
         of_run, of_tasks = self._of_run(run)
         if blocks is not None:
             project = self._project_if_known(run)
-            of_blocks = [subjects.facts_of_tasks(run, block, project=project) for block in set(blocks)]
+            of_blocks = [filters.facts_of_tasks(run, block, project=project) for block in set(blocks)]
             return await self._folded(run, of_run, *of_blocks)
         if self._project is not None:
             return await self._folded(run, of_run, of_tasks)
@@ -235,7 +235,7 @@ class Mesh:
 
     async def runs(self, project: str | None = None, since: datetime | None = None) -> list[RunView]:
         """Return the runs with a fact since then (a day ago unless given), newest first, without their tasks."""
-        subject = subjects.runs_of(project or self._project)
+        subject = filters.runs_of(project or self._project)
         facts: dict[str, list[Fact]] = {}
         async for fact in self._stored(subject, since=since or datetime.now(UTC) - _LATELY):
             facts.setdefault(fact.run, []).append(fact)
@@ -257,7 +257,7 @@ class Mesh:
         return self.bus.replay(subjects.FACTS, *filters, since=since, live=live, singly=self._project is not None)
 
     def _of_run(self, run: str) -> tuple[str, str]:
-        return subjects.facts_of_run(run, self._project_if_known(run))
+        return filters.facts_of_run(run, self._project_if_known(run))
 
     def _project_if_known(self, run: str) -> str | None:
         return self._submitted[run].project if run in self._submitted else self._project

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from runmesh import subjects
+from runmesh import filters
 from runmesh.events import FINAL_RUN_STATES, BlockStatus, RunFact, RunState, TaskFact, TaskState
 from runmesh.story import ChildrenStory, Failure, TaskStory, end_of, latest_of
 from runmesh.subjects import CALLBACK, CONDITION
@@ -172,8 +172,8 @@ def enough(outline: RunView) -> list[str]:
     began = [(name, state) for name in (*outline.blocks, *names) for state in _BEGINNINGS]
     ends = [state for state in TaskState if state not in _BEGINNINGS]
     return [
-        *(subjects.facts_of_tasks(outline.run, name, state) for name, state in dict.fromkeys(began)),
-        *(subjects.facts_of_tasks(outline.run, state=state) for state in ends),
+        *(filters.facts_of_tasks(outline.run, name, state) for name, state in dict.fromkeys(began)),
+        *(filters.facts_of_tasks(outline.run, state=state) for state in ends),
     ]
 
 

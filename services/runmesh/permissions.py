@@ -10,10 +10,12 @@ those that it imports, and an answer can't leave it. They hear nothing live, but
 listens to a subject may let a consumer of theirs deliver to it, and what is delivered is stored like anything else.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from runmesh import subjects
+from runmesh.filters import api, matching, requests
 from runmesh.subjects import (
     CLAIMS,
     DEAD,
@@ -25,6 +27,7 @@ from runmesh.subjects import (
     STREAM_SUBJECTS,
     WORKERS,
     ExecutorType,
+    Form,
     execute_consumer,
     execute_stream,
 )
@@ -80,22 +83,22 @@ def resolver() -> User:
     """`runmesh resolver`: takes requests, writes `runs`, publishes commands and facts."""
     execute = [execute_stream(kind) for kind in ExecutorType]
     publish = [
-        subjects.pattern(subjects.run_fact),
-        subjects.pattern(subjects.task_fact),
-        subjects.pattern(subjects.execute),
-        subjects.request_filter("run"),
-        subjects.pattern(subjects.dead, service="resolver"),
+        matching(Form.RUN_FACT),
+        matching(Form.TASK_FACT),
+        matching(Form.EXECUTE),
+        requests("run"),
+        matching(Form.DEAD, service="resolver"),
         *_takes(REQUESTS, RESOLVER),
         *_takes(FACTS, RESOLVER),
         _key(RUNS, ">"),
-        _key(CLAIMS, subjects.pattern(subjects.claim)),
+        _key(CLAIMS, subjects.ANY_CLAIM),
         *(_api("STREAM.MSG.GET", stream) for stream in (FACTS, *execute, f"KV_{RUNS}", f"KV_{CLAIMS}")),
         *(_api("STREAM.INFO", stream) for stream in execute),
         *_lists(RUNS, ">"),
         *_lists(WORKERS, ">"),
         *_ANSWERS,
     ]
-    subscribe = (*map(subjects.api_filter, ("submit", "run", "explain")), *_discovery("runmesh-resolver"))
+    subscribe = (*map(api, ("submit", "run", "explain")), *_discovery("runmesh-resolver"))
     return _user("resolver", "plan and follow runs: `runmesh resolver`", publish, subscribe)
 
 
@@ -103,9 +106,9 @@ def worker(kind: str, pool: str) -> User:
     """`runmesh executor TYPE --pool POOL`: takes its own tasks, and tells of them."""
     address = {"type": kind, "pool": pool}
     publish = [
-        *(subjects.pattern(subjects.task_fact, state=state, **address) for state in _WORKERS_STATES),
-        subjects.pattern(subjects.log, **address),
-        subjects.pattern(subjects.dead, service=subjects.worker_service(kind)),
+        *(matching(Form.TASK_FACT, state=state, **address) for state in _WORKERS_STATES),
+        matching(Form.LOG, **address),
+        matching(Form.DEAD, service=subjects.worker_service(kind)),
         *_takes(execute_stream(kind), execute_consumer(pool)),
         _key(CLAIMS, subjects.claims_of(kind, pool)),
         _key(WORKERS, subjects.workers_of(kind, pool)),
@@ -123,8 +126,8 @@ def submitter(project: str) -> User:
     """Whoever starts a project's runs, stops and repeats them, and reads what becomes of them."""
     read = _of_project(project)
     publish = [
-        subjects.pattern(subjects.request, project=project),
-        subjects.pattern(subjects.api, project=project),
+        matching(Form.REQUEST, project=project),
+        matching(Form.API, project=project),
         *(subject for stream, filters in read for each in filters for subject in _reads(stream, each)),
     ]
     name = f"submitter-{subjects.token(project)}"
@@ -141,7 +144,7 @@ def observer() -> User:
         _api("STREAM.MSG.GET", f"KV_{WORKERS}"),
         _api("STREAM.INFO", "*"),
         _api("CONSUMER.INFO", "*", "*"),
-        subjects.api_filter("run"),
+        api("run"),
         "$SRV.>",
     ]
     user = _user("observer", "read everything, change nothing", publish, deny=_not_resolvers(FACTS))
@@ -155,12 +158,8 @@ def _user(name: str, may: str, publish: Iterable[str], subscribe: Iterable[str] 
 
 def _of_project(project: str) -> list[tuple[str, list[str]]]:
     """Name all of a project that is stored, by stream."""
-    of = _matching(project=project)
-    return [(FACTS, [of(subjects.run_fact), of(subjects.task_fact)]), (LOGS, [of(subjects.log)])]
-
-
-def _matching(**known: str) -> Callable[[Callable[..., str]], str]:
-    return lambda builder: subjects.pattern(builder, **known)
+    of = partial(matching, project=project)
+    return [(FACTS, [of(Form.RUN_FACT), of(Form.TASK_FACT)]), (LOGS, [of(Form.LOG)])]
 
 
 def _api(call: str, *path: str) -> str:

@@ -7,7 +7,6 @@ are keys as well.
 
 import re
 from base64 import b32encode
-from collections.abc import Callable, Iterator
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
@@ -26,14 +25,26 @@ class ExecutorType(StrEnum):
     AZURE_CONTAINER_INSTANCE = "azure_container_instance"
 
 
+class Form(StrEnum):
+    """How every subject is written. Its builder takes what is in `<>`, in this order."""
+
+    REQUEST = "mesh.request.<run|cancel|retry>.<project>"
+    EXECUTE = "mesh.execute.<type>.<pool>.<project>.<run>.<block>"
+    RUN_FACT = "mesh.run.<state>.<project>.<pipeline>.<run>"
+    TASK_FACT = "mesh.task.<state>.<type>.<pool>.<project>.<run>.<block>"
+    LOG = "mesh.log.<type>.<pool>.<project>.<run>.<block>"
+    DEAD = "mesh.dead.<service>.<reason>"
+    API = "mesh.api.<submit|run|explain>.<project>"
+
+
 RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 DEFAULT_POOL: Final = "default"
 WHOLE_PIPELINE: Final = "_pipeline"
+"""The block token of a task that runs the whole pipeline in one process."""
 CONDITION: Final = "_condition:"
 """Begins the token of a task that evaluates a block's conditions before it, where the block's own job can't."""
 CALLBACK: Final = "_callback:"
 """Begins the token of a task that runs a block's callbacks after it, where the block's own job could not."""
-"""The block token of a task that runs the whole pipeline in one process."""
 
 ANY_REQUEST: Final = "mesh.request."
 ANY_COMMAND: Final = "mesh.execute."
@@ -75,17 +86,12 @@ def block_of(name: str) -> str:
 
 
 def request(verb: str, project: str) -> str:
-    """mesh.request.<run|cancel|retry>.<project>"""
+    """Name a request to run, cancel or retry."""
     return f"mesh.request.{verb}.{token(project)}"
 
 
-def request_filter(verb: str) -> str:
-    """mesh.request.<verb>.*"""
-    return f"mesh.request.{verb}.*"
-
-
 def execute(executor_type: str, pool: str, project: str, run: str, block: str) -> str:
-    """mesh.execute.<type>.<pool>.<project>.<run>.<block>"""
+    """Name the command to run a task."""
     return f"mesh.execute.{executor_type}.{token(pool)}.{token(project)}.{run}.{token(block)}"
 
 
@@ -93,12 +99,12 @@ def execute(executor_type: str, pool: str, project: str, run: str, block: str) -
 
 
 def run_fact(state: str, project: str, pipeline: str, run: str) -> str:
-    """mesh.run.<state>.<project>.<pipeline>.<run>"""
+    """Name what happened to a run."""
     return f"mesh.run.{state}.{token(project)}.{token(pipeline)}.{run}"
 
 
 def task_fact(state: str, executor_type: str, pool: str, project: str, run: str, block: str) -> str:
-    """mesh.task.<state>.<type>.<pool>.<project>.<run>.<block>"""
+    """Name what happened to a task."""
     return f"mesh.task.{state}.{executor_type}.{token(pool)}.{token(project)}.{run}.{token(block)}"
 
 
@@ -109,12 +115,12 @@ def tells(subject: str, state: str, executor_type: str, pool: str, run: str, blo
 
 
 def log(executor_type: str, pool: str, project: str, run: str, block: str) -> str:
-    """mesh.log.<type>.<pool>.<project>.<run>.<block>"""
+    """Name a task's output."""
     return f"mesh.log.{executor_type}.{token(pool)}.{token(project)}.{run}.{token(block)}"
 
 
 def dead(service: str, reason: str) -> str:
-    """mesh.dead.<service>.<reason>"""
+    """Name what a service could not handle."""
     return f"mesh.dead.{token(service)}.{token(reason)}"
 
 
@@ -124,46 +130,8 @@ def worker_service(executor_type: str) -> str:
 
 
 def api(verb: str, project: str) -> str:
-    """mesh.api.<submit|run|explain>.<project>"""
+    """Name a request that is answered at once."""
     return f"mesh.api.{verb}.{token(project)}"
-
-
-def api_filter(verb: str) -> str:
-    """mesh.api.<verb>.*"""
-    return f"mesh.api.{verb}.*"
-
-
-# --- filters -----------------------------------------------------------------------------------
-
-
-def facts_of_run(run: str, project: str | None = None) -> tuple[str, str]:
-    """Match one run's life: mesh.run.*.<project or *>.*.<run> and mesh.task.*.*.*.<project or *>.<run>.*"""
-    return f"mesh.run.*.{_or_any(project)}.*.{run}", facts_of_tasks(run, project=project)
-
-
-def facts_of_tasks(run: str, block: str | None = None, state: str = "*", project: str | None = None) -> str:
-    """mesh.task.<state or *>.*.*.<project or *>.<run>.<block or *>"""
-    return f"mesh.task.{state}.*.*.{_or_any(project)}.{run}.{_or_any(block)}"
-
-
-def logs_of_run(run: str, block: str | None = None, project: str | None = None) -> str:
-    """mesh.log.*.*.<project or *>.<run>.<block or *>"""
-    return f"mesh.log.*.*.{_or_any(project)}.{run}.{_or_any(block)}"
-
-
-def runs_of(project: str | None = None) -> str:
-    """mesh.run.*.<project or *>.*.*"""
-    return f"mesh.run.*.{_or_any(project)}.*.*"
-
-
-def pattern(builder: Callable[..., str], **known: str) -> str:
-    """Match all that a builder of subjects builds with these tokens, as its literal names them."""
-    literal = (builder.__doc__ or "").strip()
-    return re.sub(r"<([^>]+)>", lambda found: token(known[found[1]]) if found[1] in known else "*", literal)
-
-
-def _or_any(name: str | None) -> str:
-    return token(name) if name else "*"
 
 
 # --- parsing -----------------------------------------------------------------------------------
@@ -275,6 +243,9 @@ def waiting(pipeline: str, run: str) -> str:
     return f"waiting.{pipeline}.{run}"
 
 
+ANY_CLAIM: Final = "*.*.*"
+
+
 def claim(executor_type: str, pool: str, key: str) -> str:
     """<type>.<pool>.<key>"""
     return f"{executor_type}.{_key_token(pool)}.{key}"
@@ -312,9 +283,3 @@ def workers_of(executor_type: str, pool: str) -> str:
 def _key_token(name: str) -> str:
     # Keys allow '=' but not '%'.
     return token(name).replace("%", "=").replace(":", "=3A")
-
-
-def literals() -> Iterator[str]:
-    """Yield the literal of every subject, as the documentation and the AsyncAPI document show them."""
-    for builder in (request, execute, run_fact, task_fact, log, dead, api):
-        yield (builder.__doc__ or "").strip()

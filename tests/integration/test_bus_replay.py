@@ -9,7 +9,7 @@ import pytest
 from runmesh.bus import Bus, connect, provision
 from runmesh.embedded import Server
 from runmesh.errors import NotProvisioned
-from runmesh.subjects import facts_of_run
+from runmesh.filters import facts_of_run
 from tests.eventually import eventually
 
 

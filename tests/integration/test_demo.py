@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 import runmesh
-from runmesh import subjects
+from runmesh import filters, subjects
 from runmesh.bus import Bus, Message, connect, provision
 from runmesh.client import Mesh
 from runmesh.cloudevents import decode
@@ -151,7 +151,7 @@ async def until(mesh: Mesh, run: str, block: str, *states: TaskState) -> None:
 
 async def facts(bus: Bus, run: str) -> list[Fact]:
     """Return all that is stored of a run, copies and late ones too."""
-    return [fact_in(message) async for message in bus.replay(subjects.FACTS, *subjects.facts_of_run(run))]
+    return [fact_in(message) async for message in bus.replay(subjects.FACTS, *filters.facts_of_run(run))]
 
 
 def fact_in(message: Message) -> Fact:

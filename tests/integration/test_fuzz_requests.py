@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ulid import ULID
 
-from runmesh import subjects
+from runmesh import filters, subjects
 from runmesh.bus import Bus, Message, connect, provision
 from runmesh.embedded import embedded
 from runmesh.events import FINAL_RUN_STATES, CancelRequest, RetryRequest, RunRequest
@@ -329,7 +329,7 @@ async def test_the_trace_of_a_request_is_on_all_that_follows(mesh: Mesh) -> None
         return "cancelled" in await states(mesh.bus, run)
 
     await eventually(cancelled)
-    facts = [fact for of in subjects.facts_of_run(run) async for fact in mesh.bus.replay(subjects.FACTS, of)]
+    facts = [fact for of in filters.facts_of_run(run) async for fact in mesh.bus.replay(subjects.FACTS, of)]
     assert len(facts) >= 6
     for event in (ordered, *facts):
         assert (event.headers["traceparent"], event.headers["tracestate"]) == (TRACE, "vendor=1")
@@ -344,5 +344,5 @@ async def test_a_trace_that_is_none_is_not_carried_on(mesh: Mesh) -> None:
 
 
 async def first_fact(bus: Bus, run: str) -> Message | None:
-    facts = [fact async for fact in bus.replay(subjects.FACTS, subjects.facts_of_run(run)[0])]
+    facts = [fact async for fact in bus.replay(subjects.FACTS, filters.facts_of_run(run)[0])]
     return facts[0] if facts else None

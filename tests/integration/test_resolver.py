@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runmesh import subjects
+from runmesh import filters, subjects
 from runmesh.bus import Bus
 from runmesh.events import Cause, RunState, TaskState
 from tests.eventually import eventually
@@ -314,5 +314,5 @@ async def test_a_rejection_carries_the_trace_of_its_request(bus: Bus, projects: 
     async with resolving(bus, settings_for(projects)):
         await ask(bus, "run", {"pipeline": "nonsense", "id": "r1"}, headers={"traceparent": trace})
         await ends(bus, "r1", "rejected")
-        (subject, _) = subjects.facts_of_run("r1")
+        (subject, _) = filters.facts_of_run("r1")
         assert [m.headers["traceparent"] async for m in bus.replay(subjects.FACTS, subject)] == [trace]

@@ -60,7 +60,7 @@ def test_the_example_of_a_policy_is_one() -> None:
 
 def test_every_subject_is_documented() -> None:
     page = (ROOT / "docs/events.md").read_text().replace(r"\|", "|")  # as a table's cell writes it
-    assert [subject for subject in subjects.literals() if f"`{subject}`" not in page] == []
+    assert [subject for subject in subjects.Form if f"`{subject}`" not in page] == []
 
 
 def test_the_readme_knows_every_executor_type() -> None:

@@ -1,10 +1,14 @@
 """The users of a mesh, without a server: tests/integration/test_nats_security.py has one."""
 
+import re
+
 import pytest
 
 from runmesh import subjects
 from runmesh.cli import call
+from runmesh.filters import matching
 from runmesh.permissions import users
+from runmesh.subjects import Form
 
 KEY = f"U{'A' * 55}"
 
@@ -30,9 +34,17 @@ def test_nobody_but_people_may_publish_a_wildcard_at_a_subjects_beginning() -> N
             assert not [subject for subject in user.publish if subject.startswith((">", "*", "mesh.>", "$JS.API.>"))]
 
 
-def test_a_pattern_has_the_literals_tokens() -> None:
-    assert subjects.pattern(subjects.task_fact, type="k8s", pool="a.b") == "mesh.task.*.k8s.a%2Eb.*.*.*"
-    assert subjects.pattern(subjects.request, project="shop") == "mesh.request.*.shop"
+@pytest.mark.parametrize("form", Form)
+def test_a_subject_is_built_as_its_form_says(form: Form) -> None:
+    builder = getattr(subjects, form.name.lower())
+    assert builder(*re.findall(r"<(.*?)>", form)) == form.replace("<", "").replace(">", "")
+
+
+def test_a_filter_has_the_tokens_that_are_known() -> None:
+    assert matching(Form.TASK_FACT, type="k8s", pool="a.b") == "mesh.task.*.k8s.a%2Eb.*.*.*"
+    assert matching(Form.REQUEST, project="shop") == "mesh.request.*.shop"
+    assert matching(Form.REQUEST, project="*") == "mesh.request.*.%2A"
+    assert matching(Form.REQUEST, project="") == "mesh.request.*.%"
 
 
 def test_a_fact_tells_of_its_own_subject_only() -> None:

@@ -16,7 +16,7 @@ from runmesh.events import EVENTS, VERSION
 from runmesh.executor import load
 from runmesh.schemas import documents
 from runmesh.schemas.examples import EXAMPLES
-from runmesh.subjects import ExecutorType, literals
+from runmesh.subjects import ExecutorType, Form
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "schemas"
@@ -135,7 +135,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 def test_every_subject_is_a_channel_and_its_parameters_are_described() -> None:
     channels = {name: channel for name, channel in asyncapi()["channels"].items() if channel["address"]}
-    assert {literal.split(".")[1] for literal in literals()} == {name.split(".")[0] for name in channels}
+    assert {literal.split(".")[1] for literal in Form} == {name.split(".")[0] for name in channels}
     for channel in channels.values():
         assert re.findall(r"{(\w+)}", channel["address"]) == list(channel["parameters"])
 

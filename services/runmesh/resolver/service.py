@@ -13,8 +13,8 @@ import structlog
 from pydantic_core import from_json, to_json
 from ulid import ULID
 
+from runmesh import filters, subjects
 from runmesh import settings as settings_of
-from runmesh import subjects
 from runmesh.bus import Bus, Message
 from runmesh.bus.message import Handler
 from runmesh.cloudevents import decode, headers_for, trace_of
@@ -136,9 +136,9 @@ class Resolver:
     def endpoints(self) -> Mapping[str, tuple[str, Handler]]:
         """Return what the resolver answers on ``mesh.api.<verb>.<project>``."""
         return {
-            "submit": (subjects.api_filter("submit"), self._submit),
-            "run": (subjects.api_filter("run"), self._show),
-            "explain": (subjects.api_filter("explain"), self._explain),
+            "submit": (filters.api("submit"), self._submit),
+            "run": (filters.api("run"), self._show),
+            "explain": (filters.api("explain"), self._explain),
         }
 
     async def _submit(self, message: Message) -> bytes:

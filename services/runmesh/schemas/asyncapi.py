@@ -1,6 +1,6 @@
 """The whole wire as one AsyncAPI 3.0 document, put together from what the code itself uses.
 
-Subjects come from `subjects.literals`, messages from `events.EVENTS`, headers from `cloudevents.headers_for`,
+Subjects come from `subjects.Form`, messages from `events.EVENTS`, headers from `cloudevents.headers_for`,
 streams and consumers from the provisioner's own tables. Said here and nowhere else: which event is on which
 subject, and who sends and who receives it.
 
@@ -94,7 +94,7 @@ def asyncapi() -> Document:
 
 def _addresses() -> Iterator[str]:
     """Yield every subject, one for each alternative: ``mesh.request.run.{project}`` and so on."""
-    for literal in subjects.literals():
+    for literal in subjects.Form:
         words = (re.sub(r"<(\w+)>", r"{\1}", word).strip("<>").split("|") for word in literal.split("."))
         yield from map(".".join, product(*words))
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import structlog
 
-from runmesh import cloudevents, metrics, subjects
+from runmesh import cloudevents, filters, metrics, subjects
 from runmesh.bus import Message, Stored
 from runmesh.claims import Claim
 from runmesh.clock import clock
@@ -65,7 +65,7 @@ class Reporter:
         """Tell how a job ended after its task's terminal fact. It is `late`, so it changes nothing (DESIGN §2)."""
         if claim.fact is None:
             return
-        _, facts_of_tasks = subjects.facts_of_run(claim.fact.run)
+        _, facts_of_tasks = filters.facts_of_run(claim.fact.run)
         # The command is no more, but any fact of the run has the project and the trace.
         if (told := await self._station.bus.last(subjects.FACTS, facts_of_tasks)) is None:
             return

@@ -9,8 +9,10 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 SPARK   := .spark
+IMAGE_EXTRAS := k8s aws gcp azure data otel
 MAGE    := .mage-venv
 MAGE_READY  := $(MAGE)/.ready
+IMAGE   ?= runmesh:dev
 MAGE_PYTHON ?= python3.11
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
@@ -19,7 +21,7 @@ PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-azure demo-spark test test-mage test-spark lint types schemas nats-permissions bench model chaos soak clean
+.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-azure demo-spark test test-container test-mage test-spark image lint types schemas nats-permissions lock bench model chaos soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s  %s\n", $$1, $$2 }' Makefile
@@ -45,6 +47,10 @@ demo-azure: $(READY) ## Watch it go through container groups, on an emulated Azu
 test: $(READY) ## Run all tests
 	$(BIN)/pytest -n 4 --dist loadgroup $(ARGS)
 
+# Those that meet the session's server: see tests/container/nats.py.
+test-container: $(READY) ## Run the integration tests against NATS in a container (docker or podman)
+	tests/container/with-engine $(BIN)/pytest -n 4 --dist loadgroup tests/integration $(ARGS)
+
 test-mage: $(READY) $(MAGE_READY) ## Run native and Mage's own blocks in one run, with the real Mage
 	$(BIN)/pytest tests/mage/interop.py tests/mage/integration.py $(ARGS)
 
@@ -53,6 +59,12 @@ demo-spark: $(READY) $(SPARK)/.ready ## Watch a Spark pipeline run as a step of 
 
 test-spark: $(READY) $(SPARK)/.ready ## Run blocks on a real Spark, and on all six types (half a gigabyte; skipped without Java)
 	$(BIN)/pytest tests/spark/blocks.py tests/spark/everywhere.py $(ARGS)
+
+image: ## Build an image (EXTRAS=k8s,data: which executors; IMAGE=name:tag; BASE=an image with Python)
+	@set -e; engine=$$(docker info >/dev/null 2>&1 && echo docker || echo podman); \
+	if [ "$$engine" = podman ]; then as=--format=docker; fi; \
+	set -x; $$engine build $$as -f deploy/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg EXTRAS=$(EXTRAS) \
+		--build-arg REVISION=$$(git rev-parse HEAD) -t $(IMAGE) $(BUILD) .
 
 lint: $(READY) ## Check style, formatting and layers
 	$(BIN)/ruff check
@@ -68,6 +80,17 @@ schemas: $(READY) ## Write schemas/ from the code
 nats-permissions: $(READY) ## Write deploy/nats/accounts.conf from the code
 	RUNMESH_POOLS=default $(BIN)/python -m runmesh permissions --project demo > deploy/nats/.new
 	mv deploy/nats/.new deploy/nats/accounts.conf
+
+# Each file of an extra holds what base.txt doesn't: an image installs them together.
+lock: ## Write deploy/requirements/ from pyproject.toml and constraints.txt (with uv)
+	@set -e; cd deploy/requirements; \
+	lock() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header "$$@"; }; \
+	lock ../../pyproject.toml --extra speed -c ../../constraints.txt -o base.txt; \
+	base=$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' base.txt); \
+	for extra in $(IMAGE_EXTRAS); do \
+		lock ../../pyproject.toml --extra $$extra -c ../../constraints.txt $$base -o $$extra.txt; \
+	done; \
+	printf 'hatchling\nsetuptools\n' | lock - -o build.txt
 
 bench: $(READY) ## Measure
 	@$(BIN)/python -m tests.bench

@@ -3,9 +3,7 @@
 import asyncio
 import gc
 import os
-import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -18,6 +16,9 @@ from runmesh.bus import Bus, connect, provision
 from runmesh.bus.refusals import Refused
 from runmesh.embedded import Server, embedded
 
+CONTAINED = os.environ.get("RUNMESH_TEST_NATS") == "container"
+"""Whether the session's server is in a container: `make test-container`."""
+
 # How fast this machine is must not decide whether a test passes.
 settings.register_profile("runmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("runmesh")
@@ -26,6 +27,14 @@ settings.load_profile("runmesh")
 structlog.configure(
     processors=[structlog.processors.add_log_level, ConsoleRenderer(exception_formatter=plain_traceback)]
 )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, where NATS is in a container, what doesn't meet it: `make test` runs that."""
+    if CONTAINED:
+        meets = {item: "nats_address" in getattr(item, "fixturenames", ()) for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if not meets[item]])
+        items[:] = [item for item in items if meets[item]]
 
 
 def pytest_collection_finish() -> None:
@@ -48,24 +57,14 @@ class Address:
     token: str
 
 
-@asynccontextmanager
-async def container() -> AsyncIterator[Address]:
-    """Run the official image instead of the packaged server (RUNMESH_TEST_NATS=container)."""
-    run = ["docker", "run", "--rm", "--detach", "--publish", "127.0.0.1::4222", "nats:2.14", "-js", "--auth", "test"]
-    name = await asyncio.to_thread(subprocess.check_output, run, text=True)
-    try:
-        where = await asyncio.to_thread(subprocess.check_output, ["docker", "port", name.strip(), "4222"], text=True)
-        yield Address(f"nats://{where.strip()}", "test")
-    finally:
-        await asyncio.to_thread(subprocess.check_call, ["docker", "rm", "--force", name.strip()])
-
-
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def nats_address() -> AsyncIterator[Address]:
     """The session's server. Every pytest-xdist worker is a session of its own."""
-    if os.environ.get("RUNMESH_TEST_NATS") == "container":
-        async with container() as address:
-            yield address
+    if CONTAINED:
+        from tests.container.nats import contained  # noqa: PLC0415 - no other test needs an engine's client
+
+        async with contained("test") as url:
+            yield Address(url, "test")
     else:
         async with embedded() as server:
             yield Address(server.url, server.token)

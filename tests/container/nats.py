@@ -2,8 +2,8 @@
 
 Tests run there that meet the session's server, by the fixtures `bus` and `nats_address`. The others would only be the
 same again, and are left out: what kills its server and starts it again (`nats_server`), configures its users
-(`nats_users.py`), is a whole mesh with its own (`local_mesh.py`, `runmesh up`, `runmesh demo`), or needs none. `make test`
-has all of them, against the packaged server.
+(`nats_users.py`), is a whole mesh with its own (`local_mesh.py`, `runmesh up`, `runmesh demo`), or needs none.
+`make test` has all of them, against the packaged server.
 
 `with-engine` finds the engine and the image, and removes what a killed session left.
 """

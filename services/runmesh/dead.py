@@ -62,7 +62,7 @@ async def lay_to_rest(bus: Bus, message: Message, *, service: str, reason: str, 
     except (NotPermitted, NotProvisioned):
         raise
     except BusError as refused:
-        log.warning("dead letter not stored", subject=message.subject, error=str(refused))
+        log.warning("dead letter not stored", action="dead", subject=message.subject, error=str(refused))
         await message.nak(_AGAIN)
     else:
         await message.term(reason)

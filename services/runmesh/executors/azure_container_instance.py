@@ -138,7 +138,7 @@ class Executor:
                     if key := naming.key_of(found, mesh=self._site.mesh, pool=self._site.pool):
                         yield key, where.handle(found["name"])
             except (Refused, ConnectionError) as error:  # which hides no other place
-                log.warning("groups not listed", place=where.path, error=str(error))
+                log.warning("groups not listed", action="list", place=where.path, error=str(error))
 
     # --- an optional power --------------------------------------------------------------------------
 

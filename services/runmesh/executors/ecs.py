@@ -161,7 +161,7 @@ class Executor:
                     if key := naming.key_of(found, mesh=self._site.mesh, pool=self._site.pool):
                         yield key, naming.handle_of(found["taskArn"], access)
             except (Refused, ConnectionError) as error:  # it must keep nobody from the others
-                log.warning("tasks not listed", cluster=name, error=str(error))
+                log.warning("tasks not listed", action="list", cluster=name, error=str(error))
 
     # --- an optional power --------------------------------------------------------------------------
 

@@ -193,7 +193,12 @@ class Executor:
         except Refused as refused:
             if not (refused.missing or refused.forbidden):
                 raise
-            log.warning("nothing inherited: the worker's own pod can't be read", pod=options.pod, error=str(refused))
+            log.warning(
+                "nothing inherited: the worker's own pod can't be read",
+                action="inherit",
+                pod=options.pod,
+                error=str(refused),
+            )
             return Base(namespace=namespace)
         return replace(Base.of_pod(pod, options.container), namespace=namespace)
 

@@ -53,10 +53,10 @@ class Intake:
         except (NotPermitted, NotProvisioned):
             raise
         except (BusError, TimeoutError) as error:
-            log.warning("request is taken again", subject=message.subject, error=str(error))
+            log.warning("request is taken again", action="take", subject=message.subject, error=str(error))
             await message.nak(AGAIN)
         except Exception:
-            log.exception("request can't even be refused", subject=message.subject)
+            log.exception("request can't even be refused", action="take", subject=message.subject)
             await hand_back([message])
 
     async def _take_or_bury(self, message: Message) -> None:
@@ -69,7 +69,7 @@ class Intake:
         except (BusError, TimeoutError):
             raise
         except Exception as error:
-            log.exception("request failed", subject=message.subject)
+            log.exception("request failed", action="take", subject=message.subject)
             await self._poisoned(message, error)
 
     async def _take(self, message: Message) -> None:
@@ -265,7 +265,7 @@ class Intake:
     # --- what can't be handled -----------------------------------------------------------------
 
     async def _dead(self, message: Message, reason: str, error: object) -> None:
-        log.info("dead letter", subject=message.subject, reason=reason, error=str(error)[:500])
+        log.info("dead letter", action="dead", subject=message.subject, reason=reason, error=str(error)[:500])
         await lay_to_rest(self._bus, message, service="resolver", reason=reason, error=str(error))
 
     async def _poisoned(self, message: Message, error: Exception) -> None:

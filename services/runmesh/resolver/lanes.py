@@ -124,11 +124,11 @@ class Lanes:
         except Exception as error:
             self._memories.doubt(run)
             if isinstance(error, BusError) and not isinstance(error, TooLarge):
-                log.warning("turn failed, it is taken again", run=run, error=str(error))
+                log.warning("turn failed, it is taken again", action="turn", run=run, error=str(error))
                 await hand_back(message for _, message in batch if message)
                 self._timers.wake(run, _now() + timedelta(seconds=AGAIN))
             else:
-                log.exception("turn failed", run=run)
+                log.exception("turn failed", action="turn", run=run)
                 await self._poisoned(run, [message for _, message in batch if message], error)
 
     async def _turn(self, run: str, batch: _Batch, *, sweep: bool) -> None:
@@ -252,7 +252,7 @@ class Lanes:
         except (NotPermitted, NotProvisioned):
             raise
         except Exception:
-            log.exception("the run can't even fail", run=run)
+            log.exception("the run can't even fail", action="turn", run=run)
             self._memories.doubt(run)
             await hand_back(dead)
 

@@ -43,7 +43,7 @@ class Presence:
         except (NotPermitted, NotProvisioned):
             raise
         except BusError as error:
-            log.warning("workers not listed", error=str(error))
+            log.warning("workers not listed", action="list", error=str(error))
             return
         pools = frozenset(subjects.worker_address(key)[:2] for key in keys if key.count(".") == _DOTS)
         if pools != self.event.pools:

@@ -44,7 +44,7 @@ class Queues:
             try:
                 found = await self.look()
             except BusError as error:
-                log.debug("queues not seen", error=str(error))
+                log.debug("queues not seen", action="observe", error=str(error))
                 found = []
             _show(found)
             await asyncio.sleep(_EVERY)

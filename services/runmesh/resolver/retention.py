@@ -40,13 +40,13 @@ class Retention:
         if deleted >= _AT_ONCE:
             self._next = monotonic()
         if deleted:
-            log.info("deleted old runs", count=deleted)
+            log.info("deleted old runs", action="delete", count=deleted)
 
     async def _delete_safely(self, entry: Entry) -> bool:
         try:
             return await self._delete(entry.value)
         except (ValueError, zlib.error) as error:
-            log.warning("unreadable run is kept", key=entry.key, error=str(error)[:500])
+            log.warning("unreadable run is kept", action="delete", key=entry.key, error=str(error)[:500])
             return False
 
     async def _delete(self, stored: bytes) -> bool:

@@ -110,9 +110,9 @@ class Resolver:
             except (NotPermitted, NotProvisioned):
                 raise
             except BusError as error:
-                log.warning("sweep is taken again", error=str(error))
+                log.warning("sweep is taken again", action="sweep", error=str(error))
             except Exception:
-                log.exception("sweep failed")
+                log.exception("sweep failed", action="sweep")
             # Looking for lost runs takes a tenth of the time; but where all is slow, none may stay lost for that.
             rest = min(9 * (monotonic() - began), self._patience)
             await asyncio.sleep(max(self._settings.sweep_interval, rest))

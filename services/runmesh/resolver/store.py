@@ -154,7 +154,7 @@ class Store:
             posts.append(self._runs.post(subjects.cancelling(state.run), stop.encode()))
         for answer in await asyncio.gather(*posts, return_exceptions=True):
             if isinstance(answer, BaseException) and not isinstance(answer, Conflict):
-                log.warning("order not given again", run=plan.run, error=str(answer))
+                log.warning("order not given again", action="sweep", run=plan.run, error=str(answer))
 
     def _post(self, run: Run, item: Owed) -> asyncio.Future[Stored] | asyncio.Future[int]:
         if isinstance(item.event, Stop):
@@ -193,7 +193,7 @@ class Store:
             case NotPermitted() | NotProvisioned():
                 raise refusal
         metrics.UNPAID.inc()
-        log.warning("still owed", kind=item.debt.kind, block=item.debt.block, error=str(refusal))
+        log.warning("still owed", action="publish", kind=item.debt.kind, block=item.debt.block, error=str(refusal))
         return False
 
     async def _is_queued(self, command: ExecuteTask) -> bool:

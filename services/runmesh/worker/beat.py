@@ -71,7 +71,7 @@ class Beat:
         except (NotPermitted, NotProvisioned):
             raise
         except (BusError, TimeoutError) as error:
-            log.warning("beat not confirmed", error=repr(error), left=self._station.lease.remaining())
+            log.warning("beat not confirmed", action="beat", error=repr(error), left=self._station.lease.remaining())
             return self._interval / 8
         return self._interval
 
@@ -98,7 +98,7 @@ class Beat:
         try:
             await self._bucket.delete(self._key)
         except BusError as error:
-            log.warning("worker record stays until it expires", error=str(error))
+            log.warning("worker record stays until it expires", action="beat", error=str(error))
 
     async def is_alive(self, worker_id: str) -> bool:
         """Whether another worker may still act: it has a record, or records vanish of workers that are there."""
@@ -136,7 +136,7 @@ class Beat:
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - foreign code; its jobs stop by themselves if this goes on
-            log.warning("executor not told that its worker lives", error=repr(error))
+            log.warning("executor not told that its worker lives", action="beat", error=repr(error))
 
     async def _keep_messages(self) -> None:
         for number, job in enumerate(self._station.jobs, 1):

@@ -49,7 +49,7 @@ class Cancels:
             try:
                 await self._compare()
             except BusError as error:
-                log.warning("cancels not scanned", error=str(error))
+                log.warning("cancels not scanned", action="cancel", error=str(error))
 
     async def listen(self) -> None:
         """Take records as they are written, for ever."""
@@ -59,7 +59,7 @@ class Cancels:
                     if isinstance(change, Entry):
                         self._apply(change)
             except BusError as error:
-                log.warning("cancels not watched", error=str(error))
+                log.warning("cancels not watched", action="cancel", error=str(error))
             await asyncio.sleep(self._interval)
 
     async def _compare(self) -> None:
@@ -84,7 +84,7 @@ class Cancels:
         try:
             wanted = Stop.decode(record.value)
         except ValueError as error:
-            log.warning("unreadable cancel record", key=record.key, error=str(error))
+            log.warning("unreadable cancel record", action="cancel", key=record.key, error=str(error))
             return
         for job in self._station.jobs:
             if job.event.callback and wanted.keys == "all":

@@ -93,7 +93,7 @@ class Intake:
         except Exception as error:
             if message.deliveries < TRIES:
                 raise
-            log.exception("configuration breaks its model", key=event.key)
+            log.exception("configuration breaks its model", action="take", key=event.key)
             return Invalid(Problem("config", f"breaks the executor's Config: {error!r}"[:2000])), error
 
     async def _claim(self, job: Job) -> bool:
@@ -112,7 +112,7 @@ class Intake:
                 break
             if await self._station.claims.take_over(hold, me):
                 job.hold, job.inherited = hold, claim.owner != me
-                log.info("task taken over", key=job.event.key, owner=claim.owner, epoch=job.claim.epoch)
+                log.info("task taken over", action="take", key=job.event.key, owner=claim.owner, epoch=job.claim.epoch)
                 return True
         await job.message.nak(self._station.settings.ack_wait)
         return False

@@ -73,7 +73,7 @@ class Logs:
         _, late = await asyncio.wait([job.follower], timeout=REST if self._station.platform.adoptable else 0)
         for follower in late:
             follower.cancel(_TASK_ENDED)
-            log.warning("log cut short", key=job.event.key)
+            log.warning("log cut short", action="log", key=job.event.key)
 
     async def _carry(self, job: Job, source: StreamsLogs) -> None:
         try:
@@ -89,7 +89,7 @@ class Logs:
                 batches.finish()
             await batches.confirmed()
         except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the task goes on
-            log.warning("log not carried", key=job.event.key, error=repr(error))
+            log.warning("log not carried", action="log", key=job.event.key, error=repr(error))
 
     async def _reached(self, job: Job) -> Position:
         """Return the position behind what an earlier owner of this job has stored."""
@@ -240,4 +240,4 @@ def _subject(station: Station, job: Job) -> str:
 
 def _noted(sent: asyncio.Future[Stored]) -> None:
     if not sent.cancelled() and isinstance(error := sent.exception(), BusError):
-        log.warning("log lines lost", error=str(error))
+        log.warning("log lines lost", action="log", error=str(error))

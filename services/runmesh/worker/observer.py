@@ -67,7 +67,7 @@ class Observer:
                 async for handle in executor.changes():
                     self._hint(handle)
             except Exception as error:  # noqa: BLE001 - foreign code; polling goes on beside it
-                log.warning("changes not followed", error=repr(error))
+                log.warning("changes not followed", action="observe", error=repr(error))
             await asyncio.sleep(_RESTART)
 
     def _hint(self, handle: Handle) -> None:
@@ -104,7 +104,9 @@ class Observer:
         except Exception as error:  # noqa: BLE001 - foreign code: keep what was known
             asked = error.retry_after if isinstance(error, Unavailable) else None
             self._pause = min(LONGEST_PAUSE, asked or 2 * self._pause)
-            log.warning("platform not observed", jobs=len(handles), pause=self._pause, error=repr(error))
+            log.warning(
+                "platform not observed", action="observe", jobs=len(handles), pause=self._pause, error=repr(error)
+            )
             return False
         return True
 

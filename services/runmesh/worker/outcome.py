@@ -40,7 +40,7 @@ async def read_if_possible(location: str | None, *, tries: int = 1) -> dict[str,
         try:
             return await read(location)
         except Unreadable as error:
-            log.warning("outcome not readable", location=location, error=str(error))
+            log.warning("outcome not readable", action="end", location=location, error=str(error))
             if attempt + 1 < tries:
                 await asyncio.sleep(_FIRST_PAUSE * 4**attempt)
     return None

@@ -39,7 +39,7 @@ class Reaper:
             except LeaseLost:
                 raise
             except Exception as error:  # noqa: BLE001 - foreign code; the next round comes
-                log.warning("jobs not listed", error=repr(error))
+                log.warning("jobs not listed", action="list", error=repr(error))
             else:
                 self._unowned = {handle for key, handle in found if await self._judge(key, handle)}
 
@@ -60,12 +60,12 @@ class Reaper:
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - foreign code; the next round comes
-            log.warning("job not reaped", key=key, handle=handle, error=repr(error))
+            log.warning("job not reaped", action="reap", key=key, handle=handle, error=repr(error))
             return False
         return True
 
     async def _remove(self, key: str, handle: Handle, claim: Claim | None) -> None:
-        log.info("removing a job without an open claim", key=key, handle=handle)
+        log.info("removing a job without an open claim", action="reap", key=key, handle=handle)
         if claim and claim.fact and claim.fact.unconfirmed:
             await self._tell_its_end(claim, handle)
         await self._station.platform.cancel(handle)

@@ -88,12 +88,14 @@ class Reporter:
             except LeaseLost:
                 raise
             except Exception as error:  # noqa: BLE001 - foreign code; the reaper comes by again
-                log.warning("job not removed", key=job.event.key, handle=claim.handle, error=repr(error))
+                log.warning(
+                    "job not removed", action="remove", key=job.event.key, handle=claim.handle, error=repr(error)
+                )
         try:
             await job.message.ack(confirmed=True)
         except BusError as error:
             # It comes again, and finds the terminal claim.
-            log.warning("acknowledgement not confirmed", key=job.event.key, error=str(error))
+            log.warning("acknowledgement not confirmed", action="acknowledge", key=job.event.key, error=str(error))
 
     async def _terminal(self, job: Job, verdict: Verdict) -> TaskFact:
         event, left = job.event, None

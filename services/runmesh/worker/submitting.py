@@ -80,7 +80,7 @@ class Submitter:
                     await self._refused(job, error)
                 case error:
                     ambiguous.append(error)
-                    log.warning("submit gave no clear answer", key=task.key, error=repr(error))
+                    log.warning("submit gave no clear answer", action="submit", key=task.key, error=repr(error))
                     if verdict := await self._recover(job, task):
                         return verdict
         return None
@@ -124,7 +124,7 @@ class Submitter:
         delay = self._throttle.refused(error.retry_after)
         self._stop_pulling(delay)
         metrics.REFUSED.labels(job.event.executor_type, job.event.pool).inc()
-        log.info("platform refuses for now", key=job.event.key, error=str(error), delay=delay)
+        log.info("platform refuses for now", action="submit", key=job.event.key, error=str(error), delay=delay)
         await self._station.claims.write(job.held, job.claim.refused())
 
     async def _recover(self, job: Job, task: Task[Any]) -> Verdict | None:
@@ -158,7 +158,7 @@ class Submitter:
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - foreign code: any error is no answer
-            log.warning("find gave no answer", key=task.key, error=repr(error))
+            log.warning("find gave no answer", action="submit", key=task.key, error=repr(error))
             return error
 
     async def _record(self, job: Job, handle: Handle) -> None:

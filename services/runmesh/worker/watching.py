@@ -92,7 +92,9 @@ class Watcher:
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - foreign code; it is told again
-            log.warning("job not told to stop", key=job.event.key, handle=job.handle, error=repr(error))
+            log.warning(
+                "job not told to stop", action="cancel", key=job.event.key, handle=job.handle, error=repr(error)
+            )
 
     def _hand_over(self, job: Job) -> None:
         if job.leaving and not job.over and self._platform.adoptable:
@@ -108,7 +110,7 @@ class Watcher:
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - foreign code; the next GONE asks again
-            log.warning("find gave no answer", key=job.event.key, error=repr(error))
+            log.warning("find gave no answer", action="observe", key=job.event.key, error=repr(error))
             job.gone = False
             return None
         job.forget_gone()

@@ -171,7 +171,7 @@ class Worker:
         except (LeaseLost, NotPermitted, NotProvisioned):
             raise
         except Exception as error:
-            log.exception("delivery interrupted", subject=message.subject, deliveries=message.deliveries)
+            log.exception("delivery interrupted", action="take", subject=message.subject, deliveries=message.deliveries)
             await self._give_back(message, error)
 
     async def _see_through(self, job: Job) -> None:
@@ -181,12 +181,12 @@ class Worker:
         except HandOver:
             await self._release(job)
         except OwnershipLost:
-            log.warning("task belongs to another worker now", key=job.event.key)
+            log.warning("task belongs to another worker now", action="hand_over", key=job.event.key)
         except (LeaseLost, NotPermitted, NotProvisioned):
             raise
         except Exception as error:
             # A fault of ours, or NATS is away: the claim says how far it went, and the next delivery goes on.
-            log.exception("task interrupted", key=job.event.key)
+            log.exception("task interrupted", action="run", key=job.event.key)
             await self._give_back(job.message, error)
         finally:
             self._observer.forget(job)
@@ -223,9 +223,9 @@ class Worker:
                 await self._station.claims.forget(hold)
             await job.message.nak()
         except (OwnershipLost, BusError) as error:
-            log.warning("task not handed over", key=job.event.key, error=repr(error))
+            log.warning("task not handed over", action="hand_over", key=job.event.key, error=repr(error))
         else:
-            log.info("task handed over", key=job.event.key, handle=hold.claim.handle)
+            log.info("task handed over", action="hand_over", key=job.event.key, handle=hold.claim.handle)
 
     async def _give_back(self, message: Message, error: Exception) -> None:
         """Have a delivery come again. What breaks us each time is told as a dead letter, and tried on: it may run."""
@@ -238,7 +238,7 @@ class Worker:
             await message.nak(delay)
         except BusError as refused:
             message.release()
-            log.warning("delivery not given back", error=str(refused))
+            log.warning("delivery not given back", action="hand_over", error=str(refused))
 
     async def _fatal(self) -> None:
         await asyncio.shield(self._bus.fatal)

@@ -40,7 +40,7 @@ class Regions:
             async with asyncio.timeout(self._within):
                 self._said[where] = await self._ask(*where)
         except (Refused, ConnectionError, TimeoutError) as error:
-            log.info("capabilities not read", location=where[1], error=repr(error))
+            log.info("capabilities not read", action="submit", location=where[1], error=repr(error))
             self._ask_again[where] = clock() + _AGAIN
 
     async def _ask(self, subscription: str, location: str) -> list[dict[str, Any]]:

@@ -101,7 +101,12 @@ class Bases:
             raise Unavailable(f"group {name!r}, which others take after, can't be read: {error}") from error
         base = Base.of_group(group)
         if lost := _lost(group):
-            log.warning("not inherited, since Azure tells nobody: set it in the configuration", group=name, what=lost)
+            log.warning(
+                "not inherited, since Azure tells nobody: set it in the configuration",
+                action="inherit",
+                group=name,
+                what=lost,
+            )
         return base
 
 

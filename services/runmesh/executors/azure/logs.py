@@ -82,7 +82,7 @@ class Logs:
         except (Refused, ConnectionError) as error:
             if isinstance(error, Refused) and not error.passing:
                 raise
-            log.info("log not read", group=handle, error=str(error))
+            log.info("log not read", action="log", group=handle, error=str(error))
             return None
 
     async def _read(self, handle: Handle, place: Tail) -> str:
@@ -107,4 +107,4 @@ class Logs:
                 try:
                     await look(handle)
                 except (Refused, ConnectionError) as error:
-                    log.info("group not observed", group=handle, error=str(error))
+                    log.info("group not observed", action="observe", group=handle, error=str(error))

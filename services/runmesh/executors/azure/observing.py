@@ -97,9 +97,9 @@ class Observing:
             except Refused as refused:
                 if refused.throttled:
                     return Unavailable(str(refused), refused.retry_after)
-                log.warning("group not observed", group=handle, error=str(refused))
+                log.warning("group not observed", action="observe", group=handle, error=str(refused))
             except ConnectionError as error:
-                log.warning("group not observed", group=handle, error=str(error))
+                log.warning("group not observed", action="observe", group=handle, error=str(error))
         return None
 
     async def _list_all(self, places: Mapping[Place, Iterable[Handle]]) -> None:
@@ -109,7 +109,7 @@ class Observing:
                 for place, handles in places.items():
                     await self._list(place, handles)
         except TimeoutError:
-            log.warning("groups not listed in time", places=len(places))
+            log.warning("groups not listed in time", action="observe", places=len(places))
 
     async def _list(self, place: Place, handles: Iterable[Handle]) -> None:
         """Take in what a resource group holds, if that is due. Raises `Unavailable` where Azure throttles."""
@@ -120,10 +120,10 @@ class Observing:
         except Refused as refused:
             if refused.throttled:
                 raise Unavailable(str(refused), refused.retry_after) from refused
-            log.warning("groups not listed", place=place.path, error=str(refused))
+            log.warning("groups not listed", action="observe", place=place.path, error=str(refused))
             return
         except ConnectionError as error:
-            log.warning("groups not listed", place=place.path, error=str(error))
+            log.warning("groups not listed", action="observe", place=place.path, error=str(error))
             return
         self._list_at[place] = clock() + len(listed) / _GROUPS_A_SECOND
         for handle in handles:

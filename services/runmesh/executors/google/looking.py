@@ -61,7 +61,7 @@ class Looking:
         try:
             jobs = [job async for job in self._listed(place)]
         except (Refused, ConnectionError) as error:
-            log.warning("jobs not listed", place=place.parent, error=str(error))
+            log.warning("jobs not listed", action="list", place=place.parent, error=str(error))
             return
         for job in jobs:
             if naming.is_ours(job.labels, mesh=mesh, pool=pool) and not job.HasField("delete_time"):
@@ -80,7 +80,7 @@ class Looking:
         try:
             return await self._look(place, handles)
         except (Refused, ConnectionError) as error:
-            log.warning("jobs not observed", place=place.parent, jobs=len(handles), error=str(error))
+            log.warning("jobs not observed", action="observe", place=place.parent, jobs=len(handles), error=str(error))
             return error
 
     async def _look(self, place: Place, handles: Collection[Handle]) -> dict[Handle, Found | None]:

@@ -161,7 +161,7 @@ class Reader:
                 output.error = error
                 self.leave(output)
             return
-        log.info("logs not read", error=str(error) or repr(error))
+        log.info("logs not read", action="log", error=str(error) or repr(error))
         self._pause = min(_LONGEST_WAIT, max(1.0, self._pause * 2))
 
 

@@ -180,7 +180,7 @@ class Client:
         try:
             await self._access.load(self._api.configuration)
         except Exception as error:  # noqa: BLE001 - a file that is being written; the next call tries again
-            log.warning("credentials not read again", error=repr(error))
+            log.warning("credentials not read again", action="authenticate", error=repr(error))
 
 
 async def _settle_proxy(api: ApiClient) -> None:

@@ -93,9 +93,9 @@ class Logs:
             except Refused as refused:
                 if refused.missing or (ended and not (refused.passing or refused.unauthenticated)):
                     return
-                log.info("log not read", pod=pod["metadata"]["name"], error=str(refused))
+                log.info("log not read", action="log", pod=pod["metadata"]["name"], error=str(refused))
             except (ConnectionError, TimeoutError) as error:
-                log.info("log broke off", pod=pod["metadata"]["name"], error=repr(error))
+                log.info("log broke off", action="log", pod=pod["metadata"]["name"], error=repr(error))
             finally:
                 room.release()
             await _first(asyncio.sleep(pause), self._end_of(handle, pod))

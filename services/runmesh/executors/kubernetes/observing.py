@@ -99,7 +99,7 @@ class Observing:
             try:
                 return await self._answer(handle)
             except Exception as error:  # noqa: BLE001 - whatever it is, it says nothing of the Job
-                log.warning("job not observed", handle=handle, error=repr(error))
+                log.warning("job not observed", action="observe", handle=handle, error=repr(error))
                 return UNKNOWN
 
     async def _answer(self, handle: Handle) -> Observation:

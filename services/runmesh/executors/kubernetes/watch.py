@@ -67,7 +67,9 @@ class Reflector:
             except Refused as refused:
                 self._refused(refused)
             except Exception as error:  # noqa: BLE001 - whatever it is, nothing is known without the watch
-                log.info("watch broke off", kind=self._kind, namespace=self._namespace, error=repr(error))
+                log.info(
+                    "watch broke off", action="watch", kind=self._kind, namespace=self._namespace, error=repr(error)
+                )
             else:
                 continue
             await asyncio.sleep(self._pause * uniform(0.5, 1.0))  # noqa: S311 - spreads load
@@ -77,7 +79,7 @@ class Reflector:
         if refused.expired:
             self._version = None
         else:
-            log.warning("not watched", kind=self._kind, namespace=self._namespace, error=str(refused))
+            log.warning("not watched", action="watch", kind=self._kind, namespace=self._namespace, error=str(refused))
 
     async def _list(self) -> None:
         found: list[Any] = []

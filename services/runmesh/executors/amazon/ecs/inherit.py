@@ -80,7 +80,7 @@ class Own:
         except Refused as refused:
             if refused.passing or refused.unauthenticated:
                 raise Unavailable(f"the worker's own network can't be read: {refused}") from refused
-            log.warning("no network inherited: the worker's own can't be read", error=str(refused))
+            log.warning("no network inherited: the worker's own can't be read", action="inherit", error=str(refused))
             return []
         interfaces: list[Json] = answer["NetworkInterfaces"]
         return interfaces

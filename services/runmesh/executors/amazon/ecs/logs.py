@@ -126,7 +126,7 @@ class Logs:
         except (Refused, ConnectionError) as error:
             if not _passes(error):
                 raise
-            log.info("log not read", stream=stream.name, error=str(error))
+            log.info("log not read", action="log", stream=stream.name, error=str(error))
             stream.failed()
             return {"events": ()}
         stream.took(page)

@@ -95,10 +95,10 @@ class Looking:
                 raise Unavailable(str(refused)) from refused
             if refused.code == _NO_CLUSTER:
                 return dict.fromkeys(handles)
-            log.warning("tasks not observed", cluster=cluster, tasks=len(handles), error=str(refused))
+            log.warning("tasks not observed", action="observe", cluster=cluster, tasks=len(handles), error=str(refused))
             return {}
         except ConnectionError as error:
-            log.warning("tasks not observed", cluster=cluster, tasks=len(handles), error=str(error))
+            log.warning("tasks not observed", action="observe", cluster=cluster, tasks=len(handles), error=str(error))
             return {}
         missing = [failure.get("arn") for failure in answer.get("failures", ()) if failure.get("reason") == _MISSING]
         found: dict[Handle, Json | None] = {by_arn[arn]: None for arn in missing if arn in by_arn}

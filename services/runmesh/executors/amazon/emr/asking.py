@@ -24,7 +24,7 @@ async def together(looks: Sequence[Look]) -> Answers:
     found: Answers = {}
     for (addresses, _), answer in zip(looks, answers, strict=True):
         if isinstance(answer, BaseException):
-            log.warning("not observed", jobs=[each.job for each in addresses], error=repr(answer))
+            log.warning("not observed", action="observe", jobs=[each.job for each in addresses], error=repr(answer))
             found |= dict.fromkeys((each.handle for each in addresses), UNKNOWN)
         else:
             found |= answer

@@ -65,7 +65,7 @@ class Clusters:
                     created = (await self._call("run_job_flow", **arguments))["JobFlowId"]
                     self._created[created] = name
                     self._forget(name)
-                    log.info("cluster created", cluster=created, name=name)
+                    log.info("cluster created", action="create", cluster=created, name=name)
                     raise Unavailable(f"cluster {created} was created for it, and must be seen by all workers first")
                 case Wait(seconds):
                     self._forget(name)
@@ -94,7 +94,7 @@ class Clusters:
         async for step in self._steps(identity):
             if not is_stop(step["Name"]) and (step["Status"]["State"] not in OVER or _run_of(step) != run):
                 return
-        log.info("the run's own cluster ends with it", cluster=identity, run=run)
+        log.info("the run's own cluster ends with it", action="terminate", cluster=identity, run=run)
         await self._read("terminate_job_flows", JobFlowIds=[identity])
 
     # --- steps --------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Clusters:
         """Terminate those that have got no step since they were listed."""
         empty = [identity for identity in surplus if not [step async for step in self._steps(identity)]]
         if empty:
-            log.info("surplus clusters", clusters=empty)
+            log.info("surplus clusters", action="terminate", clusters=empty)
             await self._read("terminate_job_flows", JobFlowIds=empty)
         for identity in empty:
             known.pop(identity, None)

@@ -86,7 +86,7 @@ class Place:
         try:
             found = [each async for each in self.serverless.applications()]
         except (Refused, ConnectionError) as error:  # who uses none need not be allowed to ask
-            log.info("applications of EMR Serverless not listed", error=str(error))
+            log.info("applications of EMR Serverless not listed", action="list", error=str(error))
             found = []
         self._is_searched = True
         return found
@@ -120,4 +120,4 @@ class Place:
     def _forgo(self, place: str, refused: Refused) -> None:
         """Look no more at somebody else's place that we may not see: it must not hide our own."""
         self.used.discard(place)
-        log.warning("jobs not listed", place=place, error=str(refused))
+        log.warning("jobs not listed", action="list", place=place, error=str(refused))

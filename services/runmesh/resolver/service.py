@@ -27,6 +27,7 @@ from runmesh.resolver.intake import Intake
 from runmesh.resolver.lanes import Lanes
 from runmesh.resolver.planner import Planner
 from runmesh.resolver.presence import Presence
+from runmesh.resolver.queues import Queues
 from runmesh.resolver.retention import Retention
 from runmesh.resolver.store import Store
 from runmesh.resolver.timers import Timers
@@ -67,6 +68,7 @@ class Resolver:
                     self._take_facts(lanes),
                     self._wake(lanes),
                     self._presence.follow(),
+                    self._look_at_queues(),
                     self._sweep(lanes),
                 )
             ]
@@ -100,6 +102,10 @@ class Resolver:
     async def _wake(self, lanes: Lanes) -> None:
         async for run in self._timers.due():
             lanes.give(run, Tick())
+
+    async def _look_at_queues(self) -> None:
+        if self._settings.health_port is not None:  # else nobody could ask
+            await Queues(self._bus).follow()
 
     async def _sweep(self, lanes: Lanes) -> None:
         """Look at every active run that nothing happened to lately, gently while there is other work."""

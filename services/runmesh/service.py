@@ -73,7 +73,7 @@ async def serve(name: str, settings: Settings, needs: Needs, make: Callable[[Bus
     async with traced(name, environment()), measured() as lag:
         life = _Life(name, settings, needs, make, lag)
         async with health(settings.health_port, life.reasons) as port:
-            log.info("starting", action="start", version=__version__, health_port=port)
+            life.port = port
             living = asyncio.create_task(life.live(), name=name)
             with _signals(lambda: life.stop(living)):
                 await _end_of(living)
@@ -85,6 +85,7 @@ class _Life:
 
     def __init__(self, name: str, settings: Settings, needs: Needs, make: Callable[[Bus], Service], lag: Lag) -> None:
         self._name, self._settings, self._needs, self._make, self._lag = name, settings, needs, make, lag
+        self.port: int | None = None
         self._at_work: tuple[Bus, Service] | None = None
         self._draining = False
         self._waits_for: RunmeshError | None = None
@@ -132,7 +133,7 @@ class _Life:
                 bus.fatal,
             )
             self._at_work, self._waits_for, self._silent = (bus, service), None, None
-            log.info("started", action="start")
+            log.info("started", action="start", version=__version__, health_port=self.port)
             try:
                 await asyncio.wait({running, fatal}, return_when=asyncio.FIRST_COMPLETED)
                 if not running.done():

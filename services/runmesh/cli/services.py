@@ -14,6 +14,7 @@ from runmesh.cli.context import settings as found_settings
 from runmesh.cli.exits import run as run_command
 from runmesh.cli.exits import run_service
 from runmesh.errors import Invalid, Problem, nearest
+from runmesh.executor import Site
 from runmesh.service import serve
 from runmesh.settings import Settings
 
@@ -52,9 +53,12 @@ def provision(
 @app.command("resolver")
 def resolver() -> None:
     """Run the service that turns requests into tasks and follows them to the end. Start as many as you like."""
-    from runmesh.resolver.service import Resolver  # noqa: PLC0415 - `provision` needs none of it
+    from runmesh.resolver import policy  # noqa: PLC0415 - `provision` needs none of it
+    from runmesh.resolver.service import Resolver  # noqa: PLC0415 - likewise
 
     here = found_settings()
+    settings.projects_of(here)
+    policy.read(settings.environment())  # which may wait for a server otherwise, before it says what is wrong
     needs = [(subjects.REQUESTS, subjects.RESOLVER), (subjects.FACTS, subjects.RESOLVER)]
     run_service(serve("resolver", here, needs, lambda bus: Resolver(bus, here)))
 
@@ -71,6 +75,9 @@ def executor(
 
     backend = _backend(executor_type)
     here = _overridden(found_settings(), {"pool": pool, "slots": slots})
+    backend.Executor(
+        Site(here.mesh, here.pool, "", settings.environment(), here.state_dir)
+    )  # if its variables are good
     needs = [(subjects.execute_stream(executor_type), subjects.execute_consumer(here.pool))]
     run_service(serve(f"executor {executor_type}", here, needs, lambda bus: Working(bus, here, executor_type, backend)))
 

@@ -18,6 +18,7 @@ import structlog
 from runmesh import metrics
 from runmesh.bus import Bus
 from runmesh.executor import Backend, Site
+from runmesh.platforms.reach import out_of_reach
 from runmesh.settings import Settings, environment
 from runmesh.worker import LeaseLost, Worker
 
@@ -41,6 +42,7 @@ class Working:
             try:
                 await self._work()
             except LeaseLost as lost:
+                self._worker = None
                 metrics.LEASES.labels(self._type, self._settings.pool).inc()
                 structlog.get_logger().warning("lease lost", action="renew", reason=str(lost), pause=pause)
             else:
@@ -53,6 +55,10 @@ class Working:
         self._draining.set()
         if self._worker:
             self._worker.drain()
+
+    def troubles(self) -> list[str]:
+        """Say what keeps it from work beside NATS: a lease that is lost, a platform that is out of reach."""
+        return [*([] if self._worker else ["there is no worker with a lease"]), *out_of_reach()]
 
     async def _work(self) -> None:
         worker_id = _fresh_id()

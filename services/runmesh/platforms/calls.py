@@ -11,10 +11,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from runmesh import metrics
 from runmesh.clock import clock
+from runmesh.platforms import reach
+
+_NO_ANSWER: Final = frozenset({"failed", "unauthenticated"})
 
 
 @runtime_checkable
@@ -36,8 +39,13 @@ def counted(platform: str, operation: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _note(platform, operation, outcome(error), began)
+        _note(platform, operation, how := outcome(error), began)
+        if how in _NO_ANSWER:
+            reach.failed(platform, error)
+        else:
+            reach.answered(platform)
         raise
+    reach.answered(platform)
     _note(platform, operation, "ok", began)
 
 

@@ -31,9 +31,8 @@ class Reaper:
         """What nobody answered for in the last round."""
 
     async def run(self) -> None:
-        """Reap for ever."""
+        """Reap for ever; the first round at once, since it also tells whether the platform is reached."""
         while True:
-            await asyncio.sleep(self._interval * uniform(0.8, 1.2))  # noqa: S311 - spreads load
             try:
                 found = await self._listed()
             except LeaseLost:
@@ -42,6 +41,7 @@ class Reaper:
                 log.warning("jobs not listed", action="list", error=repr(error))
             else:
                 self._unowned = {handle for key, handle in found if await self._judge(key, handle)}
+            await asyncio.sleep(self._interval * uniform(0.8, 1.2))  # noqa: S311 - spreads load
 
     async def _listed(self) -> list[tuple[str, Handle]]:
         async with asyncio.timeout(self._interval):

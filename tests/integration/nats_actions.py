@@ -74,6 +74,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "read any request": f"PUB {API}.STREAM.MSG.GET.REQUESTS",
     "read any task": f"PUB {API}.STREAM.MSG.GET.EXECUTE_k8s",
     "see how full a queue is": f"PUB {API}.STREAM.INFO.EXECUTE_k8s",
+    "see how far a queue's consumers are": f"PUB {API}.CONSUMER.LIST.EXECUTE_k8s",
     "make or change a stream": f"PUB {API}.STREAM.UPDATE.FACTS",
     "make a stream that is none of the mesh's": f"PUB {API}.STREAM.CREATE.OTHER",
     "delete a stream": f"PUB {API}.STREAM.DELETE.FACTS",

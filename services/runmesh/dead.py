@@ -52,7 +52,7 @@ async def bury(bus: Bus, message: Message, *, service: str, reason: str, error: 
     )
     stored = await bus.publish(subjects.dead(service, reason), letter.to_json(), headers=headers, message_id=letter_id)
     if not stored.duplicate:
-        metrics.DEAD.labels(service, reason).inc()
+        metrics.dead(service, reason).inc()
 
 
 async def lay_to_rest(bus: Bus, message: Message, *, service: str, reason: str, error: str) -> None:

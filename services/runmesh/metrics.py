@@ -4,17 +4,20 @@ Two are no events: what a worker holds adds up as well; how the queues stand is 
 figure counts. Labels are words of ours, executor types, pools, projects that there are and operations of a platform:
 never a run, a block, or anything else that is made anew for each, or that a stranger may write.
 
-A label's child is looked up by `cache`, since `labels` itself costs three times as much as counting. What each metric
+Figures begin at 0 where the labels are known beforehand, since Prometheus sees no growth in a series' first value. A
+label's child is looked up by `cache`, since `labels` itself costs three times as much as counting. What each metric
 means, and which alert looks at it: docs/alerts.md.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from runmesh.errors import Invalid, NotFound, TooLarge
-from runmesh.events import RunFact, TaskFact
+from runmesh.events import Cause, RunFact, TaskFact, TaskState
+from runmesh.subjects import worker_service
 
 # When each child was made would be a line more for every line, and say nothing.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -87,7 +90,31 @@ to_fact = cache(TO_FACT.labels)
 task_seconds = cache(TASK_SECONDS.labels)
 call = cache(CALLS.labels)
 call_seconds = cache(CALL_SECONDS.labels)
+dead = cache(DEAD.labels)
 _run, _task, _run_seconds = cache(RUNS.labels), cache(TASKS.labels), cache(RUN_SECONDS.labels)
+
+
+def begin_resolver() -> None:
+    """Show what a resolver may count."""
+    for verb in ("run", "cancel", "retry"):
+        requested(verb)
+    for code in ("not_found", "invalid", "too_large", "failed"):
+        REJECTIONS.labels(code)
+    for reason in ("undecodable", "too_large", "id_conflict", "invalid", "wrong_project", "unknown_run", "poison"):
+        dead("resolver", reason)
+
+
+def begin_worker(executor: str, pool: str, held: Callable[[], float]) -> None:
+    """Show what a worker may count; `held` is asked whenever Prometheus asks."""
+    HELD.labels(executor, pool).set_function(held)
+    for state in (TaskState.SUBMITTED, TaskState.RUNNING, TaskState.COMPLETED):
+        _task(executor, pool, state, "")
+    for cause in Cause:
+        _task(executor, pool, TaskState.CANCELLED if cause is Cause.CANCELLED else TaskState.FAILED, cause)
+    for reason in ("undecodable", "poison"):
+        dead(worker_service(executor), reason)
+    for each in (TO_SUBMITTED, TO_FACT, TASK_SECONDS, REFUSED, LEASES):
+        each.labels(executor, pool)
 
 
 def rejected(why: Exception) -> None:

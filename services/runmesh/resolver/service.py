@@ -13,7 +13,7 @@ import structlog
 from pydantic_core import from_json, to_json
 from ulid import ULID
 
-from runmesh import filters, subjects
+from runmesh import filters, metrics, subjects
 from runmesh import settings as settings_of
 from runmesh.bus import Bus, Message
 from runmesh.bus.message import Handler
@@ -50,6 +50,7 @@ class Resolver:
         self._planner = Planner(bus, settings, settings_of.environment())
         self._retention = Retention(bus)
         self._draining = asyncio.Event()
+        metrics.begin_resolver()
 
     def drain(self) -> None:
         """Take nothing new; `run` returns when what was taken is stored."""

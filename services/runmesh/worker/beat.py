@@ -42,8 +42,7 @@ class Beat:
         self._interval = station.settings.ack_wait / 4
         self._since = utc()
         self._revision = 0
-        held = metrics.HELD.labels(station.executor_type, station.pool)
-        held.set_function(lambda: len(station.jobs))
+        metrics.begin_worker(station.executor_type, station.pool, lambda: len(station.jobs))
         self._believable_from = 0.0
         """When a missing record means again that its worker is gone (by `clock`)."""
 

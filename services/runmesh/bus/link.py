@@ -7,6 +7,7 @@ for an answer that never comes; that callback makes it fatal here.
 import asyncio
 import logging
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -34,6 +35,8 @@ class Link:
         self.client = Client()
         self.name = "a client"
         self.shown = ""
+        self._servers: Sequence[str] = ()
+        self._untried = 0
         self.up = asyncio.Event()
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_lost: set[Callable[[], None]] = set()
@@ -42,6 +45,7 @@ class Link:
     async def open(self, servers: Sequence[str], options: Mapping[str, Any], within: float) -> None:
         """Connect. Raises `Unreachable` after `within` seconds, or `NotPermitted` at once."""
         self.name, self.shown = options["name"], _shown(servers, options)
+        self._servers, self._untried = servers, len(servers)
         connecting = asyncio.ensure_future(
             self.client.connect(
                 servers=list(servers),
@@ -64,12 +68,12 @@ class Link:
         if self.fatal.done():
             self.fatal.result()
         if connecting.cancelled() or not connecting.done():
-            known = without_passwords(", ".join(servers))
-            raise Unreachable(f"no NATS server at {known}: {self.client.last_error}")
+            raise self._nowhere(self.client.last_error)
         try:
             connecting.result()
         except Exception as error:
             raise NotPermitted(f"the credentials of {self.name} can't be read: {error!r}") from error
+        self._untried = 0
         self.up.set()
 
     async def close(self) -> None:
@@ -138,6 +142,22 @@ class Link:
             self.fail(NotPermitted(f"NATS refuses the credentials of {self.name}: {self.shown}"))
         else:
             log.debug("nats: %r", error)
+            if isinstance(error, ssl.SSLCertVerificationError):
+                self._mistrust(error)
+
+    def _mistrust(self, error: ssl.SSLCertVerificationError) -> None:
+        """Give up where each server that was named has shown a certificate of somebody else's."""
+        self._untried -= 1
+        if not self._untried and not self.fatal.done():
+            self.fatal.set_exception(self._nowhere(error))
+
+    def _nowhere(self, error: Exception | None) -> Unreachable:
+        known = without_passwords(", ".join(self._servers))
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = f"{error.verify_message} (RUNMESH_NATS_CA names who signs it)"
+            return Unreachable(f"no NATS server at {known} whose certificate is trusted: {why}")
+        hint = " (it wants a certificate of ours: RUNMESH_NATS_CERTIFICATE)" if self.client.wants_certificate else ""
+        return Unreachable(f"no NATS server at {known}: {error}{hint}")
 
     async def _lost(self) -> None:
         if not self.up.is_set():

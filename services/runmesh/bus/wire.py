@@ -62,6 +62,11 @@ class Client(client.Client):
             self._flush_queue.put_nowait(self._nobody_waits)
 
     @property
+    def wants_certificate(self) -> bool:
+        """Whether the server that was reached last asks for a certificate."""
+        return bool(self._server_info.get("tls_verify"))
+
+    @property
     def crowded(self) -> bool:
         """More is sent than the socket takes: whoever sends should `relieve` it first."""
         return bool(self._pending_data_size > _MOST_PENDING)

@@ -127,6 +127,8 @@ def test_whatever_selects_pods_finds_those_of_its_service(everything: list[Json]
         ({"executors": {"x": {"type": "k8s", "pool": "a.b"}}}, "executors.x.pool: Does not match pattern "),
         ({"executors": {"resolver": {"type": "k8s"}}}, "executors: Property name of "),
         ({"nats": {"url": "a:4222"}}, "nats.url: Does not match pattern "),
+        ({"nats": {"existingsecret": "a"}}, 'nats: Property name of "existingsecret" does not match'),
+        ({"nats": {"auth": "users"}}, "nats.existingSecret: with `auth: users` it holds the passwords"),
         ({"nats": {"auth": "password"}}, "nats.auth: nats.auth must be one of the following: "),
         ({"resolver": {"env": {"X": 1}}}, "resolver.env.X: Invalid type. Expected: string, given: integer"),
         ({"keda": {"monitoring": "http://nats:8222"}}, "keda.monitoring: Does not match pattern "),

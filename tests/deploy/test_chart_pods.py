@@ -8,10 +8,12 @@ from typing import Final
 import pytest
 import yaml
 
+from runmesh.cli.permissions import variable
 from runmesh.executor import Task
 from runmesh.executors.kubernetes.config import Config
 from runmesh.executors.kubernetes.inherit import Base
 from runmesh.executors.kubernetes.manifest import manifest
+from runmesh.permissions import worker
 from runmesh.settings import PREFIX, Settings
 from runmesh.subjects import ExecutorType, execute_consumer, execute_stream
 from tests.deploy.helm import (
@@ -41,7 +43,7 @@ ROOT: Final = CHART.parents[1]
 def test_every_variable_is_a_setting_that_takes_its_value(everything: list[Json], tmp_path: Path) -> None:
     sources = "".join(path.read_text() for path in (ROOT / "services/runmesh/executors").rglob("*.py"))
     executors_own = set(re.findall(rf'"({PREFIX}[A-Z0-9_]+)"', sources))
-    for name in ("nats/nkey", "tls/ca.crt", "tls/tls.crt", "tls/tls.key"):
+    for name in ("nats/nkey", "tls/ca.crt", "tls/tls.crt", "tls/tls.key", "policy/policy.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     for pod in pods(everything).values():
@@ -80,6 +82,15 @@ def test_the_streams_are_made_for_all_pools_with_the_lease_of_the_workers(everyt
     assert environment(provision)["RUNMESH_ACK_WAIT"] == "90"
 
 
+def test_a_cluster_of_ones_own_has_three_copies_however_soon_it_is_asked(chart: Chart) -> None:
+    cluster = {"config": {"cluster": {"enabled": True}}}
+    made = {
+        json.dumps(values): container(pods(chart.render(values))["provision"])["command"][2:]
+        for values in ({"nats": cluster}, {"nats": {**cluster, "url": "nats://a"}}, {"provision": {"replicas": 1}}, {})
+    }
+    assert list(made.values()) == [["--replicas", "3"], [], ["--replicas", "1"], []]
+
+
 def test_streams_are_looked_at_again_when_anything_about_them_changes(chart: Chart) -> None:
     names = {
         name
@@ -109,6 +120,18 @@ def test_a_pod_has_time_to_drain(everything: list[Json], chart: Chart) -> None:
 def test_local_jobs_are_a_few_unless_told_and_not_as_many_as_the_node_has_cores(chart: Chart) -> None:
     assert environment(pods(chart.render())["local"])["RUNMESH_SLOTS"] == "4"
     assert "RUNMESH_SLOTS" not in environment(pods(chart.render(only("ecs")))["one"])
+
+
+def test_names_that_yaml_reads_as_something_else_stay_names(chart: Chart) -> None:
+    documents = chart.render({"executors": {"local": None, "on": {"type": "ecs", "env": {"NO": "no", "Y": "1"}}}})
+    assert environment(pods(documents)["on"]).items() >= {"NO": "no", "Y": "1"}.items()
+    for document in documents:
+        validate(document)
+
+
+def test_a_service_asks_for_something_whether_told_or_not(everything: list[Json]) -> None:
+    assert all(container(pod)["resources"]["requests"] for pod in pods(everything).values())
+    assert pods(everything)["west"]["spec"]["priorityClassName"] == "batch"
 
 
 # --- safe -----------------------------------------------------------------------------------------
@@ -159,6 +182,30 @@ def test_a_secret_is_used_as_what_it_is(chart: Chart, auth: str, keys: Json, fil
     assert [volume["name"] for volume in pod["spec"]["volumes"] if "secret" in volume] == (["nats"] if files else [])
 
 
+def test_each_service_is_a_user_of_its_own_by_one_secret(chart: Chart) -> None:
+    executors = {"local": None, "ecs": {"type": "ecs"}, "west": {"type": "gcp_cloud_run", "pool": "west_1"}}
+    values = {
+        "nats": {"existingSecret": "passwords", "auth": "users"},
+        "executors": executors,
+        "keda": {"enabled": True},
+    }
+    documents = chart.render(values)
+    for pod in pods(documents).values():
+        known = environment(pod)
+        [password] = [each["valueFrom"]["secretKeyRef"] for each in container(pod)["env"] if "valueFrom" in each]
+        user = known["RUNMESH_NATS_USER"]
+        assert password == {"name": "passwords", "key": variable(user)}
+        assert known["RUNMESH_NATS_INBOX"] == f"_INBOX.{user}"
+    assert {environment(pod)["RUNMESH_NATS_USER"] for pod in pods(documents).values()} == {
+        "resolver",
+        "provisioner",
+        worker("ecs", "default").name,
+        worker("gcp_cloud_run", "west_1").name,
+    }
+    for scaled in of_kind(documents, "ScaledObject").values():
+        assert scaled["spec"]["triggers"][0]["metadata"]["account"] == "MESH"
+
+
 def rules(documents: list[Json]) -> list[Json]:
     [rules] = {json.dumps(each["rules"]) for each in documents if each and each["kind"] == "Role"}
     found: list[Json] = json.loads(rules)
@@ -188,6 +235,23 @@ def test_services_reach_nats_and_no_more_than_they_need(everything: list[Json]) 
     assert policies["ecs"]["spec"]["egress"] == [{}]
     assert policies["resolver"]["spec"]["ingress"] == [{"ports": [{"port": "health"}]}]
     assert policies["provision"]["spec"]["ingress"] == []
+
+
+def test_nobody_else_connects_to_the_nats_of_a_release_that_says_who_may(chart: Chart) -> None:
+    caller = {"namespaceSelector": {"matchLabels": {"team": "data"}}}
+    policy = of_kind(chart.render({"networkPolicy": {"natsFrom": [caller]}}), "NetworkPolicy")["nats"]
+    own = {
+        "app.kubernetes.io/name": "nats",
+        "app.kubernetes.io/instance": RELEASE,
+        "app.kubernetes.io/component": "nats",
+    }
+    assert policy["spec"]["podSelector"] == {"matchLabels": own}
+    [_, clients] = policy["spec"]["ingress"]
+    [services, given] = clients["from"]
+    for pod in pods(chart.render()).values():
+        assert pod["metadata"]["labels"].items() >= services["podSelector"]["matchLabels"].items()
+    assert given == caller
+    assert "nats" not in of_kind(chart.render(), "NetworkPolicy")
 
 
 def test_a_drain_of_a_node_takes_one_pod_of_a_service_at_a_time(everything: list[Json]) -> None:

@@ -42,6 +42,7 @@ EVERYTHING: Final[Json] = {
             "nodeSelector": {"pool": "workers"},
             "tolerations": [{"key": "batch", "operator": "Exists"}],
             "affinity": {"podAntiAffinity": {}},
+            "priorityClassName": "batch",
             "egress": [{"ports": [{"port": 443}]}],
             "scaling": {"max": 3, "target": 500},
             "serviceAccount": {"annotations": {"iam": "west"}},

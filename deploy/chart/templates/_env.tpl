@@ -36,7 +36,7 @@
 {{- $_ := set $env $name $value -}}
 {{- end -}}
 {{- range $name, $value := $env }}
-- {name: {{ $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}}
+- {name: {{ $name | quote }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}}
 {{- end }}
 {{- include "runmesh.login" . }}
 {{- end -}}

@@ -5,7 +5,13 @@ that is how a worker knows what its Kubernetes Jobs must not inherit.
 {{- define "runmesh.login" -}}
 {{- $nats := .root.Values.nats -}}
 {{- $secret := include "runmesh.natsSecret" . -}}
-{{- if $secret }}
+{{- if eq $nats.auth "users" }}
+{{- $user := include "runmesh.user" .service }}
+{{- $variable := printf "RUNMESH_%s_PASSWORD" (regexReplaceAll "[^A-Z0-9]" (upper $user) "_") }}
+- {name: RUNMESH_NATS_USER, value: {{ $user }}}
+- {name: RUNMESH_NATS_PASSWORD, valueFrom: {secretKeyRef: {name: {{ $secret | quote }}, key: {{ $variable }}}}}
+- {name: RUNMESH_NATS_INBOX, value: _INBOX.{{ $user }}}
+{{- else if $secret }}
 {{- range ternary (list "user" "password") (list $nats.auth) (eq $nats.auth "user") }}
 {{- if has . (list "nkey" "credentials") }}
 - {name: RUNMESH_NATS_{{ upper . }}, value: /etc/runmesh/nats/{{ . }}}
@@ -25,5 +31,18 @@ that is how a worker knows what its Kubernetes Jobs must not inherit.
 {{- end -}}
 
 {{- define "runmesh.natsSecret" -}}
-{{- .service.natsSecret | default .root.Values.nats.existingSecret -}}
+{{- $secret := .service.natsSecret | default .root.Values.nats.existingSecret -}}
+{{- if and (eq .root.Values.nats.auth "users") (not $secret) -}}
+{{- fail "nats.existingSecret: with `auth: users` it holds the passwords" -}}
+{{- end -}}
+{{- $secret -}}
+{{- end -}}
+
+{{- /* The user that docs/security.md has for a service. */ -}}
+{{- define "runmesh.user" -}}
+{{- if eq .kind "executor" -}}
+{{- printf "worker-%s" .type }}{{ ternary "" (printf "-%s" .pool) (eq .pool "default") -}}
+{{- else -}}
+{{- ternary "provisioner" .kind (eq .kind "provision") -}}
+{{- end -}}
 {{- end -}}

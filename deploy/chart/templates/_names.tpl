@@ -5,7 +5,7 @@
 
 {{- define "runmesh.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "runmesh.labels" -}}
@@ -21,7 +21,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* The name of the official chart's Service, as that chart makes it. */ -}}
 {{- define "runmesh.nats" -}}
-{{- $own := ternary .Release.Name (printf "%s-nats" .Release.Name) (contains "nats" .Release.Name) -}}
+{{- $name := .Values.nats.nameOverride | default "nats" -}}
+{{- $own := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- .Values.nats.fullnameOverride | default $own | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 

@@ -15,7 +15,7 @@ there is mounted at the same path in them: projects and variables are, and so ar
 metadata:
   labels:
     {{- include "runmesh.selector" .root | nindent 4 }}
-    app.kubernetes.io/component: {{ $service.name }}
+    app.kubernetes.io/component: {{ $service.name | quote }}
     {{- with $service.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -24,7 +24,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "runmesh.serviceAccount" . }}
+  serviceAccountName: {{ include "runmesh.serviceAccount" . | quote }}
   automountServiceAccountToken: {{ eq $type "k8s" }}
   enableServiceLinks: false  # a Service named as this release would be variables that look like settings
   {{- if eq $type "local_python" }}
@@ -34,6 +34,9 @@ spec:
   terminationGracePeriodSeconds: {{ hasKey $settings "grace" | ternary $settings.grace 30 | ceil | add 30 }}
   securityContext:
     {{- toYaml $values.podSecurityContext | nindent 4 }}
+  {{- with $service.priorityClassName }}
+  priorityClassName: {{ . | quote }}
+  {{- end }}
   {{- with $values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
@@ -47,7 +50,7 @@ spec:
     {{- if ne $service.kind "provision" }}
     ports:
     - {name: health, containerPort: 8080}
-    # It listens once it has connected to NATS.
+    # It listens at once, but to import an SDK takes long where the processor is slow.
     startupProbe: {httpGet: {path: /livez, port: health}, periodSeconds: 5, failureThreshold: 60}
     livenessProbe: {httpGet: {path: /livez, port: health}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6}
     readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 5, timeoutSeconds: 5}
@@ -85,6 +88,6 @@ spec:
     labelSelector:
       matchLabels:
         {{- include "runmesh.selector" .root | nindent 8 }}
-        app.kubernetes.io/component: {{ $service.name }}
+        app.kubernetes.io/component: {{ $service.name | quote }}
   {{- end }}
 {{- end -}}

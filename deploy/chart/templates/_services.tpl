@@ -14,7 +14,10 @@ What each of them has (a Deployment, an account, a budget, a policy) is made by 
 {{- dict "services" $services | toJson -}}
 {{- end -}}
 
-{{- /* The executors alone. Local jobs would else be as many as the node has cores, whatever the pod may use. */ -}}
+{{- /*
+The executors alone. Local jobs would else be as many as the node has cores, whatever the pod may use; and a pod that asks for
+nothing is the first to be evicted.
+*/ -}}
 {{- define "runmesh.executors" -}}
 {{- $executors := list -}}
 {{- range $name, $executor := .Values.executors -}}
@@ -23,15 +26,23 @@ What each of them has (a Deployment, an account, a budget, a policy) is made by 
 {{- if eq $executor.type "local_python" -}}
 {{- $_ := set $own "slots" ($executor.slots | default 4) -}}
 {{- end -}}
+{{- if not $executor.resources -}}
+{{- $_ := set $own "resources" (dict "requests" (dict "cpu" "100m" "memory" "256Mi")) -}}
+{{- end -}}
 {{- $executors = append $executors (merge $own $executor) -}}
 {{- end -}}
 {{- dict "executors" $executors | toJson -}}
 {{- end -}}
 
-{{- /* The Job that makes streams, consumers and buckets: it has a pod as the services have. */ -}}
+{{- /*
+The Job that makes streams, consumers and buckets: it has a pod as the services have. It says how many copies our own cluster is
+to have: asked before all of its servers are there, one would do, and would stay.
+*/ -}}
 {{- define "runmesh.provision" -}}
 {{- $command := list "runmesh" "provision" -}}
-{{- with .Values.provision.replicas -}}
+{{- $cluster := dig "config" "cluster" dict .Values.nats -}}
+{{- $three := and .Values.nats.enabled (not .Values.nats.url) $cluster.enabled (ge (int $cluster.replicas) 3) -}}
+{{- with .Values.provision.replicas | default (ternary 3 nil $three) -}}
 {{- $command = concat $command (list "--replicas" (toJson .)) -}}
 {{- end -}}
 {{- merge (dict "name" "provision" "kind" "provision" "command" $command) .Values.provision | toJson -}}

@@ -137,7 +137,7 @@ class Bus:
     ) -> AbstractAsyncContextManager[None]:
         """Answer requests as a NATS service for the length of the block: endpoint name to (subject, handler).
 
-        What a handler raises is answered as a service error with its text: code 400 if `Invalid`, else 500.
+        What a handler raises is answered as a service error with its text, and with its problems as JSON.
         """
         return Service(self._link, name, version, description).running(endpoints)
 

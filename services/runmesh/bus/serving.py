@@ -7,7 +7,7 @@ one delays nobody.
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,19 +15,29 @@ from time import perf_counter_ns
 from typing import Any, Final
 from uuid import uuid4
 
+import nats.errors
 from nats.aio.msg import Msg
 
 from runmesh.bus.link import Link
 from runmesh.bus.message import Handler, Headers, Message
-from runmesh.errors import Invalid, RunmeshError
+from runmesh.errors import Invalid, NotFound, Problem, RunmeshError, StreamFull, TooLarge, Undecodable, Unreachable
 
 _QUEUE: Final = "q"
 _TYPE: Final = "io.nats.micro.v1."
 _INBOXES: Final = ("_INBOX.", "_R_.")
 """Where answers may go: the second is what the server writes between accounts. Whoever asks chooses the address, and
 another one could be that of a stream, which would store the answer as if we had meant it."""
-_USERS_MISTAKE: Final = "400"
+_CODES: Final = {
+    NotFound: "404",
+    Invalid: "400",
+    Undecodable: "400",
+    TooLarge: "400",
+    StreamFull: "429",
+    Unreachable: "503",
+}
 _OUR_FAULT: Final = "500"
+_LONGEST: Final = 1000
+_MOST_PROBLEMS: Final = 100
 
 
 @dataclass(slots=True)
@@ -75,6 +85,9 @@ class Service:
             for address in ("", f".{self._identity['name']}", f".{self._identity['name']}.{self._identity['id']}"):
                 answer = partial(self._describe, verb, describe)
                 subscriptions.append(await self._link.subscribe(f"$SRV.{verb}{address}", answer))
+        with suppress(TimeoutError, nats.errors.Error, OSError):  # nobody is to ask in vain from now on
+            await self._link.client.relieve()  # nats-py's flush would overtake what waits to be sent
+            await self._link.client.flush()
         try:
             yield
         finally:
@@ -95,8 +108,10 @@ class Service:
             answer, error = await handler(Message(msg.subject, msg.data, Headers(msg.headers))), None
         except Exception as raised:  # noqa: BLE001 - whatever it is, the caller gets an answer
             answer, error = b"", raised
+        if not error and len(answer) > self._link.client.max_payload:
+            error = TooLarge("the answer", len(answer), self._link.client.max_payload)
         endpoint.count(perf_counter_ns() - begun, error)
-        await self._answer(msg, answer, _error_headers(error) if error else None)
+        await self._answer(msg, *(refused(error) if error else (answer, None)))
 
     async def _describe(self, verb: str, describe: Any, msg: Msg) -> None:
         body = {"type": f"{_TYPE}{verb.lower()}_response", **self._identity, **describe()}
@@ -117,7 +132,14 @@ class Service:
         return {"started": self._started, "endpoints": [asdict(one) for one in self._endpoints]}
 
 
-def _error_headers(error: Exception) -> dict[str, str]:
-    code = _USERS_MISTAKE if isinstance(error, Invalid) else _OUR_FAULT
-    text = str(error) if isinstance(error, RunmeshError) else repr(error)
-    return {"Nats-Service-Error": text, "Nats-Service-Error-Code": code}
+def refused(error: Exception) -> tuple[bytes, Mapping[str, str]]:
+    """Return the answer to a request that failed: its problems as JSON, and all in one line as ADR-32 has it."""
+    problems = error.problems if isinstance(error, Invalid) else [Problem("", _text(error))]
+    told = [{name: part and part[:_LONGEST] for name, part in each._asdict().items()} for each in problems]
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), _OUR_FAULT)
+    headers = {"Nats-Service-Error": _text(error)[:_LONGEST], "Nats-Service-Error-Code": code}
+    return json.dumps({"errors": told[:_MOST_PROBLEMS]}).encode(), headers
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, RunmeshError) else repr(error)

@@ -10,18 +10,16 @@ from time import monotonic
 from typing import Final
 
 import structlog
-from pydantic_core import from_json, to_json
-from ulid import ULID
 
-from runmesh import filters, metrics, subjects
+from runmesh import metrics, subjects
 from runmesh import settings as settings_of
 from runmesh.bus import Bus, Message
 from runmesh.bus.message import Handler
-from runmesh.cloudevents import decode, headers_for, trace_of
+from runmesh.cloudevents import decode
 from runmesh.dead import lay_to_rest
-from runmesh.errors import BusError, Invalid, NotPermitted, NotProvisioned, Problem, Undecodable
-from runmesh.events import RunRequest, TaskFact
-from runmesh.resolver.explanation import plain
+from runmesh.errors import BusError, Invalid, NotPermitted, NotProvisioned, Undecodable
+from runmesh.events import TaskFact
+from runmesh.resolver.door import Door
 from runmesh.resolver.happened import Tick
 from runmesh.resolver.intake import Intake
 from runmesh.resolver.lanes import Lanes
@@ -138,45 +136,9 @@ class Resolver:
         await self._retention.sweep()
         await lanes.gate.sweep()
 
-    # --- mesh.api: the same by request and reply -----------------------------------------------
-
     def endpoints(self) -> Mapping[str, tuple[str, Handler]]:
-        """Return what the resolver answers on ``mesh.api.<verb>.<project>``."""
-        return {
-            "submit": (filters.api("submit"), self._submit),
-            "run": (filters.api("run"), self._show),
-            "explain": (filters.api("explain"), self._explain),
-        }
-
-    async def _submit(self, message: Message) -> bytes:
-        """Refuse a wrong request at once, else queue it; answers with the run's id."""
-        project = subjects.request_address(message.subject).project
-        request = decode(RunRequest, message.headers, message.data)
-        request = request.model_copy(update={"id": request.id or str(ULID())})
-        explanation = await self._planner.explain(project, request)
-        if explanation.errors:
-            raise Invalid(*explanation.errors)
-        trace = trace_of(message.headers)
-        headers = headers_for(request, event_id=str(request.id), source="/runmesh/api", trace=trace)
-        await self._bus.publish(subjects.request("run", project), request.to_json(), headers=headers)
-        return to_json({"run": request.id})
-
-    async def _show(self, message: Message) -> bytes:
-        """Answer with a run's stored state: ``{"run": "<id>"}`` asks for it."""
-        project = subjects.request_address(message.subject).project
-        try:
-            run = str(from_json(message.data)["run"])
-        except (ValueError, KeyError, TypeError):
-            raise Invalid(Problem("run", "is required")) from None
-        known = await self._store.load(run) if subjects.RUN_ID.fullmatch(run) else None
-        if known is None or known.state.project != project:
-            raise Invalid(Problem("run", f"project {project!r} has no run {run!r}"))
-        return known.state.model_dump_json(exclude={"outbox"}).encode()
-
-    async def _explain(self, message: Message) -> bytes:
-        project = subjects.request_address(message.subject).project
-        request = decode(RunRequest, message.headers, message.data)
-        return to_json(plain(await self._planner.explain(project, request)), fallback=str)
+        """Return what the resolver answers at once."""
+        return Door(self._bus, self._planner, self._store, self._presence).endpoints()
 
 
 def _check_address(message: Message, fact: TaskFact) -> None:

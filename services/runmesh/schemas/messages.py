@@ -14,6 +14,19 @@ REPLIES: Final = {"api.submit": "SubmitReply", "api.run": "RunReply", "api.expla
 
 _JSON_SCHEMA: Final = "application/schema+json;version=draft-2020-12"
 _RUN_ID: Final = {"type": "object", "required": ["run"], "properties": {"run": {"type": "string"}}}
+_RUN: Final = {
+    "type": "object",
+    "required": ["run", "state", "waits"],
+    "properties": {
+        "run": {"type": "string"},
+        "state": {"type": "string"},
+        "waits": {
+            "type": "object",
+            "description": "By block; by the empty name where the run has not begun.",
+            "additionalProperties": {"type": "string"},
+        },
+    },
+}
 _HEADERS: Final = {
     "ce-specversion": {"const": "1.0"},
     "ce-id": {"description": "The same for an event that is published again."},
@@ -33,7 +46,9 @@ def traits() -> Document:
             "headers": _headers(
                 {
                     "Nats-Service-Error": {"description": "Present if the request failed: all that is wrong."},
-                    "Nats-Service-Error-Code": {"description": "400: the request is wrong; 500: we are."},
+                    "Nats-Service-Error-Code": {
+                        "description": "400: a wrong request; 404: no such thing; 429, 503: try later; 500: our fault."
+                    },
                 }
             )
         },
@@ -46,7 +61,7 @@ def messages() -> Document:
         **{name: _event(name, model) for name, model in EVENTS.items()},
         "RunQuery": {"summary": "Please show this run.", "payload": _RUN_ID},
         "SubmitReply": _reply("The run's id: the request is queued.", _RUN_ID),
-        "RunReply": _reply("The run as it is stored.", {"type": "object"}),
+        "RunReply": _reply("The run as it is stored, and what it waits for.", _RUN),
         "ExplainReply": _reply("What would run where, with which configuration, and why.", {"type": "object"}),
     }
 

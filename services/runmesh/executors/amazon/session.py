@@ -101,6 +101,29 @@ class Amazon:
         call = partial(self.call, service, access, operation, **arguments)
         return await insisting(call, tries=_TRIES, passing=passing)
 
+    async def pages(
+        self,
+        service: str,
+        access: Access,
+        operation: str,
+        what: str,
+        cursor: tuple[str, str] = ("nextToken", "nextToken"),
+        **arguments: Any,
+    ) -> AsyncIterator[Any]:
+        """Yield what a listing has under a name, page after page. Raises as `read`.
+
+        The cursor is what a page has for the next one, and what that one is asked with.
+        """
+        following, given = cursor
+        more: dict[str, str] = {}
+        while True:
+            page = await self.read(service, access, operation, **arguments, **more)
+            for each in page.get(what) or ():
+                yield each
+            if not page.get(following):
+                return
+            more = {given: page[following]}
+
     async def _client(self, service: str, access: Access) -> Any:
         where = (service, access)
         if where not in self._clients:

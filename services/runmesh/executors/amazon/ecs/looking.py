@@ -108,12 +108,5 @@ class Looking:
         asked = {"cluster": cluster, "tasks": arns, "include": ["TAGS"]}
         return await self._amazon.read("ecs", access, "describe_tasks", **asked)
 
-    async def _listed(self, access: Access, cluster: str, **which: str) -> AsyncIterator[str]:
-        token: dict[str, str] = {}
-        while True:
-            answer = await self._amazon.read("ecs", access, "list_tasks", cluster=cluster, **which, **token)
-            for arn in answer["taskArns"]:
-                yield arn
-            if not answer.get("nextToken"):
-                return
-            token = {"nextToken": answer["nextToken"]}
+    def _listed(self, access: Access, cluster: str, **which: str) -> AsyncIterator[str]:
+        return self._amazon.pages("ecs", access, "list_tasks", "taskArns", cluster=cluster, **which)

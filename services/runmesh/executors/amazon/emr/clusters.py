@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -224,19 +224,11 @@ class Clusters:
                 raise
         return [step for each in ids for step in await self._known_of(identity, [each])] if ids[1:] else []
 
-    async def _steps(self, identity: str, **which: Any) -> AsyncIterator[Json]:
-        async for step in self._pages("list_steps", "Steps", ClusterId=identity, **which):
-            yield step
+    def _steps(self, identity: str, **which: Any) -> AsyncIterator[Json]:
+        return self._pages("list_steps", "Steps", ClusterId=identity, **which)
 
-    async def _pages(self, operation: str, what: str, **arguments: Any) -> AsyncIterator[Json]:
-        marker: Mapping[str, str] = {}
-        while True:
-            page = await self._read(operation, **arguments, **marker)
-            for each in page.get(what) or ():
-                yield each
-            if not page.get("Marker"):
-                return
-            marker = {"Marker": page["Marker"]}
+    def _pages(self, operation: str, what: str, **arguments: Any) -> AsyncIterator[Json]:
+        return self._amazon.pages("emr", self._access, operation, what, ("Marker", "Marker"), **arguments)
 
     async def _call(self, operation: str, **arguments: Any) -> Json:
         return await self._amazon.call("emr", self._access, operation, **arguments)

@@ -96,15 +96,8 @@ class Serverless:
             if mark := mark_of(job.get("name") or ""):
                 yield mark, job["id"]
 
-    async def _pages(self, operation: str, what: str, **arguments: Any) -> AsyncIterator[Json]:
-        more: dict[str, str] = {}
-        while True:
-            page = await self._read(operation, **arguments, **more)
-            for each in page.get(what) or ():
-                yield each
-            if not page.get("nextToken"):
-                return
-            more = {"nextToken": page["nextToken"]}
+    def _pages(self, operation: str, what: str, **arguments: Any) -> AsyncIterator[Json]:
+        return self._amazon.pages(_SERVICE, self._access, operation, what, **arguments)
 
     async def _read(self, operation: str, **arguments: Any) -> Json:
         return await self._amazon.read(_SERVICE, self._access, operation, **arguments)

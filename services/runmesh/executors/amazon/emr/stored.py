@@ -23,6 +23,7 @@ _MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
 _LARGEST_LOG: Final = 8_000_000
 """Bytes, as they are stored."""
 _PLACE: Final = "place"
+_CURSOR: Final = ("NextContinuationToken", "ContinuationToken")
 _GOOD_FOR: Final = timedelta(days=1)
 """After that a shared object is stored again, so that a lifecycle rule takes none that is still to be used."""
 
@@ -114,14 +115,9 @@ class Stored:
         keys = [each["Key"] async for each in self._listed(folder, "")]
         return sorted(keys, key=lambda key: key == folder.key(SCRIPT))
 
-    async def _listed(self, folder: Folder, below: str, **more: str) -> AsyncIterator[dict[str, Any]]:
-        while True:
-            page = await self._read("list_objects_v2", Bucket=folder.bucket, Prefix=folder.key(below), **more)
-            for each in page.get("Contents") or ():
-                yield each
-            if not page.get("IsTruncated"):
-                return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+    def _listed(self, folder: Folder, below: str, **more: str) -> AsyncIterator[dict[str, Any]]:
+        where = {"Bucket": folder.bucket, "Prefix": folder.key(below), **more}
+        return self._amazon.pages("s3", self._access, "list_objects_v2", "Contents", _CURSOR, **where)
 
     async def _write(self, bucket: str, key: str, content: bytes, **more: Any) -> None:
         await self._read("put_object", Bucket=bucket, Key=key, Body=content, **more)

@@ -20,7 +20,8 @@ The map of this package, from the outside in:
 ``retelling.py``        facts that may have been told before
 ``projects/``           reading a Mage project: YAML, templates, files of blocks
 ``runtime/``            what runs inside a job
-``events/``             every event on the wire; ``cloudevents.py`` their envelope
+``events/``             every event on the wire; ``cloudevents.py`` their envelope, ``flaws.py`` what
+                        is wrong with them
 ``claims.py``           the records that services share in buckets
 ``subjects.py``         every name on the wire; ``filters.py`` matches many of them, ``permissions.py``
                         says who may use which

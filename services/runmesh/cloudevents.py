@@ -12,15 +12,16 @@ W3C ``traceparent`` and ``tracestate`` headers are carried from a command to all
 
 import re
 from base64 import b64decode
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, TypeVar, get_args
+from typing import Final, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
 from runmesh.errors import Invalid, Problem, Undecodable, nearest
 from runmesh.events import TYPE_PREFIX, Event
+from runmesh.flaws import fields_at, message_of
 
 E = TypeVar("E", bound=Event)
 
@@ -125,7 +126,8 @@ def _problem(model: type[Event], detail: ErrorDetails) -> Problem:
     """Say in our words what pydantic found: where, what, and the nearest known field."""
     path = ".".join(str(part) for part in detail["loc"]) or "body"
     if detail["type"] == "extra_forbidden":
-        return Problem(path[:_LONGEST_TEXT], "unknown field", nearest(detail["loc"][-1], _fields(model, detail["loc"])))
+        known = fields_at(model, detail["loc"])
+        return Problem(path[:_LONGEST_TEXT], "unknown field", nearest(detail["loc"][-1], known))
     if detail["type"] == "missing":
         return Problem(path, "is required")
     return Problem(path[:_LONGEST_TEXT], f"{_message(detail)}, not {_shown(detail['input'])}")
@@ -137,25 +139,7 @@ def _message(detail: ErrorDetails) -> str:
             return f"should match {detail['ctx']['pattern']}"
         case "too_short" | "string_too_short":
             return "should not be empty"
-    return detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-
-
-def _fields(model: type[BaseModel], location: tuple[int | str, ...]) -> Collection[str]:
-    """Name the fields of the (nested) model in which the last part of a location stands."""
-    for part in location[:-1]:
-        field = model.model_fields.get(str(part))
-        nested = next(_models_in(field.annotation), None) if field else None
-        if nested is None:
-            return ()
-        model = nested
-    return model.model_fields
-
-
-def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
+    return message_of(detail)
 
 
 def _shown(value: object) -> str:

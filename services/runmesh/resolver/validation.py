@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import isfinite
-from typing import Any, Final, TypeGuard, TypeVar, get_args
+from typing import Any, Final, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from runmesh.errors import nearest
 from runmesh.executor import ExecutorConfig, load
+from runmesh.flaws import fields_at, message_of
 from runmesh.projects import holds_secret
 from runmesh.resolver import mage
 from runmesh.resolver.choice import installed_types
@@ -166,24 +167,12 @@ def _fault(model: type[BaseModel], detail: ErrorDetails) -> Fault:
             return Fault(path, "is required")
         case "model_type":
             return Fault(path, f"should be a mapping, not {repr(detail['input'])[:_LONGEST_SHOWN]}")
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     hint = detail.get("ctx", {}).get("hint")
-    return Fault(path, f"{message}, not {repr(detail['input'])[:_LONGEST_SHOWN]}", hint)
+    return Fault(path, f"{message_of(detail)}, not {repr(detail['input'])[:_LONGEST_SHOWN]}", hint)
 
 
 def _keys(model: type[BaseModel], detail: ErrorDetails) -> Collection[str]:
     """Name the fields of the (nested) model in which the last part of the location stands."""
     if len(detail["loc"]) == 1 and issubclass(model, ExecutorConfig):
         return model.keys()
-    for part in detail["loc"][:-1]:
-        field = model.model_fields.get(str(part))
-        nested = next(_models_in(field.annotation), None) if field else None
-        model = nested or model
-    return model.model_fields
-
-
-def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
+    return fields_at(model, detail["loc"])

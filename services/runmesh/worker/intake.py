@@ -23,6 +23,7 @@ from runmesh.dead import bury
 from runmesh.errors import Invalid, Problem, RunmeshError, Undecodable, nearest
 from runmesh.events import ATTEMPT, RESUBMISSION, Cause, ExecuteTask, TaskFact, TaskState
 from runmesh.executor import ExecutorConfig, Task
+from runmesh.flaws import fields_at
 from runmesh.tracing import TRACING
 from runmesh.worker.beat import Beat
 from runmesh.worker.jobs import Job, utc
@@ -182,7 +183,7 @@ def _task(event: ExecuteTask, config_model: type[ExecutorConfig], trace: Mapping
                 Problem(
                     ".".join(("config", *map(str, detail["loc"]))),
                     detail["msg"],
-                    nearest(detail["loc"][-1], config_model.model_fields)
+                    nearest(detail["loc"][-1], fields_at(config_model, detail["loc"]))
                     if detail["type"] == "extra_forbidden"
                     else None,
                 )

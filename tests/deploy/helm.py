@@ -27,7 +27,8 @@ WITH_HELM: Final = [
 ]
 
 NEWEST: Final = kubernetes_validate.latest_version()
-CUSTOM: Final = {"ScaledObject": "keda.sh/v1alpha1", "ServiceMonitor": "monitoring.coreos.com/v1"}
+_MONITORING: Final = "monitoring.coreos.com/v1"
+CUSTOM: Final = {"ScaledObject": "keda.sh/v1alpha1", "ServiceMonitor": _MONITORING, "PrometheusRule": _MONITORING}
 """Kinds that Kubernetes doesn't know by itself."""
 
 

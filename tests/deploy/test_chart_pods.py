@@ -305,7 +305,7 @@ def test_worker_jobs_and_resolver_agree_on_where_variables_are(everything: list[
 def test_the_policy_is_a_file_of_the_resolver_which_starts_again_when_it_changes(
     everything: list[Json], chart: Chart
 ) -> None:
-    [policy] = of_kind(everything, "ConfigMap").values()
+    policy = of_kind(everything, "ConfigMap")["policy"]
     assert yaml.safe_load(policy["data"]["policy.yaml"]) == EVERYTHING["policy"]
     found = pods(everything)
     assert environment(found["resolver"])["RUNMESH_POLICY"] == "/etc/runmesh/policy/policy.yaml"
@@ -353,3 +353,15 @@ def test_prometheus_finds_every_service(everything: list[Json]) -> None:
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     for pod in pods(everything).values():
         assert pod["metadata"]["labels"].items() >= service["spec"]["selector"].items()
+
+
+def test_alerts_and_dashboard_are_those_of_deploy_monitoring(everything: list[Json]) -> None:
+    monitoring = ROOT / "deploy" / "monitoring"
+    [alerts] = of_kind(everything, "PrometheusRule").values()
+    assert alerts["spec"] == yaml.safe_load((monitoring / "alerts.yaml").read_text())
+    assert alerts["metadata"]["labels"]["release"] == "prometheus"
+    dashboard = of_kind(everything, "ConfigMap")["dashboard"]
+    assert dashboard["data"] == {"runmesh.json": (monitoring / "dashboard.json").read_text()}
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    [monitor] = of_kind(everything, "ServiceMonitor").values()
+    assert monitor["spec"]["endpoints"][0]["relabelings"] == [{"targetLabel": "mesh", "replacement": "runmesh"}]

@@ -15,6 +15,8 @@ EVERYTHING: Final[Json] = {
     },
     "keda": {"enabled": True, "monitoring": "nats:8222"},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "dashboard": {"enabled": True},
     "projects": {"existingClaim": "projects"},
     "variables": {"existingClaim": "variables"},
     "policy": {"executors": {"k8s": {"forbid": ["pod.volumes"]}}},

@@ -1,4 +1,4 @@
-"""Whose a platform's job is: what is written on it, and what it is called."""
+"""Whose a platform's job is: what is written on it, what it is told, and what it is called."""
 
 import base64
 import hashlib
@@ -19,6 +19,16 @@ def identity(task: Task[Any], prefix: str, *, mesh: str, pool: str) -> dict[str,
 def of_task(task: Task[Any], prefix: str) -> dict[str, str]:
     """Return which task a job is for."""
     return {f"{prefix}{name}": getattr(task, name) for name in _OF_TASK}
+
+
+def told(task: Task[Any]) -> dict[str, str]:
+    """Return the variables that tell a job whose it is."""
+    return {
+        "RUNMESH_RUN": task.run,
+        "RUNMESH_BLOCK": task.block,
+        "RUNMESH_KEY": task.key,
+        "RUNMESH_ATTEMPT": str(task.attempt),
+    }
 
 
 def block_name(readable: str, task: Task[Any], key: str, longest: int) -> str:

@@ -10,6 +10,7 @@ from runmesh.executors.azure.config import Config
 from runmesh.executors.azure.inherit import Base
 from runmesh.executors.azure.naming import Place
 from runmesh.executors.azure.options import CONTAINER_GROUP, RESOURCE_GROUP, SUBSCRIPTION, Options
+from runmesh.platforms.identity import told
 from runmesh.platforms.shapes import Shape, said
 
 Json = dict[str, Any]
@@ -92,16 +93,10 @@ def _container(task: Task[Config], base: Base) -> Json:
 
 def _variables(task: Task[Config], base: Base) -> list[Json]:
     """Return the variables, each once; the later wins: inherited, `environment`, secure ones, the task's, ours."""
-    ours = {
-        "RUNMESH_RUN": task.run,
-        "RUNMESH_BLOCK": task.block,
-        "RUNMESH_KEY": task.key,
-        "RUNMESH_ATTEMPT": str(task.attempt),
-    }
     found = {each["name"]: dict(each) for each in base.variables}
     found |= {name: {"name": name, "value": value} for name, value in task.config.environment.items()}
     found |= {name: {"name": name, "secureValue": value} for name, value in task.config.secure_environment.items()}
-    found |= {name: {"name": name, "value": value} for name, value in {**task.environment, **ours}.items()}
+    found |= {name: {"name": name, "value": value} for name, value in {**task.environment, **told(task)}.items()}
     return list(found.values())
 
 

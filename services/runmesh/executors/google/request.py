@@ -13,6 +13,7 @@ from runmesh.executors.google import naming
 from runmesh.executors.google.config import Config
 from runmesh.executors.google.inherit import Base
 from runmesh.executors.google.sizes import DEFAULT_CPU, DEFAULT_MEMORY, cpus, mebibytes, wrong_size
+from runmesh.platforms.identity import told
 from runmesh.platforms.shapes import said
 
 LONGEST: Final = 7 * 86400
@@ -116,13 +117,7 @@ def _named(task: Task[Config]) -> Iterator[Mapping[str, Any]]:
     for name, reference in task.config.secrets.items():
         secret, _, version = reference.partition(":")
         yield {"name": name, "value_source": {"secret_key_ref": {"secret": secret, "version": version or "latest"}}}
-    ours = {
-        "RUNMESH_RUN": task.run,
-        "RUNMESH_BLOCK": task.block,
-        "RUNMESH_KEY": task.key,
-        "RUNMESH_ATTEMPT": str(task.attempt),
-    }
-    for name, value in {**task.config.environment, **task.environment, **ours}.items():
+    for name, value in {**task.config.environment, **task.environment, **told(task)}.items():
         yield {"name": name, "value": value}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from runmesh.executor import Task
 from runmesh.executors.kubernetes.config import Config
 from runmesh.executors.kubernetes.inherit import Base
+from runmesh.platforms.identity import told
 
 MESSAGE_PATH = "/dev/termination-log"
 """Where Kubernetes reads a container's last words, unless its configuration says otherwise."""
@@ -26,10 +27,7 @@ def _named(task: Task[Config]) -> Iterator[Mapping[str, Any]]:
     for name, value in task.config.environment.items():
         yield {"name": name, "value": value}
     ours = {
-        "RUNMESH_RUN": task.run,
-        "RUNMESH_BLOCK": task.block,
-        "RUNMESH_KEY": task.key,
-        "RUNMESH_ATTEMPT": str(task.attempt),
+        **told(task),
         _MESSAGE: task.config.container.get("terminationMessagePath", MESSAGE_PATH),
     }
     for name, value in {**task.environment, **ours}.items():

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from runmesh.executor import ExecutorConfig, Task
 from runmesh.platforms.exits import OWN_VARIABLES, RUNTIME
+from runmesh.platforms.identity import told
 
 MAGE: Final = ("mage", "run")
 """How the command of `runtime: mage` begins."""
@@ -105,10 +106,7 @@ def environment(task: Task[Config], worker: Mapping[str, str]) -> dict[str, str]
         **{name: value for name, value in worker.items() if _passes(name, names)},
         **task.config.environment,
         **task.environment,
-        "RUNMESH_RUN": task.run,
-        "RUNMESH_BLOCK": task.block,
-        "RUNMESH_KEY": task.key,
-        "RUNMESH_ATTEMPT": str(task.attempt),
+        **told(task),
     }
 
 

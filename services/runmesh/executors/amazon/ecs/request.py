@@ -15,6 +15,7 @@ from runmesh.executors.amazon.ecs import naming
 from runmesh.executors.amazon.ecs.config import Config
 from runmesh.executors.amazon.ecs.inherit import Base
 from runmesh.executors.amazon.ecs.shapes import ContainerOverride
+from runmesh.platforms.identity import told
 from runmesh.platforms.shapes import said
 
 MOST_CHARACTERS: Final = 8192
@@ -111,13 +112,7 @@ def _container(task: Task[Config], container: str) -> Json:
 def _variables(task: Task[Config], own: ContainerOverride | None) -> Mapping[str, str]:
     """Return the variables, the later wins: the container's, `environment`, the task's, ours."""
     stated = {each.name: each.value for each in (own.environment if own and own.environment else ())}
-    ours = {
-        "RUNMESH_RUN": task.run,
-        "RUNMESH_BLOCK": task.block,
-        "RUNMESH_KEY": task.key,
-        "RUNMESH_ATTEMPT": str(task.attempt),
-    }
-    return {**stated, **task.config.environment, **task.environment, **ours}
+    return {**stated, **task.config.environment, **task.environment, **told(task)}
 
 
 def _check_length(overrides: Json) -> None:

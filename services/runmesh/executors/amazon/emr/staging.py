@@ -12,6 +12,7 @@ from runmesh.executors.amazon.emr.config import Config
 from runmesh.executors.amazon.emr.folder import ROOT, Folder
 from runmesh.executors.amazon.emr.step import is_native
 from runmesh.executors.amazon.emr.stored import Stored
+from runmesh.platforms.identity import told
 
 _BOOTSTRAP: Final = Path(__file__).with_name("bootstrap.sh")
 
@@ -39,7 +40,7 @@ def program(task: Task[Config], folder: Folder, shared: Shared, *, every: float)
     """Return a task's script, which stores the task's output every so many seconds."""
     order: dict[str, object] = {
         "command": list(task.command),
-        "environment": {**task.environment, **_told(task)},
+        "environment": {**task.environment, **told(task)},
         "folder": folder.url,
         "code": shared.code,
         "every": every,
@@ -47,15 +48,6 @@ def program(task: Task[Config], folder: Folder, shared: Shared, *, every: float)
     if is_native(task):
         order["project"] = Path(task.command[1]).name
     return script.program(order)
-
-
-def _told(task: Task[Config]) -> dict[str, str]:
-    return {
-        "RUNMESH_RUN": task.run,
-        "RUNMESH_BLOCK": task.block,
-        "RUNMESH_KEY": task.key,
-        "RUNMESH_ATTEMPT": str(task.attempt),
-    }
 
 
 async def _bootstrap(stored: Stored, task: Task[Config], shared: Folder) -> str:

@@ -364,6 +364,16 @@ class TestReferences(EcsFaults):
             assert await other.submit(task) == handle
         assert self.started() == 1
 
+    async def test_what_was_stored_for_a_task_goes_with_it_whoever_removes_it(self, executor: Executor) -> None:
+        task, given = self.with_variables(f"file://{self.directory}/v"), self.directory / "v/.runmesh/run-1/given"
+        handle = await executor.submit(task)
+        assert [path.name.partition("-")[0] for path in given.iterdir()] == ["long"]
+        async with self.connect() as other:
+            assert await other.find(task) == handle
+            await other.remove(handle)
+        assert not [*given.iterdir()]
+        await executor.remove(handle)
+
     async def test_what_fits_stays_in_the_command(self, executor: Executor) -> None:
         handle = await executor.submit(self.with_variables(f"file://{self.directory}/variables", size=1000))
         [container] = self.aws.task(handle).asked["overrides"]["containerOverrides"]

@@ -3,9 +3,9 @@
 RunTask is given a token made of the task's key, so a second submission starts nothing: ECS answers with the first task,
 or names it as it refuses. The same token is the task's `startedBy`, by which it is looked up. All tasks are observed by
 the hundred (`amazon/ecs/looking.py`), at an interval that adapts. A task is stopped by StopTask, and gone when ECS
-says STOPPED. ECS forgets stopped tasks by itself, so there is nothing to remove. What RunTask is asked for
-(`amazon/ecs/request.py`) and what a task's description means (`amazon/ecs/verdict.py`) is pure. The SDK is imported on
-entering.
+says STOPPED. ECS forgets stopped tasks by itself, so only what was stored for them is removed. What RunTask is asked
+for (`amazon/ecs/request.py`) and what a task's description means (`amazon/ecs/verdict.py`) is pure. The SDK is imported
+on entering.
 
 A handle is the task's ARN (see `amazon/ecs/naming.py`).
 """
@@ -31,7 +31,7 @@ from runmesh.executors.amazon.ecs.logs import Logs
 from runmesh.executors.amazon.ecs.looking import Json, Looking
 from runmesh.executors.amazon.ecs.observing import Observing
 from runmesh.executors.amazon.ecs.options import Options
-from runmesh.executors.amazon.ecs.reference import by_reference, store
+from runmesh.executors.amazon.ecs.reference import by_reference, discard, store
 from runmesh.executors.amazon.ecs.request import cluster, inherits, run_task
 from runmesh.executors.amazon.ecs.verdict import STOPPED_BY_US
 from runmesh.executors.amazon.refusals import Refused, Unreached
@@ -148,8 +148,11 @@ class Executor:
                 raise
 
     async def remove(self, handle: Handle) -> None:
-        """Forget a task: ECS does so by itself, about an hour after its end."""
+        """Delete what was stored for a task, and forget it: ECS does so by itself, about an hour after its end."""
+        entry = self._known.get(handle)
         self._known.forget(handle)
+        if entry is not None:
+            await discard(entry.references)
 
     async def jobs(self) -> AsyncIterator[tuple[str, Handle]]:
         """Yield all tasks of our pool that are to go on, in every cluster that we had to do with."""

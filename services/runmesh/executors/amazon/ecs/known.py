@@ -7,6 +7,7 @@ from typing import Any, Final
 from runmesh.clock import clock
 from runmesh.executor import ENDED, Handle, Observation
 from runmesh.executors.amazon.ecs.interval import Interval
+from runmesh.executors.amazon.ecs.reference import references
 from runmesh.executors.amazon.ecs.verdict import container_name
 
 MISSING_FOR: Final = 240.0
@@ -23,6 +24,7 @@ class Entry:
     def __init__(self, found: Json) -> None:
         self.definition: str = found["taskDefinitionArn"]
         self.container = container_name(found)
+        self.references = references(found)
         self.status = ""
         self.stale_at = 0.0
         """When somebody should have looked again (by `clock`), as the interval was then."""

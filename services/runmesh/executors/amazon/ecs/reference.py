@@ -1,15 +1,20 @@
 """What is too long for ECS, by reference: documents of a command are stored beside the task's outcome, and read there.
 
 `runmesh-run` reads what stands behind ``@`` from a URL. So the longest documents are stored, until the rest fits, where
-the pipeline's variables are, if that is a URL: a directory of this machine's is none of the job's. The same content has
-the same name, so a task is asked for with the same arguments, whoever asks.
+the pipeline's variables are, if that is a URL: a directory of this machine's is none of the job's. The same content of
+the same task has the same name, so a task is asked for with the same arguments, whoever asks. When a task is removed,
+so is what it refers to, which its description tells.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
+
+import structlog
 
 from runmesh.errors import Rejected, Unavailable
 from runmesh.events import OUTCOME
@@ -17,10 +22,13 @@ from runmesh.executor import Task
 from runmesh.executors.amazon.ecs.config import Config
 from runmesh.executors.amazon.ecs.request import fits
 
+log = structlog.get_logger(__name__)
+
 _DOCUMENTS: Final = ("--runtime-vars", "--event", "--pipeline-document")
 _WITHIN: Final = 6.0
 _WORTHWHILE: Final = 256
 """Characters below which a reference saves next to nothing."""
+_OURS: Final = re.compile(r"@(\w+://.+/\.runmesh/[^/]+/given/[^/]+\.json)")
 
 
 def by_reference(task: Task[Config], container: str) -> tuple[Task[Config], Mapping[str, str]]:
@@ -28,7 +36,7 @@ def by_reference(task: Task[Config], container: str) -> tuple[Task[Config], Mapp
     folder, stored = _folder(task), dict[str, str]()
     while folder and not fits(task, container) and (place := _longest(task.command)) is not None:
         text = task.command[place]
-        url = f"{folder}/{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:32]}.json"
+        url = f"{folder}/{task.key}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:32]}.json"
         stored[url] = text
         task = replace(task, command=(*task.command[:place], f"@{url}", *task.command[place + 1 :]))
     return task, stored
@@ -44,6 +52,13 @@ def _longest(command: tuple[str, ...]) -> int | None:
     places = [n + 1 for n, flag in enumerate(command[:-1]) if flag in _DOCUMENTS]
     long = [n for n in places if len(command[n]) > _WORTHWHILE and not command[n].startswith("@")]
     return max(long, key=lambda n: len(command[n]), default=None)
+
+
+def references(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a task of ours refers to, by its description (pure)."""
+    overridden = (found.get("overrides") or {}).get("containerOverrides") or ()
+    words = (word for each in overridden for word in each.get("command") or ())
+    return tuple(ours[1] for word in words if (ours := _OURS.fullmatch(word)))
 
 
 async def store(documents: Mapping[str, str]) -> None:
@@ -64,3 +79,21 @@ def _write(url: str, data: bytes) -> None:
     options = {"auto_mkdir": True} if url.startswith("file:") else {}
     with fsspec.open(url, "wb", **options) as file:
         file.write(data)
+
+
+async def discard(urls: Iterable[str]) -> None:
+    """Delete what a task refers to that has ended. What can't be deleted stays: nothing else depends on it."""
+    for url in urls:
+        try:
+            async with asyncio.timeout(_WITHIN):
+                with suppress(FileNotFoundError):  # another worker was faster
+                    await asyncio.to_thread(_delete, url)
+        except Exception as error:  # noqa: BLE001 - storage clients raise what they like
+            log.warning("variables not deleted", action="remove", url=url, error=repr(error))
+
+
+def _delete(url: str) -> None:
+    import fsspec  # noqa: PLC0415 - as above
+
+    files, path = fsspec.core.url_to_fs(url)
+    files.rm_file(path)

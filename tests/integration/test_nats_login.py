@@ -20,9 +20,9 @@ from runmesh.cli.exits import exit_code
 from runmesh.client import Mesh
 from runmesh.embedded import Server
 from runmesh.errors import NotPermitted, Unreachable
+from runmesh.permissions import provisioner
 from runmesh.settings import load
 from tests.emulators.certificates import certify
-from tests.integration.nats_actions import API
 from tests.integration.nats_users import PASSWORD, serving, set_passwords, settings
 
 
@@ -65,13 +65,20 @@ async def test_a_creds_file_needs_no_user_on_the_server(tmp_path: Path) -> None:
         "system": operator.signed(system, {"type": "account", "limits": {**no_limits, "wildcards": True}}),
         "tenant": operator.signed(tenant, {"type": "account", "limits": {**no_limits, **stored, "wildcards": True}}),
     }
-    allowed = {"pub": {"allow": [f"{API}.>"]}, "sub": {"allow": ["_INBOX.me.>"]}, "subs": -1, "data": -1, "payload": -1}
+    known = provisioner(["default"])
+    allowed = {
+        "pub": {"allow": known.publish},
+        "sub": {"allow": known.subscribe},
+        "subs": -1,
+        "data": -1,
+        "payload": -1,
+    }
     token = tenant.signed(user, {"type": "user", **allowed})
     (tmp_path / "me.creds").write_text(CREDENTIALS.format(token=token, seed=user.seed.decode()))
     accounts = f"{system.key}: {tokens['system']}, {tenant.key}: {tokens['tenant']}"
     lines = f"operator: {tokens['operator']}\nsystem_account: {system.key}\nresolver: MEMORY"
     async with serving(tmp_path, f"{lines}\nresolver_preload: {{ {accounts} }}") as server:
-        here = load(nats_url=server.url, nats_credentials=tmp_path / "me.creds", nats_inbox="_INBOX.me")
+        here = load(nats_url=server.url, nats_credentials=tmp_path / "me.creds", nats_inbox=known.inbox)
         async with connect(here.servers, name="me", **here.login) as bus:
             assert await provision(bus)
             with pytest.raises(NotPermitted, match=r"me no publish to mesh\.request\.run\.shop"):

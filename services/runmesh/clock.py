@@ -14,3 +14,11 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def clock() -> float:
     """Return seconds that no clock setting moves, and in which a suspended machine's sleep counts."""
     return time.clock_gettime(_CLOCK)
+
+
+def ahead(theirs: float, *, before: float, after: float) -> float:
+    """Return by how many seconds our wall clock is ahead of another's at least, negative if it is behind.
+
+    It said `theirs` between `before` and `after` by ours.
+    """
+    return before - theirs if theirs < before else min(0.0, after - theirs)

@@ -11,7 +11,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from time import time
 from typing import Final, NoReturn, Protocol, runtime_checkable
 
 import structlog
@@ -19,7 +19,7 @@ import structlog
 from runmesh import __version__, logs
 from runmesh.bus import Bus, connect
 from runmesh.bus.message import Handler
-from runmesh.clock import MOST_SKEW
+from runmesh.clock import MOST_SKEW, ahead
 from runmesh.errors import NotProvisioned, RunmeshError, Unreachable
 from runmesh.health import health
 from runmesh.lag import Lag, measured
@@ -148,14 +148,15 @@ class _Life:
     async def _look(self, bus: Bus) -> None:
         """Ask for every consumer that is needed. Raises `NotProvisioned` or `Unreachable`."""
         for stream, durable in self._needs:
-            before = datetime.now(UTC)
+            before = time()
             try:
                 info = await bus.consumer_info(stream, durable)
             except NotProvisioned:
-                raise NotProvisioned(
-                    f"consumer {durable!r} of stream {stream} is missing: run `runmesh provision`"
-                ) from None
-            self._compare(before, info.at)
+                missing = f"consumer {durable!r} of stream {stream} is missing: run `runmesh provision`"
+                raise NotProvisioned(missing) from None
+            except Unreachable as error:
+                raise Unreachable(f"JetStream doesn't answer: {error}") from None
+            self._compare(ahead(info.at.timestamp(), before=before, after=time()))
 
     async def _look_on(self, bus: Bus) -> NoReturn:
         """Look again and again: a consumer that is asked for messages can't tell silence from an empty queue."""
@@ -168,13 +169,12 @@ class _Life:
             else:
                 self._silent = None
 
-    def _compare(self, before: datetime, theirs: datetime) -> None:
-        """Warn, once, if our clock is not the server's: times in facts and deadlines would be off."""
-        after = datetime.now(UTC)
-        ahead = (before - theirs if theirs < before else min(after - theirs, timedelta())).total_seconds()
-        if abs(ahead) > MOST_SKEW and not self._skewed:
+    def _compare(self, ahead: float) -> None:
+        """Say, once, that our clock is not the server's: times in facts and deadlines are off then."""
+        skewed = abs(ahead) > MOST_SKEW
+        if skewed and not self._skewed:
             log.warning("our clock is not the server's: deadlines will be off", action="clock", seconds_ahead=ahead)
-        self._skewed = abs(ahead) > MOST_SKEW
+        self._skewed = skewed
 
     def _wait_for(self, error: RunmeshError) -> None:
         if type(error) is not type(self._waits_for):

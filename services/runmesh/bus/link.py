@@ -89,7 +89,8 @@ class Link:
 
     def fail(self, error: BusError, subject: str | None = None) -> None:
         """Make an error known that no retry cures."""
-        log.error("%s", error)
+        if self.up.is_set():  # else whoever connects is told, and nobody else is there yet
+            log.error("%s", error)
         if not self.fatal.done():
             self.fatal.set_exception(error)
             self.fatal.exception()  # known, even if nobody awaits it

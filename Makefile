@@ -21,7 +21,7 @@ PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-azure demo-spark test test-container test-mage test-spark image lint types schemas nats-permissions lock bench model chaos soak clean
+.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-azure demo-spark test test-container test-mage test-spark test-monitoring image lint types schemas nats-permissions lock bench model chaos soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s  %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ image: ## Build an image (EXTRAS=k8s,data: which executors; IMAGE=name:tag; BASE
 	if [ "$$engine" = podman ]; then as=--format=docker; fi; \
 	set -x; $$engine build $$as -f deploy/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg EXTRAS=$(EXTRAS) \
 		--build-arg REVISION=$$(git rev-parse HEAD) -t $(IMAGE) $(BUILD) .
+
+test-monitoring: $(READY) ## Ask a real Prometheus all that the dashboard asks (skipped without one)
+	$(BIN)/pytest -s tests/monitoring/live.py $(ARGS)
 
 lint: $(READY) ## Check style, formatting and layers
 	$(BIN)/ruff check

@@ -108,5 +108,5 @@ class Looking:
         asked = {"cluster": cluster, "tasks": arns, "include": ["TAGS"]}
         return await self._amazon.read("ecs", access, "describe_tasks", **asked)
 
-    def _listed(self, access: Access, cluster: str, **which: str) -> AsyncIterator[str]:
+    def _listed(self, access: Access, cluster: str, **which: Any) -> AsyncIterator[str]:
         return self._amazon.pages("ecs", access, "list_tasks", "taskArns", cluster=cluster, **which)

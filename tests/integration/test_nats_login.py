@@ -159,7 +159,7 @@ async def test_mutual_tls_wants_a_certificate_of_the_client(
     ours, mine = certificates("ours"), certificates("mine")
     files = {"cert_file": ours / "cert.pem", "key_file": ours / "private.pem", "ca_file": mine / "cert.pem"}
     tls = f"tls {{ {''.join(f'{name}: {json.dumps(str(path))}, ' for name, path in files.items())} verify: true }}"
-    shown = {"nats_certificate": mine / "cert.pem", "nats_key": mine / "private.pem"}
+    shown: dict[str, Any] = {"nats_certificate": mine / "cert.pem", "nats_key": mine / "private.pem"}
     async with serving(tmp_path, tls) as server:
         assert await reached(server, nats_ca=ours / "cert.pem", **shown)
         with pytest.raises(Unreachable, match="it wants a certificate of ours: RUNMESH_NATS_CERTIFICATE"):

@@ -40,7 +40,7 @@ async def watched(bus: Bus, mesh: Mesh, cloud: Cloud) -> AsyncIterator[tuple[Job
     station = Station(bus, Settings(), TYPE, POOL, "worker-0", Config, platform, lease, claims)
     observer = Observer(platform)
     handle, now = cloud.start(event, Script(runs=None)), datetime.now(UTC)
-    job = Job(Message(SUBJECT, event.to_json(), {}), event, _task(event, Config))
+    job = Job(Message(SUBJECT, event.to_json(), {}), event, _task(event, Config, {}))
     claim = Claim(owner="worker-0", claimed_at=now).submitting(now).submitted(handle, now)
     job.hold, _ = await claims.create(event.key, claim)
     watcher = Watcher(station, Reporter(station, Logs(station, asyncio.create_task)), observer)

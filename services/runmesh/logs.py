@@ -46,24 +46,30 @@ def configure(service: str, settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+    foreign: list[structlog.typing.Processor] = [*shared, structlog.stdlib.ExtraAdder(["action"]), _of_library]
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render], foreign_pre_chain=shared
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render], foreign_pre_chain=foreign
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
 
 
+def _of_library(_logger: Any, _method: str, line: EventDict) -> EventDict:
+    """Let a library's line be about the library, unless it names its action (as `bus` does)."""
+    line.setdefault("action", line["_record"].name)
+    return line
+
+
 class _Named:
-    """Puts the service's name on every line, and an action on those of libraries."""
+    """Puts the service's name on every line."""
 
     def __init__(self, service: str) -> None:
         self._service = service
 
     def __call__(self, _logger: Any, _method: str, line: EventDict) -> EventDict:
         line.setdefault("service", self._service)
-        line.setdefault("action", str(line.get("event", "")).partition(" ")[0])
         return line
 
 

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 SEND_WITHIN: Final = 5.0
 CLOSE_WITHIN: Final = 2.0
+_ACTION: Final = {"action": "connect"}
+"""What these lines are about, to the logs of a service (`logs`): others may have other loggers than ours."""
 _VIOLATION: Final = re.compile(r'permissions violation for (\w+) to "([^"]+)"', re.IGNORECASE)
 
 
@@ -90,7 +92,7 @@ class Link:
     def fail(self, error: BusError, subject: str | None = None) -> None:
         """Make an error known that no retry cures."""
         if self.up.is_set():  # else whoever connects is told, and nobody else is there yet
-            log.error("%s", error)
+            log.error("%s", error, extra=_ACTION)
         if not self.fatal.done():
             self.fatal.set_exception(error)
             self.fatal.exception()  # known, even if nobody awaits it
@@ -142,7 +144,7 @@ class Link:
         elif isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in text.lower():
             self.fail(NotPermitted(f"NATS refuses the credentials of {self.name}: {self.shown}"))
         else:
-            log.debug("nats: %r", error)
+            log.debug("nats: %r", error, extra=_ACTION)
             if isinstance(error, ssl.SSLCertVerificationError):
                 self._mistrust(error)
 
@@ -164,12 +166,12 @@ class Link:
         if not self.up.is_set():
             return
         self.up.clear()
-        log.warning("connection to NATS lost")
+        log.warning("connection to NATS lost", extra=_ACTION)
         for listener in tuple(self.on_lost):
             listener()
 
     async def _again(self) -> None:
-        log.warning("connected to NATS again")
+        log.warning("connected to NATS again", extra=_ACTION)
         self.up.set()
 
     async def _closed(self) -> None:

@@ -71,7 +71,7 @@ def _hand_over(words: list[bytes], body: bytes, listener: Callable[[Received], N
     try:
         listener(Received(subject, body, reply, headers))
     except Exception:
-        log.exception("a message is lost: whoever listens on %r broke", subject)
+        log.exception("a message is lost: whoever listens on %r broke", subject, extra={"action": "receive"})
 
 
 def read_headers(block: bytes) -> dict[str, str]:

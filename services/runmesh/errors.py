@@ -12,7 +12,7 @@
     │   ├── StreamFull            the stream refuses more: back-pressure
     │   ├── TooLarge              larger than the server's payload limit
     │   ├── NotPermitted          the server's permissions forbid the subject: fatal
-    │   ├── NotProvisioned        the stream, consumer or bucket does not exist: fatal
+    │   ├── NotProvisioned        the stream, consumer or bucket does not exist (yet)
     │   └── Unreachable           no answer in time; the write may or may not have happened
     ├── Rejected                  a platform will never run this specification
     └── Unavailable               a platform refuses for now: throttled, over quota

@@ -153,6 +153,8 @@ def _environment(here: Settings, server: Server, slots: int | None) -> Mapping[s
         "ALLOW_INLINE": "true",
         "ALLOW_OVERRIDES": "true",
     }
+    if here.health_port:
+        ours["HEALTH_PORT"] = ""  # one port is not for several services
     if slots is not None:
         ours["SLOTS"] = str(slots)
     usual = {f"{PREFIX}LOG_LEVEL": "warning"}

@@ -10,6 +10,7 @@ from runmesh import executor, subjects
 from runmesh.bus import Bus, connect, provision
 from runmesh.cli.working import Working
 from runmesh.embedded import Server
+from runmesh.errors import Invalid
 from runmesh.settings import Settings
 from tests.eventually import eventually
 
@@ -49,9 +50,11 @@ async def test_a_worker_that_was_cut_off_is_followed_by_one_with_a_fresh_id(
     working = service(beside, Settings(ack_wait=LEASE, state_dir=tmp_path, grace=0))
     running = asyncio.create_task(working.run())
     first = await cut_off(beside, nats_server, tmp_path)
+    await eventually(lambda: working.troubles() == ["there is no worker with a lease"])
     await nats_server.start()
     second = await eventually(lambda: workers_without(beside, first))
     assert len(second) == 1
+    assert working.troubles() == []
     working.drain()
     await running
     assert list((tmp_path / "workers").iterdir()) == []
@@ -79,3 +82,11 @@ async def test_draining_before_the_first_worker_is_there_ends_the_service(bus: B
     working.drain()
     async with asyncio.timeout(30):
         await running
+
+
+async def test_a_place_where_nothing_can_be_written_is_the_settings_mistake(bus: Bus) -> None:
+    working = service(bus, Settings(state_dir=Path("/proc/runmesh")))
+    with pytest.raises(
+        Invalid, match="RUNMESH_STATE_DIR: should be a folder to write to, not '/proc/runmesh': No such"
+    ):
+        await working.run()

@@ -17,6 +17,7 @@ import structlog
 
 from runmesh import metrics
 from runmesh.bus import Bus
+from runmesh.errors import Invalid, Problem
 from runmesh.executor import Backend, Site
 from runmesh.platforms.reach import out_of_reach
 from runmesh.settings import Settings, environment
@@ -86,7 +87,11 @@ class Working:
 @asynccontextmanager
 async def _site(settings: Settings, worker_id: str) -> AsyncIterator[Site]:
     directory = settings.state_dir.resolve() / "workers" / worker_id
-    await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True)
+    try:
+        await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True)
+    except OSError as error:
+        where = f"should be a folder to write to, not {str(settings.state_dir)!r}: {error.strerror}"
+        raise Invalid(Problem("RUNMESH_STATE_DIR", where)) from error
     try:
         yield Site(settings.mesh, settings.pool, worker_id, environment(), directory)
     finally:

@@ -9,6 +9,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 SPARK   := .spark
+TOOLS   := .tools
 IMAGE_EXTRAS := k8s aws gcp azure data otel
 MAGE    := .mage-venv
 MAGE_READY  := $(MAGE)/.ready
@@ -21,7 +22,7 @@ PROBE   := import sys; sys.version_info >= (3, 11) and print(sys.executable)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-azure demo-spark test test-container test-mage test-spark test-monitoring image lint types schemas nats-permissions lock bench model chaos soak clean
+.PHONY: help setup demo demo-k8s demo-ecs demo-gcp demo-azure demo-spark test test-container test-mage test-spark test-monitoring image lint types schemas nats-permissions lock audit sbom record bench model chaos soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s  %s\n", $$1, $$2 }' Makefile
@@ -95,6 +96,20 @@ lock: ## Write deploy/requirements/ from pyproject.toml and constraints.txt (wit
 	done; \
 	printf 'hatchling\nsetuptools\n' | lock - -o build.txt
 
+audit: $(TOOLS)/.ready ## Look up what is pinned among known vulnerabilities (SERVICE=osv: not at PyPI)
+	@.ci/audit $(TOOLS)/bin/pip-audit
+
+sbom: $(TOOLS)/.ready ## Write dist/sbom/: what each file of deploy/requirements/ installs, as CycloneDX
+	@mkdir -p dist/sbom
+	@for lock in deploy/requirements/*.txt; do \
+		sbom=dist/sbom/$$(basename $$lock .txt).cdx.json; \
+		PYTHONWARNINGS=ignore $(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o $$sbom $$lock || exit; \
+		echo $$sbom; \
+	done
+
+record: $(READY) ## Record what this version says on the wire, for all later ones to read (once for each release)
+	@$(BIN)/python -m tests.wire
+
 bench: $(READY) ## Measure
 	@$(BIN)/python -m tests.bench
 
@@ -110,7 +125,7 @@ soak: $(READY) ## Kill something every ten seconds for an hour, and see that not
 	@$(BIN)/python -m tests.chaos.soak
 
 clean: ## Remove .venv, .mage-venv and every cache
-	rm -rf $(VENV) $(MAGE) $(SPARK) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(MAGE) $(SPARK) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find services tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
@@ -137,6 +152,16 @@ $(SPARK)/.ready: tests/spark/requirements.txt
 		uv pip install --python $(BIN)/python --target $(SPARK) -r $<; \
 	else \
 		$(BIN)/python -m pip install --disable-pip-version-check --upgrade --target $(SPARK) -r $<; \
+	fi
+	@touch $@
+
+$(TOOLS)/.ready: .ci/tools.txt | $(READY)
+	@if command -v uv >/dev/null; then \
+		uv venv --quiet --allow-existing --python $(BIN)/python $(TOOLS); \
+		uv pip install --quiet --python $(TOOLS)/bin/python -r $<; \
+	else \
+		$(BIN)/python -m venv $(TOOLS); \
+		$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<; \
 	fi
 	@touch $@
 

@@ -8,11 +8,14 @@ from prometheus_client import REGISTRY
 
 from runmesh import subjects
 from runmesh.bus import Bus
+from runmesh.embedded import Server
 from runmesh.events import FINAL_RUN_STATES
 from runmesh.resolver.queues import Queues
+from runmesh.subjects import ExecutorType
 from tests.conftest import Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, Platform, Script
+from tests.integration.nats_users import connected
 from tests.integration.worker_mesh import mesh_on
 from tests.shop import answering, ask, resolving, settings_for, states, write_pipeline, write_project
 
@@ -129,3 +132,30 @@ async def test_a_resolver_that_is_asked_shows_the_queues(bus: Bus, tmp_path: Pat
     async with resolving(bus, settings_for(tmp_path, health_port=0)):
         labels = {"stream": "EXECUTE_ecs", "consumer": "pool_default"}
         await eventually(lambda: REGISTRY.get_sample_value("runmesh_queue_pending", labels) is not None)
+
+
+async def test_the_resolvers_own_user_may_look_at_the_queues(server: Server) -> None:
+    async with connected(server, "resolver") as bus:
+        assert len(await Queues(bus).look()) == 2 + len(ExecutorType)
+        assert not bus.fatal.done()
+
+
+async def test_a_queue_that_is_gone_is_told_no_more(bus: Bus) -> None:
+    consumer = {"stream_name": "EXECUTE_ecs", "config": {"durable_name": "pool_x", "ack_policy": "explicit"}}
+    await bus.api("CONSUMER.DELETE.EXECUTE_ecs.pool_default")  # a work queue has one for each message
+    await bus.api("CONSUMER.CREATE.EXECUTE_ecs.pool_x", consumer)
+    queues, labels = Queues(bus), {"stream": "EXECUTE_ecs", "consumer": "pool_x"}
+    await queues.tell()
+    assert REGISTRY.get_sample_value("runmesh_queue_pending", labels) == 0
+    await bus.api("CONSUMER.DELETE.EXECUTE_ecs.pool_x")
+    await queues.tell()
+    assert REGISTRY.get_sample_value("runmesh_queue_pending", labels) is None
+
+
+async def test_what_cant_be_seen_is_not_told(bus: Bus) -> None:
+    queues, labels = Queues(bus), {"stream": "FACTS", "consumer": "resolver"}
+    await queues.tell()
+    assert REGISTRY.get_sample_value("runmesh_queue_pending", labels) == 0
+    await bus.api("CONSUMER.DELETE.FACTS.resolver")
+    await queues.tell()
+    assert REGISTRY.get_sample_value("runmesh_queue_pending", labels) is None

@@ -37,17 +37,22 @@ class Queues:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self._shown: set[tuple[str, str]] = set()
 
     async def follow(self) -> None:
-        """Look for ever."""
+        """Look and tell, for ever."""
         while True:
-            try:
-                found = await self.look()
-            except BusError as error:
-                log.debug("queues not seen", action="observe", error=str(error))
-                found = []
-            _show(found)
+            await self.tell()
             await asyncio.sleep(_EVERY)
+
+    async def tell(self) -> None:
+        """Look, and show what is seen, and nothing else."""
+        try:
+            found = await self.look()
+        except BusError as error:
+            log.debug("queues not seen", action="observe", error=str(error))
+            found = []
+        self._show(found)
 
     async def look(self) -> Sequence[Queue]:
         """Return how all queues stand. Raises `BusError`."""
@@ -76,12 +81,14 @@ class Queues:
         found = [await self._bus.first(info["stream_name"], subject, after) for subject in filters]
         return min((message.at for message in found if message), default=None)
 
-
-def _show(queues: Sequence[Queue]) -> None:
-    for gauge in (metrics.PENDING, metrics.TAKEN, metrics.OLDEST):
-        gauge.clear()  # a consumer may be gone
-    for queue in queues:
-        where = queue.stream, queue.consumer
-        metrics.PENDING.labels(*where).set(queue.pending)
-        metrics.TAKEN.labels(*where).set(queue.taken)
-        metrics.OLDEST.labels(*where).set(queue.oldest)
+    def _show(self, queues: Sequence[Queue]) -> None:
+        for queue in queues:
+            where = queue.stream, queue.consumer
+            metrics.PENDING.labels(*where).set(queue.pending)
+            metrics.TAKEN.labels(*where).set(queue.taken)
+            metrics.OLDEST.labels(*where).set(queue.oldest)
+        there = {(queue.stream, queue.consumer) for queue in queues}
+        for gone in self._shown - there:
+            for gauge in (metrics.PENDING, metrics.TAKEN, metrics.OLDEST):
+                gauge.remove(*gone)
+        self._shown = there

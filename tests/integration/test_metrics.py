@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
 
 from runmesh import subjects
-from runmesh.bus import Bus
+from runmesh.bus import Bus, Message
 from runmesh.embedded import Server
+from runmesh.errors import Invalid
 from runmesh.events import FINAL_RUN_STATES
 from runmesh.resolver.queues import Queues
 from runmesh.subjects import ExecutorType
@@ -159,3 +161,13 @@ async def test_what_cant_be_seen_is_not_told(bus: Bus) -> None:
     await bus.api("CONSUMER.DELETE.FACTS.resolver")
     await queues.tell()
     assert REGISTRY.get_sample_value("runmesh_queue_pending", labels) is None
+
+
+async def test_what_is_refused_at_the_door_is_counted_too(bus: Bus, tmp_path: Path) -> None:
+    write_project(tmp_path / "shop")
+    growth = Growth()
+    async with resolving(bus, settings_for(tmp_path)) as resolver:
+        _, submit = resolver.endpoints()["submit"]
+        with pytest.raises(Invalid):
+            await submit(Message(subjects.api("submit", "shop"), b'{"pipeline": "two"}', {}))
+    assert growth.of("runmesh_rejections_total", code="not_found") == 1

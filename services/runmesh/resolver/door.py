@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic_core import from_json, to_json
 from ulid import ULID
 
-from runmesh import filters, subjects
+from runmesh import filters, metrics, subjects
 from runmesh.bus import Bus, Message
 from runmesh.bus.message import Handler
 from runmesh.cloudevents import decode, headers_for, trace_of
@@ -38,6 +38,13 @@ class Door:
         return {verb: (filters.api(verb), handler) for verb, handler in handlers.items()}
 
     async def _submit(self, message: Message) -> bytes:
+        try:
+            return await self._queue(message)
+        except Invalid as error:
+            metrics.rejected(error)
+            raise
+
+    async def _queue(self, message: Message) -> bytes:
         """Queue a request that a run can be made of; answers with the run's id."""
         project = subjects.request_address(message.subject).project
         request = decode(RunRequest, message.headers, message.data)

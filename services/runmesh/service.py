@@ -19,7 +19,7 @@ import structlog
 from runmesh import __version__, logs
 from runmesh.bus import Bus, connect
 from runmesh.bus.message import Handler
-from runmesh.clock import MOST_SKEW, ahead
+from runmesh.clock import MOST_SKEW, ahead, clock
 from runmesh.errors import NotProvisioned, RunmeshError, Unreachable
 from runmesh.health import health
 from runmesh.lag import Lag, measured
@@ -31,6 +31,8 @@ Needs = Collection[tuple[str, str]]
 
 _CONNECT_WITHIN: Final = 5.0
 _PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+_HEALTHY_AFTER: Final = 60.0
 _LOOK: Final = 15.0
 _MOST_LAG: Final = 2.0
 
@@ -87,7 +89,7 @@ class _Life:
         self._name, self._settings, self._needs, self._make, self._lag = name, settings, needs, make, lag
         self.port: int | None = None
         self._at_work: tuple[Bus, Service] | None = None
-        self._draining = False
+        self._draining = self._worked = False
         self._waits_for: RunmeshError | None = None
         self._silent: RunmeshError | None = None
         self._skewed = False
@@ -106,7 +108,9 @@ class _Life:
 
     async def live(self) -> None:
         """Connect and work until drained, again and again while what is needed is not there."""
+        pause = _PAUSE
         while True:
+            began, self._worked = clock(), False
             try:
                 await self._connected()
             except Exception as error:
@@ -115,7 +119,9 @@ class _Life:
                 self._wait_for(waits_for)
             else:
                 return
-            await asyncio.sleep(_PAUSE)
+            failed_soon = self._worked and clock() - began < _HEALTHY_AFTER
+            pause = min(_LONGEST_PAUSE, 2 * pause) if failed_soon else _PAUSE
+            await asyncio.sleep(pause)
 
     async def _connected(self) -> None:
         settings, name = self._settings, f"runmesh {self._name}"
@@ -132,7 +138,7 @@ class _Life:
                 asyncio.create_task(self._look_on(bus)),
                 bus.fatal,
             )
-            self._at_work, self._waits_for, self._silent = (bus, service), None, None
+            self._at_work, self._worked, self._waits_for, self._silent = (bus, service), True, None, None
             log.info("started", action="start", version=__version__, health_port=self.port)
             try:
                 await asyncio.wait({running, fatal}, return_when=asyncio.FIRST_COMPLETED)
@@ -165,15 +171,17 @@ class _Life:
             try:
                 await self._look(bus)
             except RunmeshError as error:
+                if not self._silent:
+                    log.warning("what is needed is not there", action="look", reason=str(error))
                 self._silent = error
             else:
                 self._silent = None
 
-    def _compare(self, ahead: float) -> None:
+    def _compare(self, seconds: float) -> None:
         """Say, once, that our clock is not the server's: times in facts and deadlines are off then."""
-        skewed = abs(ahead) > MOST_SKEW
+        skewed = abs(seconds) > MOST_SKEW
         if skewed and not self._skewed:
-            log.warning("our clock is not the server's: deadlines will be off", action="clock", seconds_ahead=ahead)
+            log.warning("our clock is not the server's: deadlines will be off", action="clock", seconds_ahead=seconds)
         self._skewed = skewed
 
     def _wait_for(self, error: RunmeshError) -> None:

@@ -5,9 +5,9 @@ tells apart only streams, not the subjects in them, a permission is wider than i
 these places. Answers come to an inbox of the user's own, `_INBOX.<user>`, so that nobody overhears another's.
 
 Whoever asks chooses where the answer goes, and no permission is checked there: the server itself would write it over
-a run's state. So those who are no part of the mesh are `outside`, in an account of their own. It has no subjects but
-those that it imports, and an answer can't leave it. They hear nothing live, but read it from the streams: whoever
-listens to a subject may let a consumer of theirs deliver to it, and what is delivered is stored like anything else.
+a run's state. So all but those who may write that anyhow are `outside`, each in an account of its own. It has no
+subjects but those that it imports, and an answer can't leave it. They hear nothing live, but read it from the streams:
+whoever listens to a subject may let a consumer of theirs deliver to it, and what is delivered is stored like anything.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,9 @@ from runmesh.subjects import (
 )
 
 _ANYTHING: Final = (">",)
-_ANSWERS: Final = ("_INBOX.>", "_R_.>")
+_FROM_ACCOUNTS: Final = "_R_.>"
+"""Where the server has answers sent to what another account asked."""
+_ANSWERS: Final = ("_INBOX.>", _FROM_ACCOUNTS)
 _BUCKETS: Final = tuple(f"KV_{bucket}" for bucket in (RUNS, CLAIMS, WORKERS))
 _WORKERS_STATES: Final = ("submitted", "running", "completed", "failed", "cancelled", "condition_failed")
 
@@ -48,12 +50,22 @@ class User(NamedTuple):
     subscribe: tuple[str, ...]
     deny: tuple[str, ...] = ()
     outside: bool = False
-    """Whether it has an account of its own, which imports what it may publish."""
+    """Whether it has an account of its own."""
 
     @property
     def inbox(self) -> str:
         """The prefix of its inboxes: its RUNMESH_NATS_INBOX."""
         return f"_INBOX.{self.name}"
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """What an account of its own imports: all that it may publish, except for answers."""
+        return tuple(subject for subject in self.publish if subject not in _ANSWERS)
+
+    @property
+    def serves(self) -> tuple[str, ...]:
+        """What an account of its own exports: all that it subscribes to, except for its inboxes."""
+        return tuple(subject for subject in self.subscribe if not subject.startswith(self.inbox))
 
 
 def users(projects: Iterable[str], pools: Iterable[str]) -> list[User]:
@@ -117,10 +129,12 @@ def worker(kind: str, pool: str) -> User:
         _api("STREAM.INFO", f"KV_{RUNS}"),
         *_lists(RUNS, subjects.cancelling("*")),
         *_lists(WORKERS, subjects.workers_of(kind, pool)),
-        *_ANSWERS,
+        _FROM_ACCOUNTS,
     ]
     name = f"worker-{kind}" if pool == subjects.DEFAULT_POOL else f"worker-{kind}-{subjects.token(pool)}"
-    return _user(name, f"run `{kind}` tasks of the pool `{pool}`", publish, _discovery(f"runmesh-executor-{kind}"))
+    discovery = _discovery(f"runmesh-executor-{kind}")
+    user = _user(name, f"run `{kind}` tasks of the pool `{pool}`", publish, discovery)
+    return user._replace(outside=True)
 
 
 def submitter(project: str) -> User:

@@ -6,7 +6,7 @@ The table in docs/security.md is what is expected. Here every action in it is tr
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,12 @@ from tests.integration.nats_users import ROOT, USERS, connected, set_passwords, 
 from tests.shop import ask, write_pipeline, write_project
 
 PAGE: Final = ROOT / "docs/security.md"
+AFTERWARDS: Final[Mapping[str, Callable[[Bus], Awaitable[object]]]] = {
+    "submitter-demo": lambda bus: bus.publish("mesh.request.run.demo", b"{}"),
+    "observer": lambda bus: bus.stream_info(subjects.FACTS),
+    "worker-k8s": lambda bus: bus.consumer_info(subjects.execute_stream("k8s"), subjects.execute_consumer("default")),
+}
+"""What a user is answered after all that it asked before."""
 
 
 def test_the_committed_file_is_what_make_writes(
@@ -142,23 +148,25 @@ async def test_a_worker_that_may_not_take_its_tasks_ends_and_says_which(server: 
         ("submitter-demo", f"{API}.CONSUMER.MSG.NEXT.FACTS.x"),
         ("observer", f"{API}.STREAM.INFO.FACTS"),
         ("observer", "$SRV.PING"),
+        ("worker-k8s", f"{API}.CONSUMER.MSG.NEXT.EXECUTE_k8s.pool_default"),
+        ("worker-k8s", f"{API}.STREAM.MSG.GET.FACTS"),
+        ("worker-k8s", "mesh.log.k8s.default.demo.r1.load"),
+        ("worker-k8s", "$KV.claims.k8s.default.abc"),
     ],
 )
 async def test_nobody_outside_lets_the_server_write_its_answer_into_the_mesh(
     server: Server, user: str, subject: str
 ) -> None:
     async with connected(server, "admin") as admin, connected(server, user) as outside:
-        state, command = admin.bucket(subjects.RUNS), subjects.execute("k8s", "default", "shop", "r1", "load")
-        revision = await state.put(subjects.run_state("r1"), b"{}")
-        for reply in ("$KV.runs.run.r1.state", command):
+        state, claim = "$KV.runs.run.r1.state", "$KV.claims.ecs.default.abc"
+        command = subjects.execute("ecs", "default", "shop", "r1", "load")
+        await admin.publish(subjects.execute("k8s", "default", "demo", "r1", "load"), b"{}")
+        for reply in (state, claim, command):
             await outside._link.publish(subject, b"{}", reply=reply)  # noqa: SLF001 - no client of ours would
-        await outside.publish("mesh.request.run.demo", b"{}") if user != "observer" else await outside.stream_info(
-            "FACTS"
-        )
-        entry = await state.get(subjects.run_state("r1"))
-        assert entry
-        assert entry.revision == revision
-        assert (await admin.stream_info(subjects.execute_stream("k8s"))).last == 0
+        await AFTERWARDS[user](outside)
+        assert (await admin.stream_info(f"KV_{subjects.RUNS}")).last == 0
+        assert await admin.last(f"KV_{subjects.CLAIMS}", claim) is None
+        assert (await admin.stream_info(subjects.execute_stream("ecs"))).last == 0
 
 
 @pytest.mark.parametrize("user", ["submitter-demo", "observer"])

@@ -1,6 +1,7 @@
 """`runmesh permissions`: the users of a mesh as nats-server reads them, each with what its service needs, no more.
 
-The services share an account. Whoever is outside has one of its own, which imports what its permissions name.
+Whoever is outside has an account of its own, which imports from the mesh's account what it may publish, and exports to
+that what it answers: service discovery.
 """
 
 import json
@@ -53,12 +54,15 @@ def render(made: Iterable[User], keys: Mapping[str, str], account: str) -> str:
     """Return the accounts; `keys` are the public NKeys of users who have one."""
     made = list(made)
     inside = [_user(user, keys.get(user.name)) for user in made if not user.outside]
-    outside = [user for user in made if user.outside]
-    exports = [_export(subject) for subject in dict.fromkeys(subject for user in outside for subject in user.publish)]
-    parts = [f"{json.dumps(account)}: {{ jetstream: enabled\n{_list('users', inside)}{_list('exports', exports)}}}\n"]
-    for user in outside:
-        own = _list("users", [_user(user, keys.get(user.name))]) + _list("imports", _imports(user, account))
-        parts.append(f"{json.dumps(f'{account}_{user.name}')}: {{\n{own}}}\n")
+    outside = {f"{account}_{user.name}": user for user in made if user.outside}
+    asked = dict.fromkeys(subject for user in outside.values() for subject in user.asks)
+    served = [line for theirs, user in outside.items() for line in _imports(user.serves, theirs)]
+    lists = _list("users", inside) + _list("exports", map(_export, asked)) + _list("imports", served)
+    parts = [f"{json.dumps(account)}: {{ jetstream: enabled\n{lists}}}\n"]
+    for theirs, user in outside.items():
+        lists = _list("users", [_user(user, keys.get(user.name))])
+        lists += _list("exports", map(_export, user.serves)) + _list("imports", _imports(user.asks, account))
+        parts.append(f"{json.dumps(theirs)}: {{\n{lists}}}\n")
     return "".join(parts)
 
 
@@ -88,14 +92,14 @@ def _export(subject: str) -> str:
     return f"{{ service: {json.dumps(subject)}{many} }}"
 
 
-def _imports(user: User, account: str) -> Iterator[str]:
-    for subject in user.publish:
+def _imports(served: Iterable[str], account: str) -> Iterator[str]:
+    for subject in served:
         yield f"{{ service: {{ account: {json.dumps(account)}, subject: {json.dumps(subject)} }} }}"
 
 
 def _list(name: str, items: Iterable[str]) -> str:
     lines = "".join(f"    {item}\n" for item in items)
-    return f"  {name}: [\n{lines}  ]\n"
+    return f"  {name}: [\n{lines}  ]\n" if lines else ""
 
 
 def _keys(given: Iterable[str], names: list[str]) -> Iterator[tuple[str, str]]:

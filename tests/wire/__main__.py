@@ -67,9 +67,10 @@ def _read(model: type[BaseModel], message: Spoken) -> BaseModel | None:
 
 
 def _shape(body: BaseModel) -> tuple[object, ...]:
-    """Return what tells messages apart that are read alike: the fields that are set, and the words in them."""
+    """Return what tells messages apart that are read alike: fields that are set, words and flags."""
     words = tuple(str(getattr(body, name, "")) for name in ("state", "cause", "phase", "encoding"))
-    return (type(body), *words, *sorted(body.model_fields_set))
+    flags = (word for word in getattr(body, "command", ()) if word.startswith("--"))
+    return (type(body), *words, *flags, *sorted(body.model_fields_set))
 
 
 def _run(run: str, heard: Iterable[Spoken]) -> dict[str, Any]:

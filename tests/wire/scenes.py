@@ -108,7 +108,7 @@ async def _said(bus: Bus, subject: str, *, stream: str = subjects.FACTS) -> None
 async def half_done(folder: Path) -> list[dict[str, Any]]:
     """Return a mesh whose services died: one run has a job, one waits for a worker, one was only asked for."""
     write_half_done(folder / "projects")
-    patient = shop.settings_for(folder / "projects", queue_timeout=AGES, max_in_flight=1)
+    patient = shop.settings_for(folder / "projects").model_copy(update={"queue_timeout": AGES})
     async with (
         embedded(folder / "nats") as server,
         connect(server.url, name="recorder", token=server.token) as bus,

@@ -7,9 +7,10 @@ import pytest
 from pydantic import BaseModel
 
 from runmesh.errors import Invalid
-from runmesh.events import Command
+from runmesh.events import Command, ExecuteTask
 from runmesh.resolver.merging import values
 from runmesh.resolver.validation import beyond_defaults, config_of, defaults_of
+from runmesh.runtime.arguments import parse
 from runmesh.subjects import ExecutorType
 from tests.wire.messages import Spoken
 from tests.wire.models import MODELS, differences, meaning, model_of, read
@@ -33,6 +34,15 @@ def test_a_message_of_a_release_means_what_it_meant(row: dict[str, Any]) -> None
 def test_a_run_of_a_release_looks_as_it_did(row: dict[str, Any]) -> None:
     now = view_of(row["run"], map(Spoken.of, row["facts"]))
     assert differences(row["view"], now) == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_todays_jobs_read_the_command_lines_of_a_release(version: str) -> None:
+    commands = [said for row in recorded(version, "messages") if isinstance(said := _read(row), ExecuteTask)]
+    lines = [command.command[1:] for command in commands if command.command[0] == "runmesh-run"]
+    assert len(lines) > 10
+    for line in lines:
+        assert parse(line).project_path == line[0]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -16,7 +16,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from runmesh.errors import Invalid, NotFound, TooLarge
-from runmesh.events import Cause, RunFact, TaskFact, TaskState
+from runmesh.events import Cause, RunState, TaskFact, TaskState
 from runmesh.subjects import worker_service
 
 # When each child was made would be a line more for every line, and say nothing.
@@ -32,7 +32,7 @@ _WORK: Final = (0.1, 0.5, 1, 5, 15, 30, 60, 300, 900, 1800, 3600, 3 * 3600, 12 *
 
 REQUESTS: Final = Counter("runmesh_requests", "Requests taken from the queue.", ("verb",))
 REJECTIONS: Final = Counter("runmesh_rejections", "Requests that could not become a run.", ("code",))
-RUNS: Final = Counter("runmesh_runs", "Facts of runs told; no project where there is no plan.", ("project", "state"))
+RUNS: Final = Counter("runmesh_runs", "Facts of runs told; no project where there is none.", ("project", "state"))
 TASKS: Final = Counter(
     "runmesh_tasks", "Facts of tasks told, by workers and resolvers.", ("executor", "pool", "state", "cause")
 )
@@ -131,9 +131,9 @@ def rejected(why: Exception) -> None:
     REJECTIONS.labels(code).inc()
 
 
-def run_told(fact: RunFact, *, planned: bool) -> None:
-    """Count a fact of a run. The project of one without a plan is whatever somebody wrote."""
-    _run(fact.project if planned else "", fact.state).inc()
+def run_told(project: str, state: RunState) -> None:
+    """Count a fact of a run; of a project that there is, or of none."""
+    _run(project, state).inc()
 
 
 def run_ended(project: str, seconds: float) -> None:

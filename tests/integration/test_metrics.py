@@ -57,19 +57,22 @@ async def test_what_becomes_of_requests_is_counted(bus: Bus, tmp_path: Path) -> 
         await ask(bus, "run", {"pipeline": "one", "id": "r4"}, project="made-up")
         await ask(bus, "run", b"nonsense")
         await ask(bus, "dance", {})
-        await ended(bus, "r1", "r2", "r3", "r4")
+        command = {"uuid": "a", "command": ["true"]}
+        await ask(bus, "run", {"pipeline": {"blocks": [command]}, "id": "r5"}, project="made-up")
+        await ended(bus, "r1", "r2", "r3", "r4", "r5")
         letters = {"service": "resolver", "reason": "undecodable"}
         await eventually(lambda: growth.of("runmesh_dead_letters_total", **letters) == 2)
-    assert growth.of("runmesh_requests_total", verb="run") == 5
+    assert growth.of("runmesh_requests_total", verb="run") == 6
     assert growth.of("runmesh_requests_total", verb="unknown") == 1
     assert growth.of("runmesh_rejections_total", code="not_found") == 2
     assert growth.of("runmesh_rejections_total", code="invalid") == 1
     # Anybody may write any project: only one that there is becomes a label.
     assert growth.of("runmesh_runs_total", project="", state="rejected") == 3
+    assert growth.of("runmesh_runs_total", project="", state="completed") == 1
     assert growth.of("runmesh_runs_total", project="shop", state="accepted") == 1
     assert growth.of("runmesh_runs_total", project="shop", state="completed") == 1
-    assert growth.of("runmesh_tasks_total", executor="local_python", pool="default", state="queued", cause="") == 1
-    assert growth.of("runmesh_request_to_execute_seconds_count") == 1
+    assert growth.of("runmesh_tasks_total", executor="local_python", pool="default", state="queued", cause="") == 2
+    assert growth.of("runmesh_request_to_execute_seconds_count") == 2
     assert growth.of("runmesh_run_duration_seconds_count", project="shop") == 1
 
 

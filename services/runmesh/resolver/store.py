@@ -132,7 +132,7 @@ class Store:
                 _count(run, item.event, answer)
                 if isinstance(item.event, RunFact) and item.event.state in FINAL_RUN_STATES:
                     _log_end(run, item.event)
-            elif not await self._is_there(item, answer):
+            elif not await self._is_there(run.state.run, item, answer):
                 continue
             stored.add(item.debt)
         return stored
@@ -185,7 +185,7 @@ class Store:
         fact = item.event
         return isinstance(fact, TaskFact) and await is_told(self._bus, fact_subject(run.state.project, fact), fact)
 
-    async def _is_there(self, item: Owed, refusal: BusError) -> bool:
+    async def _is_there(self, run: str, item: Owed, refusal: BusError) -> bool:
         """Say whether a refusal means that it was stored before."""
         match refusal:
             case Conflict():
@@ -193,7 +193,9 @@ class Store:
             case NotPermitted() | NotProvisioned():
                 raise refusal
         metrics.UNPAID.inc()
-        log.warning("still owed", action="publish", kind=item.debt.kind, block=item.debt.block, error=str(refusal))
+        executor = getattr(item.event, "executor_type", None)
+        debt = {"kind": item.debt.kind, "block": item.debt.block, "executor": executor}
+        log.warning("still owed", action="publish", run=run, **debt, error=str(refusal))
         return False
 
     async def _is_queued(self, command: ExecuteTask) -> bool:
@@ -206,9 +208,10 @@ class Store:
 def _count(run: Run, told: ExecuteTask | TaskFact | RunFact | Stop, stored: Any) -> None:
     match told:
         case RunFact():
-            metrics.run_told(told, planned=run.plan is not None)
+            project = told.project if run.plan and run.plan.revision else ""  # else it is whatever somebody wrote
+            metrics.run_told(project, told.state)
             if run.plan and told.state in FINAL_RUN_STATES:
-                metrics.run_ended(told.project, (told.at - run.state.created_at).total_seconds())
+                metrics.run_ended(project, (told.at - run.state.created_at).total_seconds())
         case TaskFact() if not stored.duplicate:
             metrics.task_told(told)
 

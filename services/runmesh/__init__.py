@@ -15,6 +15,7 @@ The map of this package, from the outside in:
 ``bus/``                the only package that imports nats
 ``service.py``          what every service does alike: signals, drain, with ``health.py``,
                         ``logs.py`` and ``metrics.py``
+``redaction.py``        what must not be shown: secrets, known or by their looks
 ``tracing/``            one trace per run, told to OpenTelemetry where that is asked for
 ``dead.py``             dead letters: what could not be handled, kept whole
 ``retelling.py``        facts that may have been told before

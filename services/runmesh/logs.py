@@ -1,23 +1,61 @@
 """How services log: one line per event on stderr, as JSON for machines or as text for people.
 
-Every line names its service and its action. What looks like a secret never gets there.
+Every line names its service and its action; one about a task also `run`, `block`, `executor` and `attempt`, whoever
+writes it (`task_lines`). Each outcome is logged once, by whoever's write decided it: a task's by the worker that owns
+its terminal claim, a run's by the resolver whose fact was the first.
+
+No line holds a secret (`redaction`): known are those of this process and of the task that the line is about.
+Libraries are heard from warnings on only, at every level: what they tell for debugging is headers and bodies.
 """
 
 import logging
-import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Collection, Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
-from runmesh.settings import Settings
-
-_SECRET: Final = re.compile(r"token|password|secret|credential|authorization|api_key", re.IGNORECASE)
-_USER_IN_URL: Final = re.compile(r"(\w+://)[^/@\s]+@")
-_HIDDEN: Final = "***"
+from runmesh import redaction
+from runmesh.events import ExecuteTask
+from runmesh.settings import Settings, environment
 
 EventDict = MutableMapping[str, Any]
+_PLAIN: Final = frozenset(
+    {"level", "timestamp", "service", "executor", "pool", "action", "run", "key", "attempt", "state", "cause"}
+)
+"""What is always a word of ours, or one by which a line is found."""
+
+
+@dataclass(slots=True)
+class _About:
+    """The task whose life this is."""
+
+    task: ExecuteTask | None = None
+
+
+_NOTHING: Final = _About()
+_about: ContextVar[_About] = ContextVar("about", default=_NOTHING)
+
+
+@contextmanager
+def task_lines() -> Iterator[None]:
+    """Let what is logged within be about one task, as soon as `about` says which."""
+    mine = _About()
+    before = _about.set(mine)
+    try:
+        yield
+    finally:
+        mine.task = None  # what was begun here, and lives on, is about other things
+        _about.reset(before)
+
+
+def about(task: ExecuteTask) -> None:
+    """Say which task the lines of the present life are about."""
+    if (mine := _about.get()) is not _NOTHING:
+        mine.task = task
 
 
 def configure(service: str, settings: Settings) -> None:
@@ -26,34 +64,34 @@ def configure(service: str, settings: Settings) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if as_text else "iso", utc=not as_text),
-        _Named(service),
-        hide_secrets,
     ]
-    render: list[structlog.typing.Processor] = (
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                pad_event_to=0,
-                pad_level=False,
-                exception_formatter=structlog.dev.plain_traceback,  # others show every local variable, secret or not
-            )
-        ]
-        if as_text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+    render: list[structlog.typing.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        _Named(service),
+        structlog.processors.format_exc_info,
+        _Hiding(frozenset(redaction.secrets_in([environment(), settings.model_dump(mode="json")]))),
+        _text() if as_text else structlog.processors.JSONRenderer(),
+    ]
     foreign: list[structlog.typing.Processor] = [*shared, structlog.stdlib.ExtraAdder(["action"]), _of_library]
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render], foreign_pre_chain=foreign
-        )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=render, foreign_pre_chain=foreign))
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    logging.getLogger("runmesh").setLevel(level)
+
+
+def _text() -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(),
+        pad_event_to=0,
+        pad_level=False,
+        exception_formatter=structlog.dev.plain_traceback,  # others show every local variable, secret or not
     )
-    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
 
 
 def _of_library(_logger: Any, _method: str, line: EventDict) -> EventDict:
@@ -63,21 +101,38 @@ def _of_library(_logger: Any, _method: str, line: EventDict) -> EventDict:
 
 
 class _Named:
-    """Puts the service's name on every line."""
+    """Puts on every line the service's name, and what it is about."""
 
     def __init__(self, service: str) -> None:
-        self._service = service
+        self._always = {"service": service}
+        if service.startswith("executor "):
+            self._always["executor"] = service.removeprefix("executor ")
 
     def __call__(self, _logger: Any, _method: str, line: EventDict) -> EventDict:
-        line.setdefault("service", self._service)
+        task = _about.get().task
+        known = {} if task is None else {"run": task.run, "block": task.block, "attempt": task.attempt}
+        for name, value in {**self._always, **known}.items():
+            line.setdefault(name, value)
         return line
 
 
-def hide_secrets(_logger: Any, _method: str, line: EventDict) -> EventDict:
-    """Blank what a key calls a secret, and the user part of URLs."""
-    for key, value in line.items():
-        if _SECRET.search(key):
-            line[key] = _HIDDEN
-        elif isinstance(value, str):
-            line[key] = _USER_IN_URL.sub(rf"\1{_HIDDEN}@", value)
-    return line
+class _Hiding:
+    """Blanks secrets: the process's own, those of the task that a line is about, and whatever looks like one."""
+
+    def __init__(self, known: Collection[str]) -> None:
+        self._known = known
+
+    def __call__(self, _logger: Any, _method: str, line: EventDict) -> EventDict:
+        known = (*self._known, *_secrets_of(_about.get().task))
+        return {name: value if name in _PLAIN else _hidden(name, value, known) for name, value in line.items()}
+
+
+def _hidden(name: str, value: Any, known: Collection[str]) -> Any:
+    return redaction.HIDDEN if redaction.names_secret(name) else redaction.hidden(value, known)
+
+
+def _secrets_of(task: ExecuteTask | None) -> frozenset[str]:
+    """Find them only when there is a line to write: that is seldom."""
+    if task is None:
+        return frozenset()
+    return frozenset(redaction.secrets_in([task.environment, task.config, task.command, task.labels]))

@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
+from runmesh import redaction
 from runmesh.errors import Invalid, NotProvisioned, Problem, RunmeshError, StreamFull, Unreachable
 
 
@@ -59,14 +60,15 @@ def run_service(work: Coroutine[Any, Any, None]) -> NoReturn:
 
 def exit_code(error: BaseException) -> int:
     """Print what went wrong, and return the code that says so."""
+    known = frozenset(redaction.secrets_in(dict(os.environ)))
     if os.environ.get("RUNMESH_LOG_LEVEL") == "debug":
-        traceback.print_exception(error)
+        sys.stderr.write(redaction.hide("".join(traceback.format_exception(error)), known))
     if isinstance(error, KeyboardInterrupt):
         return Exit.INTERRUPTED
     errors = list(_leaves(error))
     for each in errors:
         for line in _lines(each):
-            sys.stderr.write(f"runmesh: {line}\n")
+            sys.stderr.write(f"runmesh: {redaction.hide_known(line, known)}\n")
     return max(map(_code, errors), default=Exit.FAILED)
 
 

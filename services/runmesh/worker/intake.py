@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 from pydantic import ValidationError
 
-from runmesh import cloudevents, subjects
+from runmesh import cloudevents, logs, subjects
 from runmesh.bus import Message
 from runmesh.claims import Claim, ClaimPhase
 from runmesh.cloudevents import UnknownVersion
@@ -52,6 +52,7 @@ class Intake:
         """Return the job of a delivery once its claim is ours; None if the delivery is answered."""
         try:
             event = self._read(message)
+            logs.about(event)
         except UnknownVersion as error:
             await self._wait_for_upgrade(message, error)
             return None

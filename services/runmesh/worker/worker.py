@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from runmesh import subjects
+from runmesh import logs, subjects
 from runmesh.bus import Bus, Message, Pump
 from runmesh.claims import Stopping
 from runmesh.clock import clock
@@ -165,14 +165,15 @@ class Worker:
 
     async def _live(self, message: Message) -> None:
         """The life of one delivery. Only a lost lease or a fatal error of NATS leaves here."""
-        try:
-            if job := await self._intake.take(message):
-                await self._see_through(job)
-        except (LeaseLost, NotPermitted, NotProvisioned):
-            raise
-        except Exception as error:
-            log.exception("delivery interrupted", action="take", subject=message.subject, deliveries=message.deliveries)
-            await self._give_back(message, error)
+        with logs.task_lines():
+            try:
+                if job := await self._intake.take(message):
+                    await self._see_through(job)
+            except (LeaseLost, NotPermitted, NotProvisioned):
+                raise
+            except Exception as error:
+                log.exception("delivery interrupted", action="take", subject=message.subject)
+                await self._give_back(message, error)
 
     async def _see_through(self, job: Job) -> None:
         """The life of one claimed task."""

@@ -1,0 +1,119 @@
+"""What must not be shown: known secrets, what looks like one, and what is called one.
+
+Known are the values of the variables, settings and keys whose names speak of secrets, wherever they turn up: an error
+of a platform may quote them. What nobody knows beforehand is told by its looks. Names of files are no secrets.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+HIDDEN: Final = "***"
+_LONGEST: Final = 20_000
+"""Characters of a text that are shown: finding secrets in more takes too long."""
+_SHORTEST: Final = 8
+"""Characters: shorter ones would blank half of every line, and hide nothing."""
+_CALLED: Final = (
+    r"token|passw|passphrase|secret|credential|authorization|signature|connection_?string"
+    r"|(?:api|access|account|private|shared|signing|encryption)[-_]?key"
+)
+_NAME: Final = re.compile(rf"(?:{_CALLED})(?!\w*_(?:file|path|dir|url)$)|_pwd$|(?:^|_)(?:sas|pat)(?:$|_)", re.IGNORECASE)
+_NKEY: Final = r"\bS[UANOCX][A-Z2-7]{56}\b"
+_LOOKS: Final = re.compile(
+    rf"""
+      (?P<url>\b[a-z][a-z0-9+.-]{{0,20}}://)[^\s"'<>]*@
+    | (?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{{8,}}
+    | (?P<key>(?:{_CALLED}|\bsig|\bpwd)[\w-]{{0,40}}\\*["']?\s{{0,4}}[=:]\s{{0,4}}(?:(?:bearer|basic)\s+)?)
+      (?:\\*"[^"]*"|\\*'[^']*'|[^\s"'&,;)\]}}]+)
+    | \b(?:AKIA|ASIA)[A-Z0-9]{{16}}\b
+    | \beyJ[\w-]{{8,}}\.[\w-]+\.[\w-]*
+    | {_NKEY}
+    | -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?(?:-----END[ A-Z]*PRIVATE\ KEY-----|$)
+    """,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+_USER_IN_URL: Final = re.compile(r"://[^\s/@:]*:?([^\s@]*)@")
+
+
+def names_secret(name: str) -> bool:
+    """Say whether a key's or variable's value is to be kept secret."""
+    return _NAME.search(name) is not None
+
+
+def secrets_in(document: object, *, within: bool = False) -> Iterator[str]:
+    """Yield the secrets that a document holds, in the spellings in which they may turn up again.
+
+    Read are its keys, lists of names with their values, passwords in URLs, and JSON within its texts. `within` says
+    that all of it is secret.
+    """
+    match document:
+        case Mapping():
+            named = isinstance(document.get("name"), str) and names_secret(document["name"])
+            for key, value in document.items():
+                secret = names_secret(str(key)) or (named and key == "value")
+                yield from secrets_in(value, within=within or secret)
+        case list() | tuple():
+            for each in document:
+                yield from secrets_in(each, within=within)
+        case str():
+            yield from _in_text(document, within=within)
+        case int() | float() if within and not isinstance(document, bool):
+            yield from _spelled(str(document))
+
+
+def hide_known(text: str, known: Collection[str]) -> str:
+    """Return a text without these secrets."""
+    for secret in known:
+        if secret in text:
+            text = text.replace(secret, HIDDEN)
+    return text
+
+
+def hide(text: str, known: Collection[str] = ()) -> str:
+    """Return a text without these secrets, nor anything that looks like one."""
+    text = hide_known(text, known)
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return _LOOKS.sub(_blank, shown)
+
+
+def hidden(value: Any, known: Collection[str] = ()) -> Any:
+    """Return a value of a log line without secrets; what is neither text, number nor made of them as it is written."""
+    match value:
+        case str():
+            return hide(value, known)
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {key: HIDDEN if names_secret(str(key)) else hidden(each, known) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [hidden(each, known) for each in value]
+        case _:
+            return hide(repr(value), known)
+
+
+def _in_text(text: str, *, within: bool) -> Iterator[str]:
+    if within:
+        yield from _spelled(text)
+    if "://" in text:
+        for password in _USER_IN_URL.findall(text):
+            yield from _spelled(unquote(password))
+    if text[:1] in ("{", "["):
+        try:
+            yield from secrets_in(json.loads(text), within=within)
+        except ValueError:
+            return
+
+
+def _spelled(secret: str) -> Iterator[str]:
+    """Yield a secret as it is, as JSON and Python write it, and as a URL does."""
+    if len(secret) >= _SHORTEST:
+        in_url = (quote(secret, safe, errors="replace") for safe in ("", "/"))
+        yield from {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], *in_url}
+
+
+def _blank(found: re.Match[str]) -> str:
+    if found["url"]:
+        return f"{found['url']}{HIDDEN}@"
+    return f"{found['scheme'] or found['key'] or ''}{HIDDEN}"

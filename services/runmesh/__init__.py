@@ -13,7 +13,7 @@ The map of this package, from the outside in:
                         names, exit codes
 ``executor.py``         the contract between the two
 ``bus/``                the only package that imports nats
-``service.py``          what every service does alike: signals, drain, with ``health.py``,
+``service.py``          what every service does alike: signals, drain, with ``health.py``, ``lag.py``,
                         ``logs.py`` and ``metrics.py``
 ``redaction.py``        what must not be shown: secrets, known or by their looks
 ``tracing/``            one trace per run, told to OpenTelemetry where that is asked for

@@ -19,7 +19,9 @@ _CALLED: Final = (
     r"token|passw|passphrase|secret|credential|authorization|signature|connection_?string"
     r"|(?:api|access|account|private|shared|signing|encryption)[-_]?key"
 )
-_NAME: Final = re.compile(rf"(?:{_CALLED})(?!\w*_(?:file|path|dir|url)$)|_pwd$|(?:^|_)(?:sas|pat)(?:$|_)", re.IGNORECASE)
+_NAME: Final = re.compile(
+    rf"(?:{_CALLED})(?!\w*_(?:file|path|dir|url)$)|_pwd$|(?:^|_)(?:sas|pat)(?:$|_)", re.IGNORECASE
+)
 _NKEY: Final = r"\bS[UANOCX][A-Z2-7]{56}\b"
 _LOOKS: Final = re.compile(
     rf"""

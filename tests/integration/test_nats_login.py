@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import ssl
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -14,16 +15,17 @@ from typing import Any, Final
 import nkeys  # type: ignore[import-untyped]
 import pytest
 
+from runmesh import subjects
 from runmesh.bus import connect, provision
 from runmesh.cli import call
 from runmesh.cli.exits import exit_code
 from runmesh.client import Mesh
 from runmesh.embedded import Server
 from runmesh.errors import NotPermitted, Unreachable
-from runmesh.permissions import provisioner
+from runmesh.permissions import provisioner, submitter, worker
 from runmesh.settings import load
 from tests.emulators.certificates import certify
-from tests.integration.nats_users import PASSWORD, serving, set_passwords, settings
+from tests.integration.nats_users import PASSWORD, connected, serving, set_passwords, settings
 
 
 async def test_a_wrong_password_ends_with_one_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,6 +50,26 @@ async def test_an_nkey_needs_no_password(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(NotPermitted, match="credentials of runmesh client can't be read"):
             async with Mesh.connected(load(nats_nkey=tmp_path / "seed", **known)):
                 pass
+
+
+@pytest.mark.parametrize("name", ["a.b", ">", 'x"y', "éü"])
+async def test_users_are_told_apart_whatever_projects_and_pools_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("RUNMESH_POOLS", f"default,{name}")
+    assert await asyncio.to_thread(written, tmp_path, "--project", name, "--project", "a\n}", "--project", "a\n}")
+    for variable in re.findall(r"\$(RUNMESH_\w+_PASSWORD)", (tmp_path / "mine.conf").read_text()):
+        monkeypatch.setenv(variable, PASSWORD)
+    async with serving(tmp_path, 'accounts { include "mine.conf" }') as server:
+        async with connected(server, "provisioner") as bus:
+            assert await provision(bus, pools={"k8s": [name]})
+        async with connected(server, submitter(name).name) as bus:
+            await bus.publish(subjects.request("run", name), b"{}")
+        async with connected(server, worker("k8s", name).name) as bus:
+            await bus.consumer_info("EXECUTE_k8s", subjects.execute_consumer(name))
+            await bus.publish(subjects.log("k8s", name, name, "r1", "load"), b"{}")
+            with pytest.raises(NotPermitted):
+                await bus.publish(subjects.log("k8s", "default", name, "r1", "load"), b"{}")
 
 
 def written(directory: Path, *options: str) -> bool:

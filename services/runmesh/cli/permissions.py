@@ -6,7 +6,9 @@ that what it answers: service discovery.
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Final
 
 import typer
@@ -46,8 +48,8 @@ def permissions(
     _check_variables(user for user in made if user.name not in keys)
     options = [*(("--project", name) for name in projects), *(("--nkey", pair) for pair in nkey or [])]
     options += [("--account", account)] if account != _ACCOUNT else []
-    command = " ".join([f"RUNMESH_POOLS={','.join(pools)} runmesh permissions", *map(" ".join, options)])
-    typer.echo(_HEAD.format(command=command) + render(made, keys, account), nl=False)
+    command = f"RUNMESH_POOLS={shlex.quote(','.join(pools))} {shlex.join(['runmesh', 'permissions', *chain(*options)])}"
+    typer.echo(_HEAD.format(command=_one_line(command)) + render(made, keys, account), nl=False)
 
 
 def render(made: Iterable[User], keys: Mapping[str, str], account: str) -> str:
@@ -75,11 +77,16 @@ def _user(user: User, key: str | None) -> str:
     who = f"nkey: {json.dumps(key)}" if key else f"user: {json.dumps(user.name)}, password: ${variable(user.name)}"
     publish = _subjects("allow", user.publish) + (_subjects("deny", user.deny) if user.deny else "")
     return (
-        f"# {user.name}: {user.may}; RUNMESH_NATS_INBOX={user.inbox}\n"
+        f"# {user.name}: {_one_line(user.may)}; RUNMESH_NATS_INBOX={user.inbox}\n"
         f"    {{ {who}, permissions: {{\n"
         f"      publish: {{{publish} }}\n"
         f"      subscribe: {{{_subjects('allow', user.subscribe)} }} }} }}"
     )
+
+
+def _one_line(comment: str) -> str:
+    """Keep a name inside its comment."""
+    return " ".join(comment.split())
 
 
 def _subjects(verdict: str, patterns: Iterable[str]) -> str:

@@ -58,6 +58,7 @@ async def test_every_query_of_the_dashboard_returns_data(tmp_path: Path) -> None
         found = await eventually(server.answers, within=60, every=1)
         show(found)
         assert await server.broken_rules() == []
+        assert await server.firing() == {"RunmeshDeadLetters"}
         assert await server.values("executor") >= {"k8s", "local_python"}
         assert await server.values("mesh") == {"test"}
     assert len(found) == len(queries())
@@ -182,6 +183,12 @@ class Prometheus:
         [asked] = [each for each in dashboard()["templating"]["list"] if each["name"] == variable]
         series, label = asked["query"]["query"].removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
         return set(await self.get(f"label/{label}/values", **{"match[]": series.replace("$mesh", ".*")}))
+
+    async def firing(self) -> set[str]:
+        """Return the alerts that fire."""
+        return {
+            each["labels"]["alertname"] for each in (await self.get("alerts"))["alerts"] if each["state"] == "firing"
+        }
 
     async def broken_rules(self) -> list[str]:
         """Return the alerts that could not be evaluated, or never were."""

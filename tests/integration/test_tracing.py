@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from runmesh.bus import Bus
+from runmesh.client import Mesh as Client
 from runmesh.events import ExecuteTask
 from runmesh.executor import Handle, Observation, Phase, Task
 from runmesh.executors import k8s
@@ -193,10 +194,13 @@ async def test_what_a_caller_does_not_sample_is_not_told_but_carried_on(
     assert flags == {"00"}
 
 
-async def test_without_tracing_jobs_get_what_the_caller_sent(bus: Bus, nats_address: Address, tmp_path: Path) -> None:
+async def test_without_tracing_jobs_get_what_the_caller_has(
+    bus: Bus, nats_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     platform = Noting()
     async with tracing_mesh(bus, nats_address, tmp_path, platform):
-        await ask(bus, "run", {"pipeline": "orders", "id": "run-1"}, headers=TRACEPARENT)
+        monkeypatch.setenv("TRACEPARENT", TRACEPARENT["traceparent"])
+        await Client(bus).submit("orders", project="shop", id="run-1")
         await ask(bus, "run", {"pipeline": "orders", "id": "run-2"})
         await ends(bus, "run-1")
         await ends(bus, "run-2")

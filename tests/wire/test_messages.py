@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from runmesh import subjects
+from runmesh.claims import Claim
 from runmesh.errors import Invalid
-from runmesh.events import Command, ExecuteTask
+from runmesh.events import Command, ExecuteTask, RunFact, TaskFact
 from runmesh.resolver.merging import values
+from runmesh.resolver.requested import digest_of
+from runmesh.resolver.state import State
 from runmesh.resolver.validation import beyond_defaults, config_of, defaults_of
 from runmesh.runtime.arguments import parse
 from runmesh.subjects import ExecutorType
@@ -22,6 +26,7 @@ MESSAGES = [
     for number, row in enumerate(recorded(version, "messages"))
 ]
 RUNS = [pytest.param(row, id=f"{version}-{row['run']}") for version in VERSIONS for row in recorded(version, "runs")]
+PROJECT = "features"
 NEW = "of_a_later_version"
 
 
@@ -34,6 +39,38 @@ def test_a_message_of_a_release_means_what_it_meant(row: dict[str, Any]) -> None
 def test_a_run_of_a_release_looks_as_it_did(row: dict[str, Any]) -> None:
     now = view_of(row["run"], map(Spoken.of, row["facts"]))
     assert differences(row["view"], now) == []
+
+
+@pytest.mark.parametrize("row", MESSAGES)
+def test_keys_names_and_types_are_made_as_they_were(row: dict[str, Any]) -> None:
+    said, subject, headers = _read(row), row["subject"], row["headers"]
+    match said:
+        case ExecuteTask() | TaskFact():
+            assert said.key == subjects.task_key(said.run, said.block, said.attempt, said.resubmission)
+            assert subject.endswith(
+                f".{said.executor_type}.{said.pool}.{PROJECT}.{said.run}.{subjects.token(said.block)}"
+            )
+        case RunFact():
+            assert subject == subjects.run_fact(said.state, said.project, said.pipeline, said.run)
+        case State() if said.digest:
+            assert subject == f"$KV.runs.{subjects.run_state(said.run)}"
+        case Claim(fact=TaskFact() as fact):
+            assert subject == f"$KV.claims.{subjects.claim(fact.executor_type, fact.pool, fact.key)}"
+    if isinstance(said, TaskFact | RunFact):
+        assert (headers["ce-id"], headers["ce-type"]) == (said.ce_id, said.ce_type)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_request_that_comes_again_is_still_the_same(version: str) -> None:
+    requests = {
+        row["means"]["id"]: json.loads(row["text"])
+        for row in recorded(version, "messages")
+        if row["subject"].startswith("mesh.request.run.")
+    }
+    states = [said for row in recorded(version, "messages") if isinstance(said := _read(row), State)]
+    digests = {state.run: state.digest for state in states if state.run in requests}
+    assert len(digests) > 3
+    assert {run: digest_of(PROJECT, requests[run]) for run in digests} == digests
 
 
 @pytest.mark.parametrize("version", VERSIONS)

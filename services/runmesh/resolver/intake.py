@@ -234,7 +234,7 @@ class Intake:
             await self._dead(message, "invalid", error)
             return
         run = request.id or derived_id(message)
-        digest, now = digest_of(project, request.model_dump(mode="json")), datetime.now(UTC)
+        digest, now = digest_of(project, request.model_dump(mode="json", exclude_none=True)), datetime.now(UTC)
         pipeline = "_unknown"
         try:
             before, ended = await self._finished(project, request)

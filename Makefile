@@ -61,7 +61,7 @@ demo-spark: $(READY) $(SPARK)/.ready ## Watch a Spark pipeline run as a step of 
 test-spark: $(READY) $(SPARK)/.ready ## Run blocks on a real Spark, and on all six types (half a gigabyte; skipped without Java)
 	$(BIN)/pytest tests/spark/blocks.py tests/spark/everywhere.py $(ARGS)
 
-image: ## Build an image (EXTRAS=k8s,data: which executors; IMAGE=name:tag; BASE=an image with Python)
+image: ## Build an image (EXTRAS=k8s,data; IMAGE=name:tag; BASE=an image with Python; BUILD=more options)
 	@set -e; engine=$$(docker info >/dev/null 2>&1 && echo docker || echo podman); \
 	if [ "$$engine" = podman ]; then as=--format=docker; fi; \
 	set -x; $$engine build $$as -f deploy/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg EXTRAS=$(EXTRAS) \

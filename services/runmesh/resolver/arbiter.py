@@ -23,6 +23,7 @@ from runmesh.resolver.state import State
 from runmesh.resolver.store import SOURCE, fact_subject
 from runmesh.retelling import is_told
 from runmesh.subjects import task_key
+from runmesh.tracing import TRACING
 
 
 class Arbiter:
@@ -38,7 +39,7 @@ class Arbiter:
             return ()
         facts = [_end(plan, state, block, now) for block, record in state.out().items() if not record.claimed]
         must_end = [fact for fact in facts if fact]
-        return await asyncio.gather(*(self._end_unclaimed(plan, fact) for fact in must_end)) if must_end else ()
+        return await asyncio.gather(*(self._end_unclaimed(plan, state, fact) for fact in must_end)) if must_end else ()
 
     async def unknown(self, plan: Plan, state: State) -> Sequence[TaskFact | Unclaimed]:
         """Return what the claims know and the state doesn't: ends, and workers that let go of what they had."""
@@ -51,7 +52,7 @@ class Arbiter:
             for key, claim in zip(keys, claims, strict=True)
             if claim and claim.fact and _claim_key(claim.fact) == key
         ]
-        await asyncio.gather(*(self._tell(plan, fact) for fact in ends))
+        await asyncio.gather(*(self._tell(plan, state, fact) for fact in ends))
         gone = [
             Unclaimed(name, task_key(plan.run, name, record.attempt, record.resubmission))
             for (name, record), claim in zip(out, claims, strict=True)
@@ -59,28 +60,29 @@ class Arbiter:
         ]
         return [*ends, *gone]
 
-    async def _end_unclaimed(self, plan: Plan, fact: TaskFact) -> RunEvent:
+    async def _end_unclaimed(self, plan: Plan, state: State, fact: TaskFact) -> RunEvent:
         claim = Claim(owner="resolver", claimed_at=fact.at).finished(fact)
         try:
             await self._claims.create(_claim_key(fact), claim.encode())
         except Conflict:
-            return await self._owned(plan, fact)
-        await self._tell(plan, fact)
+            return await self._owned(plan, state, fact)
+        await self._tell(plan, state, fact)
         return fact
 
-    async def _owned(self, plan: Plan, fact: TaskFact) -> RunEvent:
+    async def _owned(self, plan: Plan, state: State, fact: TaskFact) -> RunEvent:
         entry = await self._claims.get(_claim_key(fact))
         known = Claim.decode(entry.value).fact if entry else None
         if known is None:
             return Claimed(fact.block, fact.key)
-        await self._tell(plan, known)
+        await self._tell(plan, state, known)
         return known
 
-    async def _tell(self, plan: Plan, fact: TaskFact) -> None:
+    async def _tell(self, plan: Plan, state: State, fact: TaskFact) -> None:
         """Publish an end, perhaps again: whoever wrote it into the claim may have died before."""
         subject = fact_subject(plan.project, fact)
         if not await is_told(self._bus, subject, fact):
-            headers = headers_for(fact, event_id=fact.ce_id, source=SOURCE, trace=plan.trace)
+            trace = TRACING.of_run(plan.trace, plan.run, state.created_at)
+            headers = headers_for(fact, event_id=fact.ce_id, source=SOURCE, trace=trace)
             stored = await self._bus.publish(subject, fact.to_json(), headers=headers, message_id=fact.ce_id)
             if not stored.duplicate:
                 metrics.task_told(fact)

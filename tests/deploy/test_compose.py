@@ -20,7 +20,7 @@ EMR_STAGING = "RUNMESH_EMR_STAGING"
 """A variable of one executor, and no setting of the mesh."""
 
 
-@pytest.fixture(params=OURS.values(), ids=OURS)
+@pytest.fixture(params=list(OURS.values()), ids=list(OURS))
 def service(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     found: Mapping[str, Any] = request.param
     return found

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import ssl
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -17,14 +18,16 @@ import pytest
 
 from runmesh import subjects
 from runmesh.bus import connect, provision
+from runmesh.bus.message import Stored
 from runmesh.cli import call
 from runmesh.cli.exits import exit_code
 from runmesh.client import Mesh
 from runmesh.embedded import Server
-from runmesh.errors import NotPermitted, Unreachable
+from runmesh.errors import NotPermitted, RunmeshError, Unreachable
 from runmesh.permissions import provisioner, submitter, worker
 from runmesh.settings import load
 from tests.emulators.certificates import certify
+from tests.eventually import eventually
 from tests.integration.nats_users import PASSWORD, connected, serving, set_passwords, settings
 
 
@@ -70,6 +73,31 @@ async def test_users_are_told_apart_whatever_projects_and_pools_are_called(
             await bus.publish(subjects.log("k8s", name, name, "r1", "load"), b"{}")
             with pytest.raises(NotPermitted):
                 await bus.publish(subjects.log("k8s", "default", name, "r1", "load"), b"{}")
+
+
+async def test_a_project_is_added_while_all_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNMESH_SUBMITTER_SHOP_PASSWORD", PASSWORD)
+    set_passwords(monkeypatch)
+    assert await asyncio.to_thread(written, tmp_path, "--project", "demo")
+    async with serving(tmp_path, 'accounts { include "mine.conf" }') as server, connected(server, "provisioner") as bus:
+        assert await provision(bus)
+        async with connected(server, "worker-k8s") as working, connected(server, "submitter-demo") as asking:
+            assert await asyncio.to_thread(written, tmp_path, "--project", "demo", "--project", "shop")
+            await eventually(lambda: asked_after_reload(server, "shop"))
+            await working.publish(subjects.log("k8s", "default", "demo", "r1", "load"), b"{}")
+            await asking.publish(subjects.request("run", "demo"), b"{}")
+            assert not working.fatal.done()
+
+
+async def asked_after_reload(server: Server, project: str) -> Stored:
+    """Have the server read its configuration, as often as it takes: a new account's imports are there at the second."""
+    assert server._process  # noqa: SLF001
+    server._process.send_signal(signal.SIGHUP)  # noqa: SLF001
+    try:
+        async with connected(server, submitter(project).name) as bus:
+            return await bus.publish(subjects.request("run", project), b"{}", timeout=1)
+    except RunmeshError as error:
+        raise AssertionError(error) from error
 
 
 def written(directory: Path, *options: str) -> bool:

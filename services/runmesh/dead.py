@@ -53,6 +53,8 @@ async def bury(bus: Bus, message: Message, *, service: str, reason: str, error: 
     stored = await bus.publish(subjects.dead(service, reason), letter.to_json(), headers=headers, message_id=letter_id)
     if not stored.duplicate:
         metrics.dead(service, reason).inc()
+        # What is wrong with it may quote what it holds, so that is for the letter to say.
+        log.warning("dead letter", action="dead", subject=message.subject, reason=reason)
 
 
 async def lay_to_rest(bus: Bus, message: Message, *, service: str, reason: str, error: str) -> None:

@@ -34,7 +34,6 @@ from runmesh.resolver.tries import AGAIN, exhausted, hand_back
 from runmesh.tracing import TRACING
 
 _VERBS: Final = ("run", "cancel", "retry")
-_MOST_PATHS: Final = 20
 log = structlog.get_logger()
 
 
@@ -266,7 +265,6 @@ class Intake:
     # --- what can't be handled -----------------------------------------------------------------
 
     async def _dead(self, message: Message, reason: str, error: object) -> None:
-        log.info("dead letter", action="dead", subject=message.subject, reason=reason, **_told(error))
         await lay_to_rest(self._bus, message, service="resolver", reason=reason, error=str(error))
 
     async def _poisoned(self, message: Message, error: Exception) -> None:
@@ -284,13 +282,6 @@ class Intake:
         problem = Problem("", f"the resolver failed on this request: {error!r}"[:2000], "see the dead letter")
         metrics.rejected(error)
         await self._reject(run, project, pipeline, Invalid(problem), message, digest_of(project, document))
-
-
-def _told(error: object) -> dict[str, Any]:
-    """Return what a line may tell of an error: of a wrong request where it is wrong, not what is written there."""
-    if isinstance(error, Invalid):
-        return {"wrong": [problem.path for problem in error.problems[:_MOST_PATHS]]}
-    return {"error": str(error)[:500]}
 
 
 def _cancelled_before(state: State, project: str) -> bool:

@@ -10,6 +10,7 @@ from nats.aio.msg import Msg
 from runmesh.bus import Bus, Message
 from runmesh.errors import Invalid, Problem, Unreachable
 from tests.conftest import Address
+from tests.eventually import eventually
 
 SERVICE = ("resolver", "0.1.0", "plans runs")
 
@@ -59,6 +60,53 @@ async def test_a_slow_request_delays_no_other(bus: Bus) -> None:
         assert (await bus.request("mesh.api.run.shop", b"quick")).data == b"quick"
         patience.set()
         assert (await slow).data == b"slow"
+
+
+async def test_only_so_many_are_answered_at_once(bus: Bus) -> None:
+    patience, present, most = asyncio.Event(), 0, 0
+
+    async def wait(message: Message) -> bytes:
+        nonlocal present, most
+        present += 1
+        most = max(most, present)
+        await patience.wait()
+        present -= 1
+        return message.data
+
+    async with bus.serve(*SERVICE, {"run": ("mesh.api.run.*", wait)}):
+        asked = [asyncio.ensure_future(bus.request("mesh.api.run.shop", b"%d" % n)) for n in range(300)]
+        await eventually(lambda: present >= 256)
+        await bus.request("$SRV.PING.resolver", b"")
+        patience.set()
+        assert [(await answer).data for answer in asked] == [b"%d" % n for n in range(300)]
+    assert most == 256
+
+
+async def test_what_was_asked_before_a_service_ends_is_answered(bus: Bus) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def store(_: Message) -> bytes:
+        begun.set()
+        await ended.wait()
+        return b"stored"
+
+    async with bus.serve(*SERVICE, {"submit": ("mesh.api.submit.*", store)}):
+        asked = asyncio.ensure_future(bus.request("mesh.api.submit.shop", b""))
+        await begun.wait()
+        asyncio.get_running_loop().call_later(0.1, ended.set)
+    assert (await asked).data == b"stored"
+
+
+async def test_an_answer_to_many_problems_never_exceeds_what_the_server_takes(bus: Bus) -> None:
+    async def refuse_all(_: Message) -> bytes:
+        raise Invalid(*(Problem("ü" * 1000, "ß" * 1000, "ä" * 1000) for _ in range(10_000)))
+
+    async with bus.serve(*SERVICE, {"run": ("mesh.api.run.*", refuse_all)}):
+        answer = await bus.request("mesh.api.run.shop", b"")
+        assert 0 < len(json.loads(answer.data)["errors"]) < 100
+        stats = await bus.request("$SRV.STATS.resolver", b"")
+        assert len(json.loads(stats.data)["endpoints"][0]["last_error"]) == 1000
+        assert bus.connected
 
 
 async def test_an_answer_that_does_not_come_ends_in_time(bus: Bus) -> None:

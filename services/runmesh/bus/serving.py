@@ -1,12 +1,12 @@
 """Answering requests as a NATS service (ADR-32): discovery, and endpoints that share their load in a queue group.
 
 `nats.micro` answers one request of an endpoint after the other; here each has a task of its own, so that a slow
-one delays nobody.
+one delays nobody. Only so many are answered at once, though: the others wait where nats-py bounds them.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from uuid import uuid4
 import nats.errors
 from nats.aio.msg import Msg
 
-from runmesh.bus.link import Link
+from runmesh.bus.link import CLOSE_WITHIN, Link
 from runmesh.bus.message import Handler, Headers, Message
 from runmesh.errors import Invalid, NotFound, Problem, RunmeshError, StreamFull, TooLarge, Undecodable, Unreachable
 
@@ -38,6 +38,9 @@ _CODES: Final = {
 _OUR_FAULT: Final = "500"
 _LONGEST: Final = 1000
 _MOST_PROBLEMS: Final = 100
+_MOST_TOLD: Final = 65_536
+"""Bytes of problems: the server hangs up on who sends a larger answer than it takes."""
+_AT_ONCE: Final = 256
 
 
 @dataclass(slots=True)
@@ -60,7 +63,7 @@ class Endpoint:
         self.average_processing_time = self.processing_time // self.num_requests
         if error is not None:
             self.num_errors += 1
-            self.last_error = str(error)
+            self.last_error = _text(error)[:_LONGEST]
 
 
 class Service:
@@ -73,10 +76,14 @@ class Service:
         self._started = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         self._endpoints: list[Endpoint] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(_AT_ONCE)
 
     @asynccontextmanager
     async def running(self, endpoints: Mapping[str, tuple[str, Handler]]) -> AsyncIterator[None]:
-        """Answer for the length of the block; requests that are being handled at its end are cancelled."""
+        """Answer for the length of the block, and what was asked before its end, if that takes but a moment.
+
+        Who asked for a run and never hears that it is stored may ask for another.
+        """
         subscriptions = []
         for name, (subject, handler) in endpoints.items():
             self._endpoints.append(endpoint := Endpoint(name, subject))
@@ -93,14 +100,24 @@ class Service:
         finally:
             for subscription in subscriptions:
                 await self._link.unsubscribe(subscription)
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._finish()
+
+    async def _finish(self) -> None:
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=CLOSE_WITHIN)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _begin(self, endpoint: Endpoint, handler: Handler, msg: Msg) -> None:
+        await self._room.acquire()
         task = asyncio.create_task(self._handle(endpoint, handler, msg))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
 
     async def _handle(self, endpoint: Endpoint, handler: Handler, msg: Msg) -> None:
         begun = perf_counter_ns()
@@ -119,7 +136,8 @@ class Service:
 
     async def _answer(self, msg: Msg, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         if msg.reply.startswith(_INBOXES):
-            await self._link.publish(msg.reply, body, headers=headers)
+            with suppress(Unreachable):  # whoever asked finds out, as of any answer that gets lost
+                await self._link.publish(msg.reply, body, headers=headers)
 
     def _info(self) -> dict[str, Any]:
         endpoints = [
@@ -135,10 +153,20 @@ class Service:
 def refused(error: Exception) -> tuple[bytes, Mapping[str, str]]:
     """Return the answer to a request that failed: its problems as JSON, and all in one line as ADR-32 has it."""
     problems = error.problems if isinstance(error, Invalid) else [Problem("", _text(error))]
-    told = [{name: part and part[:_LONGEST] for name, part in each._asdict().items()} for each in problems]
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), _OUR_FAULT)
     headers = {"Nats-Service-Error": _text(error)[:_LONGEST], "Nats-Service-Error-Code": code}
-    return json.dumps({"errors": told[:_MOST_PROBLEMS]}).encode(), headers
+    return json.dumps({"errors": list(_told(problems[:_MOST_PROBLEMS]))}).encode(), headers
+
+
+def _told(problems: Sequence[Problem]) -> Iterator[Mapping[str, str | None]]:
+    """Yield the first problems, as many as an answer has room for."""
+    room = _MOST_TOLD
+    for each in problems:
+        shown = {name: part and part[:_LONGEST] for name, part in each._asdict().items()}
+        room -= len(json.dumps(shown))
+        if room < 0:
+            return
+        yield shown
 
 
 def _text(error: Exception) -> str:

@@ -1,10 +1,13 @@
 """Small parts of the resolver, without NATS."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
+from runmesh.cloudevents import decode
 from runmesh.errors import Invalid
+from runmesh.events import RunRequest
 from runmesh.resolver.sizes import check_commands
 from runmesh.resolver.timers import Timers
 from tests.unit.plans import NOW, plan_of
@@ -26,3 +29,11 @@ def test_a_callback_that_no_message_can_hold_is_refused_with_its_block() -> None
     check_commands(plan, 100_000)
     with pytest.raises(Invalid, match="block load: the command of its callbacks takes"):
         check_commands(plan.model_copy(update={"callbacks": {"load": large}}), 100_000)
+
+
+def test_of_countless_mistakes_in_a_request_the_first_hundred_are_told() -> None:
+    request = {"pipeline": "one", **{f"pipelin{number}": 1 for number in range(1000)}}
+    with pytest.raises(Invalid) as refused:
+        decode(RunRequest, {}, json.dumps(request).encode())
+    assert len(refused.value.problems) == 100
+    assert "did you mean 'pipeline'?" in str(refused.value)

@@ -25,7 +25,7 @@ _NAME: Final = re.compile(
 _NKEY: Final = r"\bS[UANOCX][A-Z2-7]{56}\b"
 _LOOKS: Final = re.compile(
     rf"""
-      (?P<url>\b[a-z][a-z0-9+.-]{{0,20}}://)[^\s"'<>]*@
+      (?P<url>\b[a-z][a-z0-9+.-]{{0,20}}://)[^\s"'<>]{{0,2000}}@
     | (?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{{8,}}
     | (?P<key>(?:{_CALLED}|\bsig|\bpwd)[\w-]{{0,40}}\\*["']?\s{{0,4}}[=:]\s{{0,4}}(?:(?:bearer|basic)\s+)?)
       (?:\\*"[^"]*"|\\*'[^']*'|[^\s"'&,;)\]}}]+)

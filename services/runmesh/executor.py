@@ -12,6 +12,7 @@ nothing was started. Any other exception from `submit` is ambiguous (a job may e
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -39,8 +40,11 @@ __all__ = [
     "Site",
     "StreamsLogs",
     "Task",
+    "installed_types",
     "load",
 ]
+
+_GROUP: Final = "runmesh.executors"
 
 
 class ExecutorConfig(BaseModel):
@@ -273,6 +277,13 @@ class Backend(NamedTuple):
     Config: type[ExecutorConfig]
 
 
+@cache
+def installed_types() -> tuple[str, ...]:
+    """Return the types that exist: Mage's, and third parties' (entry-point group ``runmesh.executors``)."""
+    ours = [str(kind) for kind in ExecutorType]
+    return (*ours, *sorted(entry_points(group=_GROUP).names - set(ours)))
+
+
 def load(executor_type: str) -> Backend | None:
     """Return an executor type's file, ours or a third party's (entry-point group ``runmesh.executors``).
 
@@ -286,7 +297,7 @@ def load(executor_type: str) -> Backend | None:
                 raise
             return None
         return Backend(module.Executor, module.Config)
-    for point in entry_points(group="runmesh.executors", name=executor_type):
+    for point in entry_points(group=_GROUP, name=executor_type):
         module = point.load()
         return Backend(module.Executor, module.Config)
     return None

@@ -10,7 +10,7 @@ subjects but those that it imports, and an answer can't leave it. They hear noth
 whoever listens to a subject may let a consumer of theirs deliver to it, and what is delivered is stored like anything.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -68,21 +68,21 @@ class User(NamedTuple):
         return tuple(subject for subject in self.subscribe if not subject.startswith(self.inbox))
 
 
-def users(projects: Iterable[str], pools: Iterable[str]) -> list[User]:
+def users(projects: Iterable[str], pools: Iterable[str], types: Collection[str] = ExecutorType) -> list[User]:
     """Return every user of a mesh: a submitter for each project, a worker for each executor type and pool."""
     return [
         _user("admin", "everything: people who look after the mesh", _ANYTHING, _ANYTHING),
-        provisioner(tuple(pools := list(pools))),
-        resolver(),
-        *(worker(kind, pool) for kind in ExecutorType for pool in pools),
+        provisioner(tuple(pools := list(pools)), types),
+        resolver(types),
+        *(worker(kind, pool) for kind in types for pool in pools),
         *(submitter(project) for project in projects),
         observer(),
     ]
 
 
-def provisioner(pools: Sequence[str]) -> User:
+def provisioner(pools: Sequence[str], types: Collection[str] = ExecutorType) -> User:
     """`runmesh provision`: makes and changes the mesh's own streams and consumers, and reads no message."""
-    execute = [execute_stream(kind) for kind in ExecutorType]
+    execute = [execute_stream(kind) for kind in types]
     streams = [*STREAM_SUBJECTS, *execute, *_BUCKETS]
     durables = [(REQUESTS, RESOLVER), (FACTS, RESOLVER)]
     durables += [(stream, execute_consumer(pool)) for stream in execute for pool in pools]
@@ -91,9 +91,9 @@ def provisioner(pools: Sequence[str]) -> User:
     return _user("provisioner", "make streams, consumers and buckets: `runmesh provision`", publish)
 
 
-def resolver() -> User:
+def resolver(types: Collection[str] = ExecutorType) -> User:
     """`runmesh resolver`: takes requests, writes `runs`, publishes commands and facts."""
-    execute = [execute_stream(kind) for kind in ExecutorType]
+    execute = [execute_stream(kind) for kind in types]
     publish = [
         matching(Form.RUN_FACT),
         matching(Form.TASK_FACT),

@@ -66,11 +66,12 @@ async def provision(
 ) -> list[str]:
     """Make or update every stream, consumer and bucket; return what was made or changed, one line each.
 
-    `pools` names pools besides `default`, by executor type. `replicas`: unless given, what is there keeps its own,
-    and what is made gets 3 where the cluster has the nodes for it. `ack_wait` is a worker's lease in seconds.
+    `pools` names pools besides `default`, by executor type, and types besides Mage's. `replicas`: unless given, what
+    is there keeps its own, and what is made gets 3 where the cluster has the nodes for it. `ack_wait` is a worker's
+    lease in seconds.
     Raises `Refused` for what can't be changed (the retention of a stream, say).
     """
-    wanted = [*streams(), *buckets(ack_wait)]
+    wanted = [*streams(pools or {}), *buckets(ack_wait)]
     there = await _configurations(bus, wanted)
     missing = [stream for stream in wanted if stream["name"] not in there]
     await _make(bus, missing, replicas)
@@ -83,16 +84,20 @@ async def provision(
     return notes
 
 
-def streams() -> list[Config]:
-    """Return the configuration of every stream, without those under the buckets."""
+def streams(types: Iterable[str] = ()) -> list[Config]:
+    """Return the configuration of every stream, without those under the buckets; `types` are those besides Mage's."""
     return [
         {**_QUEUE, **_FAIR, "name": REQUESTS, "subjects": list(STREAM_SUBJECTS[REQUESTS])},
-        *({**_QUEUE, "name": execute_stream(kind), "subjects": [execute_subjects(kind)]} for kind in ExecutorType),
+        *({**_QUEUE, "name": execute_stream(kind), "subjects": [execute_subjects(kind)]} for kind in _types(types)),
         _history(FACTS, days=30, max_bytes=10_240 * _MIB, max_msgs=10_000_000),
         _history(LOGS, days=7, max_bytes=4096 * _MIB),
         # Whoever buries a message may die before its end is noted, and nobody be there for hours to bury it again.
         _history(DEAD, days=30, max_bytes=512 * _MIB, duplicate_window=_DAY),
     ]
+
+
+def _types(more: Iterable[str]) -> Iterable[str]:
+    return dict.fromkeys([*map(str, ExecutorType), *more])
 
 
 def _history(name: str, *, days: int, **limits: int) -> Config:
@@ -120,7 +125,7 @@ def consumers(pools: Mapping[str, Collection[str]], ack_wait: float) -> list[tup
         (REQUESTS, {**durable, "durable_name": RESOLVER}),
         (FACTS, {**durable, "durable_name": RESOLVER, "filter_subjects": list(TERMINAL_TASK_FACTS)}),
     ]
-    for kind in ExecutorType:
+    for kind in _types(pools):
         for pool in sorted({DEFAULT_POOL, *pools.get(kind, ())}):
             filters = {"filter_subjects": [execute_subjects(kind, pool)]}
             made.append((execute_stream(kind), {**durable, "durable_name": execute_consumer(pool), **filters}))

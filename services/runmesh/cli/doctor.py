@@ -23,6 +23,7 @@ from runmesh.cli.exits import run as run_command
 from runmesh.client import Mesh
 from runmesh.clock import MOST_SKEW
 from runmesh.errors import NotProvisioned, RunmeshError, Unreachable
+from runmesh.executor import installed_types
 from runmesh.settings import Settings, load
 
 app = typer.Typer()
@@ -141,13 +142,13 @@ def _server(settings: Settings) -> str:
 
 
 async def _missing(bus: Bus, settings: Settings) -> AsyncIterator[str]:
-    streams = [*subjects.STREAM_SUBJECTS, *map(subjects.execute_stream, subjects.ExecutorType)]
+    streams = [*subjects.STREAM_SUBJECTS, *map(subjects.execute_stream, installed_types())]
     buckets = [f"KV_{name}" for name in (subjects.RUNS, subjects.CLAIMS, subjects.WORKERS)]
     for stream in (*streams, *buckets):
         if await _absent(bus.stream_info(stream)):
             yield stream
     durables = [(subjects.REQUESTS, subjects.RESOLVER), (subjects.FACTS, subjects.RESOLVER)]
-    for kind in subjects.ExecutorType:
+    for kind in installed_types():
         durables += [(subjects.execute_stream(kind), subjects.execute_consumer(pool)) for pool in settings.pools]
     for stream, durable in durables:
         if await _absent(bus.consumer_info(stream, durable)):
@@ -191,7 +192,7 @@ async def _resolver(bus: Bus) -> Finding:
 async def _workers(mesh: Mesh) -> list[Finding]:
     alive = Counter(worker.executor_type for worker in await mesh.workers())
     findings = [Finding("workers", "ok", f"{count} for {kind}") for kind, count in sorted(alive.items())]
-    for kind in subjects.ExecutorType:
+    for kind in installed_types():
         waiting = (await mesh.bus.stream_info(subjects.execute_stream(kind))).messages
         if waiting and not alive[kind]:
             what = f"none for {kind}, and {waiting} tasks wait for one"

@@ -15,6 +15,7 @@ import typer
 
 from runmesh.cli.context import settings
 from runmesh.errors import Invalid, Problem, nearest
+from runmesh.executor import installed_types
 from runmesh.permissions import User, users
 
 app = typer.Typer()
@@ -43,7 +44,7 @@ def permissions(
     RUNMESH_POOLS names the pools. Nothing is connected to: the output goes into a file that nats-server includes.
     """
     pools, projects = settings().pools, list(dict.fromkeys(project or []))
-    made = users(projects, pools)
+    made = users(projects, pools, installed_types())
     keys = dict(_keys(nkey or [], [user.name for user in made]))
     _check_variables(user for user in made if user.name not in keys)
     options = [*(("--project", name) for name in projects), *(("--nkey", pair) for pair in nkey or [])]

@@ -37,7 +37,7 @@ def provision(
 
     async def work() -> None:
         async with mesh() as connected:
-            pools = {str(kind): here.pools for kind in subjects.ExecutorType}
+            pools = dict.fromkeys(executors.installed_types(), here.pools)
             notes = await provision_bus(connected.bus, pools=pools, replicas=replicas, ack_wait=here.ack_wait)
         for note in notes:
             if json:
@@ -85,7 +85,7 @@ def executor(
 def _backend(executor_type: str) -> executors.Backend:
     if backend := executors.load(executor_type):
         return backend
-    there = [known for known in subjects.ExecutorType if executors.load(known)]
+    there = [known for known in executors.installed_types() if executors.load(known)]
     raise Invalid(Problem("TYPE", f"there is no executor for {executor_type!r}", nearest(executor_type, there)))
 
 

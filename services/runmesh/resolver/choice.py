@@ -19,11 +19,10 @@ even below the one that decides: Mage would run it locally without a word.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Final
 
 from runmesh.errors import Invalid, Problem, nearest
+from runmesh.executor import installed_types
 from runmesh.projects import Block, Pipeline, Project, Templates
 from runmesh.projects.templates import is_template
 from runmesh.subjects import ExecutorType
@@ -82,13 +81,6 @@ class ExecutorChoice:
 
 
 _DEFAULT: Final = Answer(Level.DEFAULT, executor_type=_LOCAL)
-
-
-@cache
-def installed_types() -> frozenset[str]:
-    """Return the types that exist: Mage's, and third parties' (entry-point group ``runmesh.executors``)."""
-    third_parties = entry_points(group="runmesh.executors").names
-    return frozenset({member.value for member in ExecutorType} | third_parties)
 
 
 def names_spark(source: str | None) -> bool:

@@ -26,9 +26,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from runmesh.errors import Invalid, Problem, nearest
+from runmesh.executor import installed_types
 from runmesh.executors.kubernetes.quantities import quantity
 from runmesh.projects import yaml_text
-from runmesh.resolver.choice import Skipped, installed_types
+from runmesh.resolver.choice import Skipped
 from runmesh.resolver.maxima import Maximum, maxima_of, maximum, no_quantity, tightest
 from runmesh.resolver.merging import Origin, Tree, leaves, tree, values, without_nulls
 from runmesh.resolver.validation import Fault, canonical, canonical_paths, checked, config_of, validate

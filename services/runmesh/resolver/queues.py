@@ -14,7 +14,8 @@ import structlog
 from runmesh import metrics
 from runmesh.bus import Bus
 from runmesh.errors import BusError
-from runmesh.subjects import FACTS, REQUESTS, RESOLVER, ExecutorType, execute_stream
+from runmesh.executor import installed_types
+from runmesh.subjects import FACTS, REQUESTS, RESOLVER, execute_stream
 
 _EVERY: Final = 10.0
 _ALL: Final = ">"
@@ -57,7 +58,7 @@ class Queues:
     async def look(self) -> Sequence[Queue]:
         """Return how all queues stand. Raises `BusError`."""
         known = [await self._bus.api(f"CONSUMER.INFO.{stream}.{RESOLVER}") for stream in (REQUESTS, FACTS)]
-        for kind in ExecutorType:
+        for kind in installed_types():
             known += (await self._bus.api(f"CONSUMER.LIST.{execute_stream(kind)}"))["consumers"] or ()
         return [await self._queue(info) for info in known]
 

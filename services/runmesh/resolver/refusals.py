@@ -10,9 +10,9 @@ from typing import Final
 
 from runmesh.errors import Problem, nearest
 from runmesh.events import RunRequest
+from runmesh.executor import installed_types
 from runmesh.projects import Block, Pipeline
 from runmesh.projects.fanout import Kind, is_child, role
-from runmesh.resolver.choice import installed_types
 from runmesh.resolver.configuration import Configuration
 from runmesh.resolver.policy import Policy
 

@@ -14,11 +14,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from runmesh.errors import nearest
-from runmesh.executor import ExecutorConfig, load
+from runmesh.executor import ExecutorConfig, installed_types, load
 from runmesh.flaws import fields_at, message_of
 from runmesh.projects import holds_secret
 from runmesh.resolver import mage
-from runmesh.resolver.choice import installed_types
 from runmesh.resolver.merging import Leaf, Origin, Tree, tree, values
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -54,7 +54,7 @@ async def test_a_worker_that_was_cut_off_is_followed_by_one_with_a_fresh_id(
     await nats_server.start()
     second = await eventually(lambda: workers_without(beside, first))
     assert len(second) == 1
-    assert working.troubles() == []
+    await eventually(lambda: working.troubles() == [])
     working.drain()
     await running
     assert list((tmp_path / "workers").iterdir()) == []
@@ -62,6 +62,20 @@ async def test_a_worker_that_was_cut_off_is_followed_by_one_with_a_fresh_id(
 
 async def workers_without(bus: Bus, gone: str) -> list[str]:
     return [] if gone in (found := await workers(bus)) else found
+
+
+async def test_a_worker_is_not_ready_before_its_first_beat(nats_server: Server, beside: Bus, tmp_path: Path) -> None:
+    await nats_server.kill()
+    working = service(beside, Settings(state_dir=tmp_path, grace=0))
+    running = asyncio.create_task(working.run())
+    await eventually((tmp_path / "workers").exists)
+    for _ in range(50):
+        assert working.troubles() == ["there is no worker with a lease"]
+        await asyncio.sleep(0.01)
+    await nats_server.start()
+    await eventually(lambda: working.troubles() == [])
+    working.drain()
+    await running
 
 
 async def test_draining_while_the_next_worker_is_waited_for_ends_the_service(

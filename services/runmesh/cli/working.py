@@ -59,7 +59,8 @@ class Working:
 
     def troubles(self) -> list[str]:
         """Say what keeps it from work beside NATS: a lease that is lost, a platform that is out of reach."""
-        return [*([] if self._worker else ["there is no worker with a lease"]), *out_of_reach()]
+        working = self._worker is not None and self._worker.pulls
+        return [*([] if working else ["there is no worker with a lease"]), *out_of_reach()]
 
     async def _work(self) -> None:
         worker_id = _fresh_id()

@@ -88,6 +88,11 @@ class Worker:
         self._submitter = Submitter(self._station, self._reporter, self._cancels, throttle, self._pause)
         self._watcher = Watcher(self._station, self._reporter, self._observer)
 
+    @property
+    def pulls(self) -> bool:
+        """Whether it has begun: its executor is there, and its first beat confirmed."""
+        return self._pump is not None
+
     def drain(self) -> None:
         """Stop pulling, hand over or finish what is held; `run` returns when that is done."""
         self._draining.set()

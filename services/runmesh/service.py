@@ -16,7 +16,7 @@ from typing import Final, NoReturn, Protocol, runtime_checkable
 
 import structlog
 
-from runmesh import __version__, logs
+from runmesh import __version__, logs, redaction
 from runmesh.bus import Bus, connect
 from runmesh.bus.message import Handler
 from runmesh.clock import MOST_SKEW, ahead, clock
@@ -88,6 +88,7 @@ class _Life:
     def __init__(self, name: str, settings: Settings, needs: Needs, make: Callable[[Bus], Service], lag: Lag) -> None:
         self._name, self._settings, self._needs, self._make, self._lag = name, settings, needs, make, lag
         self.port: int | None = None
+        self._secrets = frozenset(redaction.secrets_in([environment(), settings.model_dump(mode="json")]))
         self._at_work: tuple[Bus, Service] | None = None
         self._draining = self._worked = False
         self._waits_for: RunmeshError | None = None
@@ -95,8 +96,8 @@ class _Life:
         self._skewed = False
 
     def reasons(self) -> list[str]:
-        """Say why it is not ready, one line each."""
-        return [*self._hindrances(), *self._late()]
+        """Say why it is not ready, one line each: without secrets, for anybody may ask who reaches the port."""
+        return [redaction.hide(why, self._secrets) for why in (*self._hindrances(), *self._late())]
 
     def stop(self, living: asyncio.Task[None]) -> None:
         """Drain; at once if that was asked for before, or if there is nothing to drain yet."""

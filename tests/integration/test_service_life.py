@@ -150,6 +150,14 @@ async def test_a_service_tells_what_else_it_lacks(bus: Bus, nats_address: Addres
         await serving.says("no platform", "no luck")
 
 
+async def test_no_reason_tells_a_secret(bus: Bus, nats_address: Address) -> None:
+    assert bus.connected
+    async with served(nats_address, nats_token=nats_address.token) as serving:
+        await serving.says()
+        serving.service.lacks = [f"{nats_address.token} is refused", "Authorization: Bearer abc.def-ghi"]
+        await serving.says("*** is refused", "Authorization: Bearer ***")
+
+
 async def test_a_service_that_drains_is_not_ready(bus: Bus, nats_address: Address) -> None:
     assert bus.connected
     async with served(nats_address) as serving:

@@ -143,6 +143,13 @@ async def test_a_resolver_that_is_asked_shows_the_queues(bus: Bus, tmp_path: Pat
     async with resolving(bus, settings_for(tmp_path, health_port=0)):
         labels = {"stream": "EXECUTE_ecs", "consumer": "pool_default"}
         await eventually(lambda: REGISTRY.get_sample_value("runmesh_queue_pending", labels) is not None)
+    # It may wait for what vanished meanwhile, or for its end: what it saw last is worth nothing.
+    assert REGISTRY.get_sample_value("runmesh_queue_pending", labels) is None
+
+
+async def test_a_type_without_a_stream_hides_no_other(bus: Bus) -> None:
+    await bus.api("STREAM.DELETE.EXECUTE_ecs")
+    assert "EXECUTE_k8s" in {queue.stream for queue in await Queues(bus).look()}
 
 
 async def test_the_resolvers_own_user_may_look_at_the_queues(server: Server) -> None:

@@ -6,6 +6,7 @@ can't see for the moment they don't tell.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +14,7 @@ import structlog
 
 from runmesh import metrics
 from runmesh.bus import Bus
-from runmesh.errors import BusError
+from runmesh.errors import BusError, NotProvisioned
 from runmesh.executor import installed_types
 from runmesh.subjects import FACTS, REQUESTS, RESOLVER, execute_stream
 
@@ -41,10 +42,13 @@ class Queues:
         self._shown: set[tuple[str, str]] = set()
 
     async def follow(self) -> None:
-        """Look and tell, for ever."""
-        while True:
-            await self.tell()
-            await asyncio.sleep(_EVERY)
+        """Look and tell, for ever; what nobody looks at any more is not told either."""
+        try:
+            while True:
+                await self.tell()
+                await asyncio.sleep(_EVERY)
+        finally:
+            self._show([])
 
     async def tell(self) -> None:
         """Look, and show what is seen, and nothing else."""
@@ -59,7 +63,8 @@ class Queues:
         """Return how all queues stand. Raises `BusError`."""
         known = [await self._bus.api(f"CONSUMER.INFO.{stream}.{RESOLVER}") for stream in (REQUESTS, FACTS)]
         for kind in installed_types():
-            known += (await self._bus.api(f"CONSUMER.LIST.{execute_stream(kind)}"))["consumers"] or ()
+            with suppress(NotProvisioned):  # installed since then: nothing can be queued there
+                known += (await self._bus.api(f"CONSUMER.LIST.{execute_stream(kind)}"))["consumers"] or ()
         return [await self._queue(info) for info in known]
 
     async def _queue(self, info: Mapping[str, Any]) -> Queue:

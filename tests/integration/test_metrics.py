@@ -179,6 +179,20 @@ async def test_what_cant_be_seen_is_not_told(bus: Bus) -> None:
     assert REGISTRY.get_sample_value("runmesh_queue_pending", labels) is None
 
 
+async def test_a_request_that_comes_again_is_counted_as_rejected_once(bus: Bus, tmp_path: Path) -> None:
+    write_project(tmp_path / "shop")
+    growth = Growth()
+    async with resolving(bus, settings_for(tmp_path)):
+        for _ in range(3):
+            await ask(bus, "run", {"pipeline": "two", "id": "r1"})
+        await eventually(lambda: emptied(bus))
+    assert growth.of("runmesh_rejections_total", code="not_found") == 1
+
+
+async def emptied(bus: Bus) -> bool:
+    return (await bus.stream_info(subjects.REQUESTS)).messages == 0
+
+
 async def test_what_is_refused_at_the_door_is_counted_too(bus: Bus, tmp_path: Path) -> None:
     write_project(tmp_path / "shop")
     growth = Growth()

@@ -121,8 +121,8 @@ class Intake:
             plan = await self._planner.plan(project, request, run, digest=digest, trace=trace)
             await self._accept(plan, message, now)
         except Invalid as error:
-            metrics.rejected(error)
-            await self._reject(run, project, name, error, message, digest)
+            if await self._reject(run, project, name, error, message, digest):
+                metrics.rejected(error)
 
     async def _accept(self, plan: Plan, message: Message, now: datetime) -> None:
         present = await self._presence.of(plan.pools)
@@ -131,24 +131,26 @@ class Intake:
             await self._begin(plan, state, message)
         except TooLarge as error:
             problem = Problem("", f"the plan of {error.size} bytes exceeds the server's limit of {error.limit}")
-            metrics.rejected(error)
-            await self._reject(plan.run, plan.project, plan.pipeline, Invalid(problem), message, plan.digest)
+            if await self._reject(plan.run, plan.project, plan.pipeline, Invalid(problem), message, plan.digest):
+                metrics.rejected(error)
 
     async def _reject(
         self, run: str, project: str, pipeline: str, error: Invalid, message: Message, digest: str
-    ) -> None:
+    ) -> bool:
+        """Store a rejection; return whether it is a new one: a request may come again, and does where NATS is full."""
         state = rejection(run, project, pipeline, error.problems, digest, datetime.now(UTC))
-        await self._begin(None, state.model_copy(update={"trace": trace_of(message.headers)}), message)
+        return await self._begin(None, state.model_copy(update={"trace": trace_of(message.headers)}), message)
 
-    async def _begin(self, plan: Plan | None, state: State, message: Message) -> None:
-        """Store a new run and acknowledge its request, unless the run is there already."""
+    async def _begin(self, plan: Plan | None, state: State, message: Message) -> bool:
+        """Store a new run and acknowledge its request, unless the run is there already; return whether it is new."""
         try:
             run = await self._store.create(plan, state)
         except Conflict:
             await self._again(plan, state, message)
-            return
+            return False
         TRACING.run_planned(run.caller, state.run, state.created_at, project=state.project, pipeline=state.pipeline)
         await self._go_on(run, message)
+        return True
 
     async def _go_on(self, run: Run, message: Message) -> None:
         if run.state.final:
@@ -242,8 +244,8 @@ class Intake:
             plan = await self._planner.plan(project, again, run, digest=digest, trace=trace_of(message.headers))
             await self._accept(carry(plan, before, ended, request.blocks or ()), message, now)
         except Invalid as error:
-            metrics.rejected(error)
-            await self._reject(run, project, pipeline, error, message, digest)
+            if await self._reject(run, project, pipeline, error, message, digest):
+                metrics.rejected(error)
 
     async def _finished(self, project: str, request: RetryRequest) -> tuple[Plan, State]:
         """Return the plan that is to be carried out again, and how that ended."""
@@ -280,8 +282,8 @@ class Intake:
         document = document_of(message)
         run, pipeline = names_of(message, document)
         problem = Problem("", f"the resolver failed on this request: {error!r}"[:2000], "see the dead letter")
-        metrics.rejected(error)
-        await self._reject(run, project, pipeline, Invalid(problem), message, digest_of(project, document))
+        if await self._reject(run, project, pipeline, Invalid(problem), message, digest_of(project, document)):
+            metrics.rejected(error)
 
 
 def _cancelled_before(state: State, project: str) -> bool:

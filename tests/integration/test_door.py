@@ -78,6 +78,17 @@ async def test_what_is_asked_twice_under_one_id_is_one_run_and_another_body_is_r
     assert (await bus.stream_info(subjects.DEAD)).messages == 0
 
 
+async def test_the_id_of_another_projects_run_is_refused_even_if_that_was_only_cancelled(
+    bus: Bus, projects: Path, client: Client
+) -> None:
+    async with open_door(bus, projects):
+        for project in ("shop", "other"):
+            await ask(bus, "cancel", {"run": f"of-{project}"}, project=project)
+        await eventually(lambda: emptied(bus))
+        assert await req(client, "submit", {"pipeline": "one", "id": "of-shop"}) == ("", {"run": "of-shop"})
+        assert (await req(client, "submit", {"pipeline": "one", "id": "of-other"}))[0] == "400"
+
+
 async def emptied(bus: Bus) -> bool:
     return (await bus.stream_info(subjects.REQUESTS)).messages == 0
 

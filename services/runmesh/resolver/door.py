@@ -51,7 +51,7 @@ class Door:
         run = request.id or str(ULID())
         await self._planner.plan(project, request, run, digest="", trace={})
         if request.id:
-            await self._check_free(run, digest_of(project, document_of(message)))
+            await self._check_free(project, run, digest_of(project, document_of(message)))
             # As it came, since a request that is repeated is known by its body.
             headers = {
                 name: value for name, value in message.headers.items() if not name.lower().startswith(_THE_SERVERS)
@@ -64,9 +64,11 @@ class Door:
         await self._bus.publish(subjects.request("run", project), data, headers=headers)
         return to_json({"run": run})
 
-    async def _check_free(self, run: str, digest: str) -> None:
+    async def _check_free(self, project: str, run: str, digest: str) -> None:
         known = await self._store.load(run)
-        if known and known.state.digest and known.state.digest != digest:
+        if known is None or known.state.digest == digest:
+            return
+        if known.state.digest or known.state.project != project:  # else it was only cancelled so far
             raise Invalid(Problem("id", f"run {run!r} was requested before, with another body"))
 
     async def _run(self, message: Message) -> bytes:

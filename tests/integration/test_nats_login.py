@@ -225,6 +225,15 @@ async def test_whoever_wants_tls_tells_no_password_to_a_server_without(
         await reached(server, nats_url=server.url.replace("nats:", "tls:"), nats_token="t")  # noqa: S106
 
 
+async def test_a_server_that_says_nothing_gives_no_answer() -> None:
+    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    url = f"nats://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    with pytest.raises(Unreachable, match=rf"^no NATS server at {url}: no answer$"):
+        async with connect(url, name="test", timeout=0.1):
+            pass
+    listener.close()
+
+
 async def test_a_password_in_an_address_is_not_told() -> None:
     here = load(nats_url="nats://me:hunter2@127.0.0.1:9,nats://you:hunter2@127.0.0.1:9")
     assert here.address == "nats://127.0.0.1:9,nats://127.0.0.1:9"

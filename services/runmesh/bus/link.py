@@ -160,7 +160,7 @@ class Link:
             why = f"{error.verify_message} (RUNMESH_NATS_CA names who signs it)"
             return Unreachable(f"no NATS server at {known} whose certificate is trusted: {why}")
         hint = " (it wants a certificate of ours: RUNMESH_NATS_CERTIFICATE)" if self.client.wants_certificate else ""
-        return Unreachable(f"no NATS server at {known}: {error}{hint}")
+        return Unreachable(f"no NATS server at {known}: {str(error or '') or 'no answer'}{hint}")
 
     async def _lost(self) -> None:
         if not self.up.is_set():

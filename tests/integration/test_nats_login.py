@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -226,12 +227,11 @@ async def test_whoever_wants_tls_tells_no_password_to_a_server_without(
 
 
 async def test_a_server_that_says_nothing_gives_no_answer() -> None:
-    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    url = f"nats://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    with pytest.raises(Unreachable, match=rf"^no NATS server at {url}: no answer$"):
-        async with connect(url, name="test", timeout=0.1):
-            pass
-    listener.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"nats://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Unreachable, match=rf"^no NATS server at {url}: no answer$"):
+            async with connect(url, name="test", timeout=0.1):
+                pass
 
 
 async def test_a_password_in_an_address_is_not_told() -> None:

@@ -10,23 +10,27 @@ Libraries are heard from warnings on only, at every level: what they tell for de
 
 import logging
 import sys
-from collections.abc import Collection, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import structlog
 
 from runmesh import redaction
 from runmesh.events import ExecuteTask
 from runmesh.settings import Settings, environment
+from runmesh.subjects import ExecutorType
 
 EventDict = MutableMapping[str, Any]
 _PLAIN: Final = frozenset(
     {"level", "timestamp", "service", "executor", "pool", "action", "run", "key", "attempt", "state", "cause"}
 )
 """What is always a word of ours, or one by which a line is found."""
+
+
+_OURS: Final = frozenset(ExecutorType)
 
 
 @dataclass(slots=True)
@@ -74,11 +78,11 @@ def configure(service: str, settings: Settings) -> None:
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         _Named(service),
         structlog.processors.format_exc_info,
-        _Hiding(frozenset(redaction.secrets_in([environment(), settings.model_dump(mode="json")]))),
+        _Hiding(redaction.known_in(environment(), settings.model_dump(mode="json"))),
         _text() if as_text else structlog.processors.JSONRenderer(),
     ]
     foreign: list[structlog.typing.Processor] = [*shared, structlog.stdlib.ExtraAdder(["action"]), _of_library]
-    handler = logging.StreamHandler()
+    handler = _Handler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=render, foreign_pre_chain=foreign))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
@@ -123,16 +127,32 @@ class _Hiding:
         self._known = known
 
     def __call__(self, _logger: Any, _method: str, line: EventDict) -> EventDict:
-        known = (*self._known, *_secrets_of(_about.get().task))
+        known = self._known_with(_about.get().task)
         return {name: value if name in _PLAIN else _hidden(name, value, known) for name, value in line.items()}
+
+    def _known_with(self, task: ExecuteTask | None) -> Collection[str]:
+        """Find a task's secrets only when there is a line to write: that is seldom."""
+        if task is None:
+            return self._known
+        return redaction.known_in(
+            task.environment, _without_names(task), task.command, task.labels, besides=self._known
+        )
 
 
 def _hidden(name: str, value: Any, known: Collection[str]) -> Any:
     return redaction.HIDDEN if redaction.names_secret(name) else redaction.hidden(value, known)
 
 
-def _secrets_of(task: ExecuteTask | None) -> frozenset[str]:
-    """Find them only when there is a line to write: that is seldom."""
-    if task is None:
-        return frozenset()
-    return frozenset(redaction.secrets_in([task.environment, task.config, task.command, task.labels]))
+def _without_names(task: ExecuteTask) -> Mapping[str, Any]:
+    """Return a configuration without `secrets`: our executors only name them there, and the platform reads them."""
+    ours = task.executor_type in _OURS
+    return {key: value for key, value in task.config.items() if not (ours and key == "secrets")}
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to stderr. Of a line that can't be written nothing is shown: the usual handler would, secrets and all."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = type(sys.exc_info()[1]).__name__
+        with suppress(OSError, ValueError):
+            self.stream.write(f"runmesh: a line of {record.name} can't be written: {error}{self.terminator}")

@@ -1,7 +1,10 @@
 """What must not be shown: known secrets, what looks like one, and what is called one.
 
 Known are the values of the variables, settings and keys whose names speak of secrets, wherever they turn up: an error
-of a platform may quote them. What nobody knows beforehand is told by its looks. Names of files are no secrets.
+of a platform may quote them. What nobody knows beforehand is told by its looks. What only says where a secret is to be
+found (a file, an ARN, the name of a Kubernetes secret), or who it is for, is none: an operator needs it.
+
+Texts may be hostile: every pattern looks a bounded way ahead, so that none goes over a long text again and again.
 """
 
 import json
@@ -16,32 +19,41 @@ _LONGEST: Final = 20_000
 _SHORTEST: Final = 8
 """Characters: shorter ones would blank half of every line, and hide nothing."""
 _CALLED: Final = (
-    r"token|passw|passphrase|secret|credential|authorization|signature|connection_?string"
+    r"token|passw|passphrase|secret|credential|authorization|signature|connection_?string|secure_?(?:env|value)"
     r"|(?:api|access|account|private|shared|signing|encryption)[-_]?key"
 )
-_NAME: Final = re.compile(
-    rf"(?:{_CALLED})(?!\w*_(?:file|path|dir|url)$)|_pwd$|(?:^|_)(?:sas|pat)(?:$|_)", re.IGNORECASE
+_NAME: Final = re.compile(rf"{_CALLED}|_pwd$|(?:^|_)(?:sas|pat)(?:$|_)", re.IGNORECASE)
+_ABOUT: Final = (
+    r"(?:name|ref|arn|from|parameter|type|kind|_file|_path|_dir|_ur[il]|application_credentials"
+    r"|nats_credentials|pull_?secrets)"
 )
+"""How names end of what is said about a secret."""
+_SAYS_WHERE: Final = re.compile(rf"{_ABOUT}$", re.IGNORECASE)
+_BESIDE: Final = re.compile(rf"(?:{_ABOUT}|user|host|server)$", re.IGNORECASE)
+"""What stands beside a secret, in what is called one as a whole: `registry_credentials`."""
+_PLACE: Final = re.compile(r"arn:aws[\w-]*:|projects/[\w-]+/(?:secrets|locations)/")
 _NKEY: Final = r"\bS[UANOCX][A-Z2-7]{56}\b"
 _LOOKS: Final = re.compile(
     rf"""
-      (?P<url>\b[a-z][a-z0-9+.-]{{0,20}}://)[^\s"'<>]{{0,2000}}@
+      (?P<url>\b[a-z][a-z0-9+.-]{{0,20}}://)[^\s"'<>]{{0,1000}}@
+    | (?P<place>\barn:aws[\w-]{{0,20}}:[\w-]{{1,40}}:[^\s"'=,;&]{{1,1000}})
     | (?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{{8,}}
-    | (?P<key>(?:{_CALLED}|\bsig|\bpwd)[\w-]{{0,40}}\\*["']?\s{{0,4}}[=:]\s{{0,4}}(?:(?:bearer|basic)\s+)?)
+    | (?P<key>(?:{_CALLED}|\bsig|\bpwd)(?![\w-]{{0,40}}(?:error|exception|{_ABOUT})["'\\]{{0,4}}\s{{0,4}}[=:])
+      [\w-]{{0,40}}\\*["']?\s{{0,4}}[=:]\s{{0,4}}(?:(?:bearer|basic)\s+)?)
       (?:\\*"[^"]*"|\\*'[^']*'|[^\s"'&,;)\]}}]+)
     | \b(?:AKIA|ASIA)[A-Z0-9]{{16}}\b
-    | \beyJ[\w-]{{8,}}\.[\w-]+\.[\w-]*
+    | \beyJ[\w-]{{8,1000}}\.[\w-]+\.[\w-]*
     | {_NKEY}
     | -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?(?:-----END[ A-Z]*PRIVATE\ KEY-----|$)
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-_USER_IN_URL: Final = re.compile(r"://[^\s/@:]*:?([^\s@]*)@")
+_USER_AND_PASSWORD: Final = re.compile(r"[^\s/@:]*:([^\s@]+)@")
 
 
 def names_secret(name: str) -> bool:
     """Say whether a key's or variable's value is to be kept secret."""
-    return _NAME.search(name) is not None
+    return _NAME.search(name) is not None and not _SAYS_WHERE.search(name)
 
 
 def secrets_in(document: object, *, within: bool = False) -> Iterator[str]:
@@ -55,7 +67,7 @@ def secrets_in(document: object, *, within: bool = False) -> Iterator[str]:
             named = isinstance(document.get("name"), str) and names_secret(document["name"])
             for key, value in document.items():
                 secret = names_secret(str(key)) or (named and key == "value")
-                yield from secrets_in(value, within=within or secret)
+                yield from secrets_in(value, within=secret or (within and not _BESIDE.search(str(key))))
         case list() | tuple():
             for each in document:
                 yield from secrets_in(each, within=within)
@@ -63,6 +75,11 @@ def secrets_in(document: object, *, within: bool = False) -> Iterator[str]:
             yield from _in_text(document, within=within)
         case int() | float() if within and not isinstance(document, bool):
             yield from _spelled(str(document))
+
+
+def known_in(*documents: object, besides: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the secrets of documents, and those already known, longest first: one may be the beginning of another."""
+    return tuple(sorted({*besides, *secrets_in(documents)}, key=len, reverse=True))
 
 
 def hide_known(text: str, known: Collection[str]) -> str:
@@ -88,7 +105,7 @@ def hidden(value: Any, known: Collection[str] = ()) -> Any:
         case None | bool() | int() | float():
             return value
         case Mapping():
-            return {key: HIDDEN if names_secret(str(key)) else hidden(each, known) for key, each in value.items()}
+            return {str(key): HIDDEN if names_secret(str(key)) else hidden(each, known) for key, each in value.items()}
         case list() | tuple() | set() | frozenset():
             return [hidden(each, known) for each in value]
         case _:
@@ -96,15 +113,15 @@ def hidden(value: Any, known: Collection[str] = ()) -> Any:
 
 
 def _in_text(text: str, *, within: bool) -> Iterator[str]:
-    if within:
+    if within and not _PLACE.match(text):
         yield from _spelled(text)
-    if "://" in text:
-        for password in _USER_IN_URL.findall(text):
-            yield from _spelled(unquote(password))
+    for address in text.split("://")[1:]:
+        if login := _USER_AND_PASSWORD.match(address):
+            yield from _spelled(unquote(login[1]))
     if text[:1] in ("{", "["):
         try:
             yield from secrets_in(json.loads(text), within=within)
-        except ValueError:
+        except (ValueError, RecursionError):  # lists within lists within lists: nothing that anybody means
             return
 
 
@@ -118,4 +135,4 @@ def _spelled(secret: str) -> Iterator[str]:
 def _blank(found: re.Match[str]) -> str:
     if found["url"]:
         return f"{found['url']}{HIDDEN}@"
-    return f"{found['scheme'] or found['key'] or ''}{HIDDEN}"
+    return found["place"] or f"{found['scheme'] or found['key'] or ''}{HIDDEN}"

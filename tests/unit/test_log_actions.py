@@ -41,13 +41,44 @@ def test_there_are_lines() -> None:
 
 
 def test_a_librarys_line_is_about_the_library_unless_it_says_more() -> None:
-    program = """
+    said = written_by("""
 import logging
 from runmesh.logs import configure
 from runmesh.settings import Settings
 configure("resolver", Settings(log_format="json"))
 logging.getLogger("aiohttp.client").warning("Unclosed client session")
 logging.getLogger("runmesh.bus.link").warning("connection to NATS lost", extra={"action": "connect"})
-"""
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
-    assert [json.loads(line)["action"] for line in said.splitlines()] == ["aiohttp.client", "connect"]
+""")
+    assert [json.loads(line)["action"] for line in said] == ["aiohttp.client", "connect"]
+
+
+def test_a_hostile_task_gets_its_lines_and_shows_no_secret() -> None:
+    told, refused = written_by("""
+import structlog
+from runmesh import logs
+from runmesh.events import ExecuteTask
+from runmesh.settings import Settings
+
+class Unspeakable:
+    def __repr__(self):
+        raise ValueError
+
+logs.configure("executor ecs", Settings(log_format="json"))
+log = structlog.get_logger("runmesh.worker")
+task = ExecuteTask.model_construct(
+    run="r1", block="load", attempt=1, executor_type="ecs", command=(), labels={},
+    environment={"X": "[" * 200_000, "API_TOKEN": "hush-hush-1"}, config={"secrets": {"DB_PASSWORD": "database-login"}},
+)
+with logs.task_lines():
+    logs.about(task)
+    log.warning("no database-login for hush-hush-1", action="submit")
+    log.warning("hush-hush-1", action="submit", error=Unspeakable())
+""")
+    assert json.loads(told)["event"] == "no database-login for ***"
+    assert refused == "runmesh: a line of runmesh.worker can't be written: ValueError"
+
+
+def written_by(program: str) -> list[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stderr.splitlines()

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runmesh.redaction import HIDDEN, hidden, hide, names_secret, secrets_in
+from runmesh.redaction import HIDDEN, hidden, hide, known_in, names_secret, secrets_in
 
+ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db"
 SECRET = "s3cr3t-Value/+=="  # noqa: S105 - it is what is looked for
 
 
@@ -28,6 +29,11 @@ SECRET = "s3cr3t-Value/+=="  # noqa: S105 - it is what is looked for
         ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\nend", "***\nend"),
         ("the token of block 'load' at http://host:80/x", "the token of block 'load' at http://host:80/x"),
         ("task ended: 3 passed", "task ended: 3 passed"),
+        ("botocore.NoCredentialsError: Unable to locate", "botocore.NoCredentialsError: Unable to locate"),
+        ("ExpiredTokenException: it has expired", "ExpiredTokenException: it has expired"),
+        (f"no secret {ARN}: denied, api_key=abc", f"no secret {ARN}: denied, api_key=***"),
+        ("{'secretKeyRef': {'name': 'db', 'key': 'url'}}", "{'secretKeyRef': {'name': 'db', 'key': 'url'}}"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/token", "AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/token"),
     ],
 )
 def test_what_looks_like_a_secret_is_blanked(text: str, shown: str) -> None:
@@ -41,7 +47,20 @@ def test_what_is_called_a_secret_is_one(name: str) -> None:
     assert names_secret(name)
 
 
-@pytest.mark.parametrize("name", ["key", "run", "PWD", "AWS_WEB_IDENTITY_TOKEN_FILE", "path", "compass", "handle"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "key",
+        "run",
+        "PWD",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "RUNMESH_NATS_CREDENTIALS",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "path",
+        "compass",
+        "handle",
+    ],
+)
 def test_other_names_are_none(name: str) -> None:
     assert not names_secret(name)
 
@@ -55,10 +74,39 @@ def test_other_names_are_none(name: str) -> None:
         ("run", "--runtime-vars", '{"db_password": "s3cr3t-Value/+=="}'),
         {"DATABASE_URL": "postgres://u:s3cr3t-Value%2F%2B%3D%3D@db/shop"},
         {"token": 1234567890123456},
+        {"secure_environment": {"A": SECRET}},
+        {"environment_variables": [{"name": "A", "secure_value": SECRET}]},
+        {"image_registry_credentials": [{"server": "registry", "password": SECRET}]},
     ],
 )
 def test_the_secrets_of_a_document_are_found(document: object) -> None:
     assert {SECRET, "1234567890123456"} & set(secrets_in(document))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"env": [{"name": "DB_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "database", "key": "password"}}}]},
+        {"volumes": [{"name": "keys", "secret": {"secretName": "pipeline-keys"}}]},
+        {"imagePullSecrets": [{"name": "registry-login"}]},
+        {"image_registry_credentials": [{"server": "registry.example", "username": "puller-robot"}]},
+        {"secrets": {"DB_PASSWORD": ARN}},
+    ],
+)
+def test_what_only_says_where_a_secret_is_found_is_none(document: object) -> None:
+    assert set(secrets_in(document)) == set()
+
+
+def test_no_end_of_a_secret_is_shown_that_begins_as_another_does() -> None:
+    known = known_in({"token": "abcdefgh"}, {"password": "abcdefgh-rest"}, besides=["abcdefgh-r"])
+    assert hide("<abcdefgh-rest>", known) == f"<{HIDDEN}>"
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, '{"a":' * 900 + "1" + "}" * 900, "://a:" * 200_000, "://" + "a" * 10**6]
+)
+def test_a_hostile_text_has_no_secrets_and_holds_nobody_up(text: str) -> None:
+    assert set(secrets_in({"anything": text})) == set()
 
 
 def test_a_known_secret_is_blanked_however_it_is_spelled() -> None:
@@ -84,7 +132,7 @@ def test_a_known_secret_is_never_shown(secret: str, before: str, after: str) -> 
 
 
 @pytest.mark.parametrize(
-    "piece", ["a", "token", "a.", "http://", "a-", "eyJ-", "bearer ", "-----BEGIN PRIVATE KEY-----"]
+    "piece", ["a", "token", "a.", "http://", "a-", "eyJ-", "bearer ", "a://", "-----BEGIN PRIVATE KEY-----"]
 )
 def test_a_long_text_holds_nobody_up(piece: str) -> None:
     assert len(hide(piece * 50_000)) < 50_000  # a pattern that goes back and forth would take minutes

@@ -60,7 +60,7 @@ def run_service(work: Coroutine[Any, Any, None]) -> NoReturn:
 
 def exit_code(error: BaseException) -> int:
     """Print what went wrong, and return the code that says so."""
-    known = frozenset(redaction.secrets_in(dict(os.environ)))
+    known = redaction.known_in(dict(os.environ))
     if os.environ.get("RUNMESH_LOG_LEVEL") == "debug":
         sys.stderr.write(redaction.hide("".join(traceback.format_exception(error)), known))
     if isinstance(error, KeyboardInterrupt):

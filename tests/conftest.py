@@ -15,6 +15,7 @@ from structlog.dev import ConsoleRenderer, plain_traceback
 from runmesh.bus import Bus, connect, provision
 from runmesh.bus.refusals import Refused
 from runmesh.embedded import Server, embedded
+from runmesh.platforms import reach
 
 CONTAINED = os.environ.get("RUNMESH_TEST_NATS") == "container"
 """Whether the session's server is in a container: `make test-container`."""
@@ -42,6 +43,12 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
+
+
+@pytest.fixture(autouse=True)
+def _platforms_not_called_yet() -> None:
+    """A worker's process knows one platform; that of the tests calls many, which other tests have broken."""
+    reach._failing.clear()  # noqa: SLF001
 
 
 STORE_IS_BUSY = 10049

@@ -51,6 +51,7 @@ def runmesh(
     monkeypatch.chdir(tmp_path)
 
     async def command(*arguments: str) -> Done:
+        capsys.readouterr()  # what the test's own services have logged
         code = await asyncio.to_thread(call, arguments)
         captured = capsys.readouterr()
         return Done(code, captured.out, captured.err)

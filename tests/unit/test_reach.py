@@ -1,21 +1,11 @@
 """Whether a platform is reached, told from the calls that are made anyway."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from runmesh.platforms import reach
 from runmesh.platforms.calls import counted
 
 PLATFORM = "mars"
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """No platform that another test called in this process."""
-    reach._failing.clear()  # noqa: SLF001
-    yield
-    reach._failing.clear()  # noqa: SLF001
 
 
 class Refused(Exception):

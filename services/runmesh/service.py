@@ -88,7 +88,7 @@ class _Life:
     def __init__(self, name: str, settings: Settings, needs: Needs, make: Callable[[Bus], Service], lag: Lag) -> None:
         self._name, self._settings, self._needs, self._make, self._lag = name, settings, needs, make, lag
         self.port: int | None = None
-        self._secrets = frozenset(redaction.secrets_in([environment(), settings.model_dump(mode="json")]))
+        self._secrets = redaction.known_in(environment(), settings.model_dump(mode="json"))
         self._at_work: tuple[Bus, Service] | None = None
         self._draining = self._worked = False
         self._waits_for: RunmeshError | None = None

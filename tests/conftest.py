@@ -52,6 +52,7 @@ def _platforms_not_called_yet() -> None:
 
 
 STORE_IS_BUSY = 10049
+TOKEN = "known-to-tests"
 ACK_WAIT = 2.0
 """The lease in tests, in seconds."""
 
@@ -70,8 +71,8 @@ async def nats_address() -> AsyncIterator[Address]:
     if CONTAINED:
         from tests.container.nats import contained  # noqa: PLC0415 - no other test needs an engine's client
 
-        async with contained("test") as url:
-            yield Address(url, "test")
+        async with contained(TOKEN) as url:
+            yield Address(url, TOKEN)
     else:
         async with embedded() as server:
             yield Address(server.url, server.token)

@@ -52,7 +52,7 @@ def _platforms_not_called_yet() -> None:
 
 
 STORE_IS_BUSY = 10049
-TOKEN = "known-to-tests"
+CONTAINERS_TOKEN = "known-to-tests"  # noqa: S105 - of a server that lives for the length of the tests
 ACK_WAIT = 2.0
 """The lease in tests, in seconds."""
 
@@ -71,8 +71,8 @@ async def nats_address() -> AsyncIterator[Address]:
     if CONTAINED:
         from tests.container.nats import contained  # noqa: PLC0415 - no other test needs an engine's client
 
-        async with contained(TOKEN) as url:
-            yield Address(url, TOKEN)
+        async with contained(CONTAINERS_TOKEN) as url:
+            yield Address(url, CONTAINERS_TOKEN)
     else:
         async with embedded() as server:
             yield Address(server.url, server.token)

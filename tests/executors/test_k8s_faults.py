@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.testing import capture_logs
 
 from runmesh.errors import Invalid, Rejected, Unavailable
 from runmesh.events import Cause
@@ -172,6 +174,15 @@ class TestWatching(Faulty):
         calls = self.emulated.api.calls
         assert calls["watch", "jobs"] == calls["watch", "pods"] == 1
         assert calls["get", "jobs"] == 0
+
+    async def test_the_watch_is_about_no_task_not_even_the_one_that_began_it(self, executor: Executor) -> None:
+        self.emulated.api.namespaces.add("batch")
+        self.fault("watch", "*", times=4, code=403)
+        with capture_logs([merge_contextvars]) as lines:
+            with bound_contextvars(run="first"):
+                await executor.submit(_with(self.sleeping("first"), self.config(namespace="batch")))
+            refused = await eventually(lambda: [line for line in lines if line.get("namespace") == "batch"])
+        assert "run" not in refused[0]
 
     async def test_a_watch_that_is_cut_goes_on_where_it_was(self, executor: Executor) -> None:
         handle = await executor.submit(self.sleeping("cut"))

@@ -12,6 +12,7 @@ A handle is ``namespace/name/uid``.
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack
+from contextvars import Context
 from dataclasses import replace
 from typing import ClassVar, Final, Self
 
@@ -204,8 +205,11 @@ class Executor:
 
     def _watch(self, namespace: str) -> None:
         if namespace not in self._watched:
+            # In a context of its own: what it logs is not about the task that came first.
             self._watched[namespace] = [
-                asyncio.create_task(Reflector(self._client, self._known, kind, namespace, self._selector).run())
+                asyncio.create_task(
+                    Reflector(self._client, self._known, kind, namespace, self._selector).run(), context=Context()
+                )
                 for kind in (JOBS, PODS)
             ]
 

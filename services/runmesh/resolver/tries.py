@@ -4,6 +4,7 @@ A message is counted by the server, whichever replica it came to. A turn is coun
 turns without any message, and what not even fails in order is found by twice as many.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -53,6 +54,8 @@ def exhausted(message: Message) -> bool:
 
 
 async def hand_back(messages: Iterable[Message]) -> None:
-    """Have messages delivered again, the later the more often it was in vain."""
-    for message in messages:
-        await message.nak(min(AGAIN * message.deliveries, _LONGEST))
+    """Have messages delivered again, the later the more often it was in vain.
+
+    All at once: without a connection each waits for one, and a service that drains waits for all of them.
+    """
+    await asyncio.gather(*(message.nak(min(AGAIN * message.deliveries, _LONGEST)) for message in messages))

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, TextIO
 
 import structlog
@@ -30,6 +31,8 @@ _PLAIN: Final = frozenset(
 """What is always a word of ours, or one by which a line is found."""
 
 
+_MOST: Final = 5_000
+"""Spellings of secrets that are looked for. A task may hold a hundred thousand: its lines then show no text at all."""
 _OURS: Final = frozenset(ExecutorType)
 
 
@@ -128,15 +131,17 @@ class _Hiding:
 
     def __call__(self, _logger: Any, _method: str, line: EventDict) -> EventDict:
         known = self._known_with(_about.get().task)
+        if known is None:
+            return {name: value if name in _PLAIN else redaction.HIDDEN for name, value in line.items()}
         return {name: value if name in _PLAIN else _hidden(name, value, known) for name, value in line.items()}
 
-    def _known_with(self, task: ExecuteTask | None) -> Collection[str]:
-        """Find a task's secrets only when there is a line to write: that is seldom."""
+    def _known_with(self, task: ExecuteTask | None) -> Collection[str] | None:
+        """Find a task's secrets only when there is a line to write: that is seldom. Return None for too many."""
         if task is None:
             return self._known
-        return redaction.known_in(
-            task.environment, _without_names(task), task.command, task.labels, besides=self._known
-        )
+        told = redaction.secrets_in([task.environment, _without_names(task), task.command, task.labels])
+        found = list(islice(told, _MOST + 1))
+        return None if len(found) > _MOST else redaction.longest_first({*self._known, *found})
 
 
 def _hidden(name: str, value: Any, known: Collection[str]) -> Any:

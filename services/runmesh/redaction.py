@@ -77,9 +77,14 @@ def secrets_in(document: object, *, within: bool = False) -> Iterator[str]:
             yield from _spelled(str(document))
 
 
-def known_in(*documents: object, besides: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the secrets of documents, and those already known, longest first: one may be the beginning of another."""
-    return tuple(sorted({*besides, *secrets_in(documents)}, key=len, reverse=True))
+def known_in(*documents: object) -> tuple[str, ...]:
+    """Return the secrets of documents, longest first."""
+    return longest_first(set(secrets_in(documents)))
+
+
+def longest_first(secrets: Collection[str]) -> tuple[str, ...]:
+    """Return secrets in the order in which they are to be hidden: one may be the beginning of another."""
+    return tuple(sorted(secrets, key=len, reverse=True))
 
 
 def hide_known(text: str, known: Collection[str]) -> str:

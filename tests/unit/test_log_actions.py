@@ -53,7 +53,8 @@ logging.getLogger("runmesh.bus.link").warning("connection to NATS lost", extra={
 
 
 def test_a_hostile_task_gets_its_lines_and_shows_no_secret() -> None:
-    told, refused = written_by("""
+    told, refused, many = written_by("""
+import json
 import structlog
 from runmesh import logs
 from runmesh.events import ExecuteTask
@@ -73,9 +74,13 @@ with logs.task_lines():
     logs.about(task)
     log.warning("no database-login for hush-hush-1", action="submit")
     log.warning("hush-hush-1", action="submit", error=Unspeakable())
+    task.environment["TOKENS"] = json.dumps([f"hush-hush-{number}" for number in range(100_000)])
+    log.warning("no answer for hush-hush-99999", action="submit")
 """)
     assert json.loads(told)["event"] == "no database-login for ***"
     assert refused == "runmesh: a line of runmesh.worker can't be written: ValueError"
+    shown = {name: value for name, value in json.loads(many).items() if value != "***"}
+    assert shown.keys() == {"action", "level", "timestamp", "service", "executor", "run", "attempt"}
 
 
 def written_by(program: str) -> list[str]:

@@ -98,7 +98,7 @@ def test_what_only_says_where_a_secret_is_found_is_none(document: object) -> Non
 
 
 def test_no_end_of_a_secret_is_shown_that_begins_as_another_does() -> None:
-    known = known_in({"token": "abcdefgh"}, {"password": "abcdefgh-rest"}, besides=["abcdefgh-r"])
+    known = known_in({"token": "abcdefgh"}, {"password": "abcdefgh-rest"}, [{"secret": "abcdefgh-r"}])
     assert hide("<abcdefgh-rest>", known) == f"<{HIDDEN}>"
 
 

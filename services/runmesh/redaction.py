@@ -19,10 +19,12 @@ _LONGEST: Final = 20_000
 _SHORTEST: Final = 8
 """Characters: shorter ones would blank half of every line, and hide nothing."""
 _CALLED: Final = (
-    r"token|passw|passphrase|secret|credential|authorization|signature|connection_?string|secure_?(?:env|value)"
-    r"|(?:api|access|account|private|shared|signing|encryption)[-_]?key"
+    r"token|passw|passphrase|secret|credential|authorization|signature|connection_?string|secure_?(?:env|value)|cookie"
+    r"|(?:api|access|account|private|shared|signing|encryption|master|fernet|ssh)[-_]?key"
 )
-_NAME: Final = re.compile(rf"{_CALLED}|_pwd$|(?:^|_)(?:sas|pat)(?:$|_)", re.IGNORECASE)
+_NAME: Final = re.compile(
+    rf"{_CALLED}|azure_storage_key|_pwd$|_pass$|(?:^|_)(?:sas|pat|jwt|auth)(?:$|_)", re.IGNORECASE
+)
 _ABOUT: Final = (
     r"(?:name|ref|arn|from|parameter|type|kind|_file|_path|_dir|_ur[il]|application_credentials"
     r"|nats_credentials|pull_?secrets)"
@@ -131,10 +133,11 @@ def _in_text(text: str, *, within: bool) -> Iterator[str]:
 
 
 def _spelled(secret: str) -> Iterator[str]:
-    """Yield a secret as it is, as JSON and Python write it, and as a URL does."""
-    if len(secret) >= _SHORTEST:
-        in_url = (quote(secret, safe, errors="replace") for safe in ("", "/"))
-        yield from {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], *in_url}
+    """Yield a secret as it is, without a line break from a file, as JSON and Python write it, and as a URL does."""
+    for text in {secret, secret.strip()}:
+        if len(text) >= _SHORTEST:
+            in_url = (quote(text, safe, errors="replace") for safe in ("", "/"))
+            yield from {text, json.dumps(text)[1:-1], repr(text)[1:-1], *in_url}
 
 
 def _blank(found: re.Match[str]) -> str:

@@ -41,7 +41,18 @@ def test_what_looks_like_a_secret_is_blanked(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["NATS_TOKEN", "nats_password", "AWS_SECRET_ACCESS_KEY", "apiKey", "DB_PWD", "x-api-key"]
+    "name",
+    [
+        "NATS_TOKEN",
+        "nats_password",
+        "AWS_SECRET_ACCESS_KEY",
+        "apiKey",
+        "DB_PWD",
+        "x-api-key",
+        "AZURE_STORAGE_KEY",
+        "DB_PASS",
+        "auth",
+    ],
 )
 def test_what_is_called_a_secret_is_one(name: str) -> None:
     assert names_secret(name)
@@ -57,6 +68,8 @@ def test_what_is_called_a_secret_is_one(name: str) -> None:
         "RUNMESH_NATS_CREDENTIALS",
         "GOOGLE_APPLICATION_CREDENTIALS",
         "path",
+        "author",
+        "VAULT_AUTH_METHOD",
         "compass",
         "handle",
     ],
@@ -95,6 +108,10 @@ def test_the_secrets_of_a_document_are_found(document: object) -> None:
 )
 def test_what_only_says_where_a_secret_is_found_is_none(document: object) -> None:
     assert set(secrets_in(document)) == set()
+
+
+def test_a_secret_from_a_file_is_known_without_its_line_break() -> None:
+    assert hide("no entry for abcdefgh", known_in({"token": "abcdefgh\n"})) == f"no entry for {HIDDEN}"
 
 
 def test_no_end_of_a_secret_is_shown_that_begins_as_another_does() -> None:

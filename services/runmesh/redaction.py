@@ -23,7 +23,7 @@ _CALLED: Final = (
     r"|(?:api|access|account|private|shared|signing|encryption|master|fernet|ssh)[-_]?key"
 )
 _NAME: Final = re.compile(
-    rf"{_CALLED}|azure_storage_key|_pwd$|_pass$|(?:^|_)(?:sas|pat|jwt|auth)(?:$|_)", re.IGNORECASE
+    rf"{_CALLED}|azure_storage_key|_pwd$|_pass$|(?:^|_)(?:(?:sas|pat)(?:$|_)|(?:jwt|auth)$)", re.IGNORECASE
 )
 _ABOUT: Final = (
     r"(?:name|ref|arn|from|parameter|type|kind|_file|_path|_dir|_ur[il]|application_credentials"

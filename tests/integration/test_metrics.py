@@ -1,5 +1,6 @@
 """What services count for Prometheus."""
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from runmesh import subjects
-from runmesh.bus import Bus, Message
+from runmesh.bus import Bus, Message, Stored
 from runmesh.embedded import Server
-from runmesh.errors import Invalid
+from runmesh.errors import Invalid, Unreachable
 from runmesh.events import FINAL_RUN_STATES
 from runmesh.resolver.queues import Queue, Queues
 from runmesh.subjects import ExecutorType
@@ -177,6 +178,27 @@ async def test_what_cant_be_seen_is_not_told(bus: Bus) -> None:
     await bus.api("CONSUMER.DELETE.FACTS.resolver")
     await queues.tell()
     assert REGISTRY.get_sample_value("runmesh_queue_pending", labels) is None
+
+
+class Deaf(Bus):
+    """A connection that is lost each time before the end of a run is confirmed."""
+
+    def post(self, subject: str, data: bytes, **more: Any) -> asyncio.Future[Stored]:
+        stored = super().post(subject, data, **more)
+        if not subject.startswith("mesh.run.completed."):
+            return stored
+        lost: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        lost_for = Unreachable("the connection was lost before the answer")
+        stored.add_done_callback(lambda done: lost.set_exception(done.exception() or lost_for))
+        return lost
+
+
+async def test_an_end_whose_confirmation_was_lost_is_counted_all_the_same(bus: Bus, tmp_path: Path) -> None:
+    write_pipeline(write_project(tmp_path / "shop"), "one", {"only": []})
+    growth, deaf = Growth(), Deaf(bus._link, bus._exchange)  # noqa: SLF001 - no other way to lose an answer on time
+    async with resolving(deaf, settings_for(tmp_path)), answering(bus):
+        await ask(bus, "run", {"pipeline": "one", "id": "r1"})
+        await eventually(lambda: growth.of("runmesh_runs_total", project="shop", state="completed") == 1)
 
 
 async def test_a_request_that_comes_again_is_counted_as_rejected_once(bus: Bus, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from runmesh import metrics, subjects
 from runmesh.bus import Bus, Stored
 from runmesh.claims import Stop
 from runmesh.cloudevents import headers_for
-from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned
+from runmesh.errors import BusError, Conflict, NotPermitted, NotProvisioned, Unreachable
 from runmesh.events import ATTEMPT, FINAL_RUN_STATES, RESUBMISSION, ExecuteTask, RunFact, TaskFact
 from runmesh.resolver.owed import Owed, command, owed, stopping_keys
 from runmesh.resolver.plan import Plan
@@ -49,6 +49,8 @@ class Store:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._runs = bus.bucket(subjects.RUNS)
+        self._unsure: set[str] = set()
+        """Run facts that were sent, and whose answer was lost: those that turn out to be there are ours."""
 
     async def load(self, run: str) -> Run | None:
         """Read a run, or None if there is none. A plan that belongs to another request is none of the run's."""
@@ -128,8 +130,10 @@ class Store:
         sent = [(item, self._post(run, item)) for item in due if item.debt not in stored]
         answers = await _answers([answer for _, answer in sent])
         for (item, _), answer in zip(sent, answers, strict=True):
-            if not isinstance(answer, BusError):
+            if not isinstance(answer, BusError) or self._was_ours(item, answer):
                 _count(run, item.event, answer)
+                if self._unsure:
+                    self._unsure.discard(getattr(item.event, "ce_id", ""))
                 if isinstance(item.event, RunFact) and item.event.state in FINAL_RUN_STATES:
                     _log_end(run, item.event)
             elif not await self._is_there(run.state.run, item, answer):
@@ -184,6 +188,14 @@ class Store:
     async def _is_told(self, run: Run, item: Owed) -> bool:
         fact = item.event
         return isinstance(fact, TaskFact) and await is_told(self._bus, fact_subject(run.state.project, fact), fact)
+
+    def _was_ours(self, item: Owed, refusal: BusError) -> bool:
+        """Say whether a fact that is there is one of which nobody else tells, because it was us who stored it."""
+        if not isinstance(item.event, RunFact):
+            return False
+        if isinstance(refusal, Unreachable):
+            self._unsure.add(item.event.ce_id)
+        return isinstance(refusal, Conflict) and item.event.ce_id in self._unsure
 
     async def _is_there(self, run: str, item: Owed, refusal: BusError) -> bool:
         """Say whether a refusal means that it was stored before."""

@@ -40,7 +40,7 @@ _LOOKS: Final = re.compile(
       (?P<url>\b[a-z][a-z0-9+.-]{{0,20}}://)[^\s"'<>]{{0,1000}}@
     | (?P<place>\barn:aws[\w-]{{0,20}}:[\w-]{{1,40}}:[^\s"'=,;&]{{1,1000}})
     | (?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{{8,}}
-    | (?P<key>(?:{_CALLED}|\bsig|\bpwd)(?![\w-]{{0,40}}(?:error|exception|{_ABOUT})["'\\]{{0,4}}\s{{0,4}}[=:])
+    | (?P<key>(?:{_CALLED}|\bsig|\bpwd)(?![\w-]{{0,40}}(?:error|exception|manager|{_ABOUT})["'\\]{{0,4}}\s{{0,4}}[=:])
       [\w-]{{0,40}}\\*["']?\s{{0,4}}[=:]\s{{0,4}}(?:(?:bearer|basic)\s+)?)
       (?:\\*"[^"]*"|\\*'[^']*'|[^\s"'&,;)\]}}]+)
     | \b(?:AKIA|ASIA)[A-Z0-9]{{16}}\b

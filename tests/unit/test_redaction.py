@@ -32,6 +32,7 @@ SECRET = "s3cr3t-Value/+=="  # noqa: S105 - it is what is looked for
         ("botocore.NoCredentialsError: Unable to locate", "botocore.NoCredentialsError: Unable to locate"),
         ("ExpiredTokenException: it has expired", "ExpiredTokenException: it has expired"),
         (f"no secret {ARN}: denied, api_key=abc", f"no secret {ARN}: denied, api_key=***"),
+        ("not authorized: secretsmanager:GetSecretValue", "not authorized: secretsmanager:GetSecretValue"),
         ("{'secretKeyRef': {'name': 'db', 'key': 'url'}}", "{'secretKeyRef': {'name': 'db', 'key': 'url'}}"),
         ("AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/token", "AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/token"),
     ],

@@ -15,8 +15,14 @@ Schema = Mapping[str, Any]
 
 _LOWER: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
-_EQUAL: Final = ("pattern", "format", "uniqueItems")
+_WORDS: Final = ("title", "description", "examples", "$schema", "$id", "$defs", "discriminator")
+_COMPARED: Final = frozenset(
+    {"type", "enum", "const", "default", "anyOf", "oneOf", "properties", "required", "additionalProperties"}
+    | {"propertyNames", "items", "prefixItems", *_LOWER, *_UPPER, *_WORDS}
+)
+"""What is known to narrow or not. Of anything else (`pattern`, `allOf`, …) every change is one too many."""
 _NOTHING: Final[Schema] = {}
+_NAMES: Final[Schema] = {"type": "string"}
 
 
 def breaks(then: Schema, now: Schema, *, told: bool) -> list[str]:
@@ -84,6 +90,8 @@ class _Step:
                 yield from self._narrowed(schema, after[name], f"{path}.{name}")
             elif not self.backwards or new.get("additionalProperties") is False:
                 yield f"{path}.{name}: is not known"
+        if "propertyNames" in new:
+            yield from self._narrowed(old.get("propertyNames", _NAMES), new["propertyNames"], f"{path}.?")
         yield from self._others(old, new, path)
 
     def _others(self, old: Schema, new: Schema, path: str) -> Iterator[str]:
@@ -96,6 +104,9 @@ class _Step:
             yield from self._narrowed(_NOTHING if written is True else written, read, f"{path}.*")
 
     def _array(self, old: Schema, new: Schema, path: str) -> Iterator[str]:
+        before, after = old.get("prefixItems", ()), new.get("prefixItems", ())
+        for index, (was, now) in enumerate(zip(before, after, strict=False)):  # how many there are, the bounds say
+            yield from self._narrowed(was, now, f"{path}[{index}]")
         if "items" in new:
             yield from self._narrowed(old.get("items", _NOTHING), new["items"], f"{path}[]")
 
@@ -137,7 +148,7 @@ def _bounds(old: Schema, new: Schema, path: str) -> Iterator[str]:
         tighter = name not in old or (new[name] > old[name] if name in _LOWER else new[name] < old[name])
         if tighter:
             yield f"{path}: {name} is {new[name]!r}, was {old.get(name)!r}"
-    for name in (name for name in _EQUAL if name in new and new[name] != old.get(name)):
+    for name in (name for name in new if name not in _COMPARED and new[name] != old.get(name)):
         yield f"{path}: {name} is {new[name]!r}, was {old.get(name)!r}"
 
 

@@ -37,6 +37,10 @@ def thing(*required: str, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
+def pair(*items: Any) -> dict[str, Any]:
+    return {"type": "array", "prefixItems": list(items), "minItems": 2, "maxItems": 2}
+
+
 TEXT, NUMBER, WHOLE = {"type": "string"}, {"type": "number"}, {"type": "integer"}
 COLOUR, MORE_COLOURS = {"enum": ["red", "blue"], "type": "string"}, {"enum": ["red", "blue", "green"], "type": "string"}
 MAYBE = {"anyOf": [TEXT, {"type": "null"}]}
@@ -62,6 +66,9 @@ DEFINED = {"$defs": {"Colour": COLOUR}, **thing(colour={"$ref": "#/$defs/Colour"
         (thing(a={**TEXT, "pattern": "a"}), thing(a={**TEXT, "pattern": "b"}), ".a: pattern is 'b', was 'a'"),
         (thing(a={**WHOLE, "default": 3}), thing(a={**WHOLE, "default": 4}), ".a: the default was 3"),
         (thing(a={"type": "array", "items": NUMBER}), thing(a={"type": "array", "items": TEXT}), ".a[]: number is"),
+        (thing(a=pair(TEXT, NUMBER)), thing(a=pair(TEXT, TEXT)), ".a[1]: number is refused"),
+        (thing(a={**TEXT, "allOf": [TEXT]}), thing(a={**TEXT, "allOf": [COLOUR]}), ".a: allOf is"),
+        ({"type": "object"}, {"type": "object", "propertyNames": COLOUR}, ".?: only ['red', 'blue'] are"),
         (thing(), thing() | CLOSED, "all: unknown fields are refused"),
         ({"type": "object"}, {"type": "object", "additionalProperties": TEXT}, ".*: anything is refused"),
     ],

@@ -74,3 +74,10 @@ def test_what_builds_the_package_is_locked_too() -> None:
 def test_the_label_of_the_image_is_the_version() -> None:
     dockerfile = (REPOSITORY / "deploy/Dockerfile").read_text()
     assert f'org.opencontainers.image.version="{PROJECT["version"]}"' in dockerfile
+
+
+def test_whoever_it_runs_as_may_write_to_its_state() -> None:
+    dockerfile = (REPOSITORY / "deploy/Dockerfile").read_text()
+    state = re.search(r"RUNMESH_STATE_DIR=(\S+)", dockerfile)
+    assert state
+    assert re.search(rf"install -d .*-m 1777 {state[1]}$", dockerfile, re.MULTILINE)

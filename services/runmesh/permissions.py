@@ -38,6 +38,7 @@ _FROM_ACCOUNTS: Final = "_R_.>"
 _ANSWERS: Final = ("_INBOX.>", _FROM_ACCOUNTS)
 _BUCKETS: Final = tuple(f"KV_{bucket}" for bucket in (RUNS, CLAIMS, WORKERS))
 _WORKERS_STATES: Final = ("submitted", "running", "completed", "failed", "cancelled", "condition_failed")
+_MAGES: Final = tuple(map(str, ExecutorType))
 
 
 class User(NamedTuple):
@@ -68,7 +69,7 @@ class User(NamedTuple):
         return tuple(subject for subject in self.subscribe if not subject.startswith(self.inbox))
 
 
-def users(projects: Iterable[str], pools: Iterable[str], types: Collection[str] = ExecutorType) -> list[User]:
+def users(projects: Iterable[str], pools: Iterable[str], types: Collection[str] = _MAGES) -> list[User]:
     """Return every user of a mesh: a submitter for each project, a worker for each executor type and pool."""
     return [
         _user("admin", "everything: people who look after the mesh", _ANYTHING, _ANYTHING),
@@ -80,7 +81,7 @@ def users(projects: Iterable[str], pools: Iterable[str], types: Collection[str] 
     ]
 
 
-def provisioner(pools: Sequence[str], types: Collection[str] = ExecutorType) -> User:
+def provisioner(pools: Sequence[str], types: Collection[str] = _MAGES) -> User:
     """`runmesh provision`: makes and changes the mesh's own streams and consumers, and reads no message."""
     execute = [execute_stream(kind) for kind in types]
     streams = [*STREAM_SUBJECTS, *execute, *_BUCKETS]
@@ -91,7 +92,7 @@ def provisioner(pools: Sequence[str], types: Collection[str] = ExecutorType) -> 
     return _user("provisioner", "make streams, consumers and buckets: `runmesh provision`", publish)
 
 
-def resolver(types: Collection[str] = ExecutorType) -> User:
+def resolver(types: Collection[str] = _MAGES) -> User:
     """`runmesh resolver`: takes requests, writes `runs`, publishes commands and facts."""
     execute = [execute_stream(kind) for kind in types]
     publish = [

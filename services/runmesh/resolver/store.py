@@ -127,7 +127,8 @@ class Store:
         """
         due = [item for item in owed(run.plan, run.state) if item.debt not in noted]
         stored = {item.debt for item in due if await self._is_told(run, item)}
-        sent = [(item, self._post(run, item)) for item in due if item.debt not in stored]
+        trace = run.trace  # the same for all: it costs a digest where spans are told
+        sent = [(item, self._post(run, item, trace)) for item in due if item.debt not in stored]
         answers = await _answers([answer for _, answer in sent])
         for (item, _), answer in zip(sent, answers, strict=True):
             if not isinstance(answer, BusError) or self._was_ours(item, answer):
@@ -160,10 +161,10 @@ class Store:
             if isinstance(answer, BaseException) and not isinstance(answer, Conflict):
                 log.warning("order not given again", action="sweep", run=plan.run, error=str(answer))
 
-    def _post(self, run: Run, item: Owed) -> asyncio.Future[Stored] | asyncio.Future[int]:
+    def _post(self, run: Run, item: Owed, trace: Mapping[str, str]) -> asyncio.Future[Stored] | asyncio.Future[int]:
         if isinstance(item.event, Stop):
             return self._runs.post(subjects.cancelling(run.state.run), item.event.encode())
-        return self._post_event(item.event, run.state.project, run.trace)
+        return self._post_event(item.event, run.state.project, trace)
 
     def _post_event(
         self, event: ExecuteTask | TaskFact | RunFact, project: str, trace: Mapping[str, str]

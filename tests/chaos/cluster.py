@@ -4,11 +4,13 @@ import json
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from runmesh.bus import Bus
+from runmesh.bus import Bus, connect
 from runmesh.embedded import Server
 from runmesh.errors import Unreachable
+from tests.eventually import eventually
 
 NODES = 3
 
@@ -31,7 +33,7 @@ class Node(Server):
 
 @asynccontextmanager
 async def cluster(directory: Path) -> AsyncIterator[list[Node]]:
-    """Run a cluster for the length of the block."""
+    """Run a cluster for the length of the block, which begins when it has a leader: before, JetStream is silent."""
     clients, routes = _free_ports(NODES), _free_ports(NODES)
     nodes: list[Node] = []
     async with AsyncExitStack() as stack:
@@ -43,6 +45,8 @@ async def cluster(directory: Path) -> AsyncIterator[list[Node]]:
         for node in nodes:
             stack.push_async_callback(node.stop)
             await node.start()
+        async with connect([node.url for node in nodes], name="cluster", token=nodes[0].token) as bus:
+            await eventually(partial(_has_leader, bus))
         yield nodes
 
 
@@ -52,6 +56,12 @@ async def leader_of(bus: Bus, stream: str) -> str | None:
         leader: str | None = (await bus.api(f"STREAM.INFO.{stream}")).get("cluster", {}).get("leader")
         return leader
     return None
+
+
+async def _has_leader(bus: Bus) -> bool:
+    with suppress(Unreachable):
+        return bool(await bus.api("STREAM.NAMES"))
+    return False
 
 
 def _free_ports(count: int) -> list[int]:

@@ -29,7 +29,8 @@ T = TypeVar("T")
 WINDOW: Final = 4096
 TICK: Final = 0.25
 OVERDUE: Final = 3.0
-_API_WITHIN: Final = 5.0
+_API_WITHIN: Final = 10.0
+"""Seconds: a cluster may be nine without a leader, and silent (`maxElectionTimeout` in raft.go of nats-server)."""
 _NOBODY: Final = "503"
 _HEADER_FRAME: Final = len(b"NATS/1.0\r\n\r\n")
 _MOST_HEADERS: Final = 65_536

@@ -20,14 +20,14 @@ _SHORTEST: Final = 8
 """Characters: shorter ones would blank half of every line, and hide nothing."""
 _CALLED: Final = (
     r"token|passw|passphrase|secret|credential|authorization|signature|connection_?string|secure_?(?:env|value)|cookie"
-    r"|(?:api|access|account|private|shared|signing|encryption|master|fernet|ssh)[-_]?key"
+    r"|(?:api|access|account|private|shared|signing|encryption|master|fernet|ssh|azure_storage)[-_]?key"
+    r"|_(?:pwd|pass|sas|pat|jwt|auth)\b"
 )
-_NAME: Final = re.compile(
-    rf"{_CALLED}|azure_storage_key|_pwd$|_pass$|(?:^|_)(?:(?:sas|pat)(?:$|_)|(?:jwt|auth)$)", re.IGNORECASE
-)
+"""What is in the name of a secret, in texts as well."""
+_NAME: Final = re.compile(rf"{_CALLED}|(?:^|_)(?:sas|pat)(?:$|_)|^(?:jwt|auth)$", re.IGNORECASE)
 _ABOUT: Final = (
-    r"(?:name|ref|arn|from|parameter|type|kind|_file|_path|_dir|_ur[il]|application_credentials"
-    r"|nats_credentials|pull_?secrets)"
+    r"(?:name|ref|arn|from|parameter|type|kind|error|exception|manager|_file|_path|_dir|_ur[il]"
+    r"|application_credentials|nats_credentials|pull_?secrets)"
 )
 """How names end of what is said about a secret."""
 _SAYS_WHERE: Final = re.compile(rf"{_ABOUT}$", re.IGNORECASE)
@@ -40,7 +40,7 @@ _LOOKS: Final = re.compile(
       (?P<url>\b[a-z][a-z0-9+.-]{{0,20}}://)[^\s"'<>]{{0,1000}}@
     | (?P<place>\barn:aws[\w-]{{0,20}}:[\w-]{{1,40}}:[^\s"'=,;&]{{1,1000}})
     | (?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{{8,}}
-    | (?P<key>(?:{_CALLED}|\bsig|\bpwd)(?![\w-]{{0,40}}(?:error|exception|manager|{_ABOUT})["'\\]{{0,4}}\s{{0,4}}[=:])
+    | (?P<key>(?:{_CALLED}|\bsig|\bpwd)(?![\w-]{{0,40}}{_ABOUT}["'\\]{{0,4}}\s{{0,4}}[=:])
       [\w-]{{0,40}}\\*["']?\s{{0,4}}[=:]\s{{0,4}}(?:(?:bearer|basic)\s+)?)
       (?:\\*"[^"]*"|\\*'[^']*'|[^\s"'&,;)\]}}]+)
     | \b(?:AKIA|ASIA)[A-Z0-9]{{16}}\b

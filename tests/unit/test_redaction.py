@@ -23,6 +23,7 @@ SECRET = "s3cr3t-Value/+=="  # noqa: S105 - it is what is looked for
         ('{"db_password": "two words", "a": 1}', '{"db_password": ***, "a": 1}'),
         ('"{\\"api_key\\": \\"abc\\"}"', '"{\\"api_key\\": ***}"'),
         ("AWS_SECRET_ACCESS_KEY=wJalrXUt/K7", "AWS_SECRET_ACCESS_KEY=***"),
+        ("DB_PASS=a1 DB_PWD=b2 GITHUB_PAT=c3 _auth=d4", "DB_PASS=*** DB_PWD=*** GITHUB_PAT=*** _auth=***"),
         ("key AKIAIOSFODNN7EXAMPLE is unknown", "key *** is unknown"),
         ("jwt eyJhbGciOiJI.eyJzdWIi.c2ln-_x", "jwt ***"),
         (f"seed SU{'A' * 56}", "seed ***"),
@@ -72,6 +73,7 @@ def test_what_is_called_a_secret_is_one(name: str) -> None:
         "author",
         "VAULT_AUTH_METHOD",
         "compass",
+        "credentials_error",
         "handle",
     ],
 )

@@ -150,8 +150,8 @@ def test_since_takes_seconds_minutes_hours_and_days() -> None:
 def test_the_doctor_judges_what_it_sees() -> None:
     assert [python((3, 10)).verdict, python((3, 12)).verdict] == ["fail", "ok"]
     assert [disk(10).verdict, disk(10**12).verdict] == ["warn", "ok"]
-    assert [skew(-30).verdict, skew(0.1).verdict] == ["warn", "ok"]
-    assert skew(-30).what == "30.0 s behind the server's"
+    assert [skew(-30).verdict, skew(0.1).verdict, skew(0).verdict] == ["warn", "ok", "ok"]
+    assert [skew(-30).what, skew(0.1).what] == ["30.0 s behind the server's", "0.1 s ahead of the server's"]
 
 
 def test_the_doctor_fails_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Coroutine, Iterator
+from contextlib import closing
 from enum import IntEnum
 from typing import Any, Final, NoReturn
 
@@ -40,7 +42,10 @@ _NEXT: Final = {
 
 def run(work: Coroutine[Any, Any, int | None]) -> NoReturn:
     """Run a command's coroutine, and end with the code it returns."""
-    raise typer.Exit(asyncio.run(work) or 0)
+    with closing(work):  # an interrupt may come before it begins
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `__main__` left it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise typer.Exit(asyncio.run(work) or 0)
 
 
 def run_service(work: Coroutine[Any, Any, None]) -> NoReturn:

@@ -101,6 +101,20 @@ class Bucket:
         found = {message.subject: message async for message in self._stored(pattern, headers_only=True)}
         return [subject.removeprefix(self._prefix) for subject, message in found.items() if not _deletes(message)]
 
+    async def named(self, pattern: str = ">") -> set[str]:
+        """List the keys that are there now, and those whose marker is: a twentieth of what `keys` costs.
+
+        The server tells a hundred thousand at a time. What is deleted meanwhile may hide others.
+        """
+        found: set[str] = set()
+        while True:
+            request = {"subjects_filter": self._prefix + pattern, "offset": len(found)}
+            info = await self._exchange.api(f"STREAM.INFO.{self._stream}", request)
+            page = {subject.removeprefix(self._prefix) for subject in info["state"].get("subjects") or ()}
+            if page <= found:
+                return found
+            found |= page
+
     async def watch(self, pattern: str = ">") -> AsyncIterator[Entry | Deleted]:
         """Yield changes from the first step on, for ever. A hint: pair it with a periodic `entries`."""
         info = await self._exchange.api(f"STREAM.INFO.{self._stream}")

@@ -58,7 +58,7 @@ class Gate:
         """Free the places of runs that ended while nobody could; forget pipelines of which nothing runs."""
         # A run is active before it gets a place: places must be read first.
         found = await self._runs.entries(subjects.limit("*"))
-        active = frozenset(await self._store.active()) if found else frozenset()
+        active = await self._store.active() if found else set()
         for entry in found:
             held = Places.decode(entry.value).held
             for run in held.keys() - active:

@@ -130,7 +130,7 @@ class Resolver:
         active = await self._store.active()
         lanes.forget_all_but(active, self._patience)
         for run in active:
-            if lanes.rested(run, self._patience):
+            if lanes.rested(run, self._patience) and await self._store.is_active(run):
                 lanes.sweep(run)
                 await asyncio.sleep(0.02 if len(lanes) > _BUSY else 0)
         await self._retention.sweep()

@@ -98,7 +98,7 @@ class Store:
 
     async def retire(self, run: str) -> None:
         """Take an ended run, that owes nothing, out of the sweep's sight."""
-        await self._runs.delete(subjects.active(run))
+        await self._runs.drop(subjects.active(run))
 
     async def retire_orphan(self, run: str) -> bool:
         """Do so where there is no such run; unless it is being created at this moment."""
@@ -116,9 +116,9 @@ class Store:
         """Say whether a run has not ended, or may owe something still."""
         return await self._runs.get(subjects.active(run)) is not None
 
-    async def active(self) -> list[str]:
-        """List the runs that have not ended, or still owe something."""
-        return [key.removeprefix("active.") for key in await self._runs.keys(subjects.active("*"))]
+    async def active(self) -> set[str]:
+        """List the runs that have not ended, or still owe something; and some of which neither is so any more."""
+        return {key.removeprefix("active.") for key in await self._runs.named(subjects.active("*"))}
 
     async def publish_owed(self, run: Run, noted: Collection[Debt]) -> set[Debt]:
         """Publish what a run owes and is not noted yet; return what is stored now.

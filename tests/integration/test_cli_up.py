@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -43,7 +44,7 @@ def send(rows, *args, **kwargs):
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     files = {
-        "metadata.yaml": "project_type: standalone\n",
+        "metadata.yaml": "project_type: standalone\nvariables_dir: ../variables\n",
         "pipelines/orders/metadata.yaml": PIPELINE,
         "data_loaders/load.py": LOAD,
         "data_exporters/send.py": SEND,
@@ -147,6 +148,7 @@ async def test_a_failed_run_is_retried_after_a_restart_of_the_whole_mesh(project
         code, _, err = await runmesh(home, "submit", "orders", "--watch", "--id", "first", "--var", "boom=true")
         assert (code, "runmesh retry first" in err) == (1, True)
     (project / "data_exporters/send.py").write_text(SEND.replace('"boom"', '"nothing"'))
+    shutil.rmtree(home / "variables" / ".runmesh" / "first")  # nobody reads it once its run has ended
     async with up(home, "shop"):
         code, out, err = await runmesh(home, "retry", "first", "--watch")
         assert (code, " load on " in out) == (0, False), out + err

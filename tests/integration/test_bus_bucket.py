@@ -83,6 +83,12 @@ async def test_ten_thousand_keys_are_listed(bus: Bus) -> None:
     assert len(entries) == 9_999
 
 
+async def test_more_keys_are_named_than_the_server_tells_at_once(bus: Bus) -> None:
+    runs, wanted = bus.bucket("runs"), {f"active.r{n}" for n in range(100_001)}
+    await asyncio.gather(*(runs.post(key, b"") for key in wanted))
+    assert await runs.named("active.*") == wanted
+
+
 async def test_a_key_that_was_dropped_is_named_for_a_moment(bus: Bus) -> None:
     runs = bus.bucket("runs")
     await asyncio.gather(runs.put("k", b""), runs.put("kept", b""))

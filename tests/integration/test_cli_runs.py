@@ -363,6 +363,7 @@ async def test_retry_prints_the_new_run(runmesh: Command, bus: Bus) -> None:
     [(subject, body)] = await requests(bus)
     assert done.values == [{"run": body["id"], "retry_of": RUN}]
     assert (subject, body["run"]) == ("mesh.request.retry.shop", RUN)
+    assert "no resolver has taken it yet" in done.err
 
 
 # --- workers, dead letters, doctor -------------------------------------------------------------------------

@@ -152,6 +152,8 @@ async def test_a_failed_run_is_retried_after_a_restart_of_the_whole_mesh(project
     async with up(home, "shop"):
         code, out, err = await runmesh(home, "retry", "first", "--watch")
         assert (code, " load on " in out) == (0, False), out + err
+        completed = out.partition(" run ")[2].split()[0]
+        assert (await runmesh(home, "retry", completed))[0] == 3
 
 
 async def test_a_killed_executor_and_a_killed_resolver_are_started_again_and_the_run_completes(

@@ -35,6 +35,12 @@ def test_every_command_is_where_the_table_says_and_explains_itself(
     assert "Usage: runmesh" in capsys.readouterr().out
 
 
+def test_help_is_as_wide_as_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
+    assert call(["explain", "--help"]) == 0
+    assert "would reject the request. A value that Mage would answer otherwise is marked." in capsys.readouterr().out
+
+
 def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())

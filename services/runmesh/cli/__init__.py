@@ -51,8 +51,14 @@ class Lazy(TyperGroup):
 
 def _load(name: str) -> Any:
     app = import_module(f"runmesh.cli.{COMMANDS[name][0]}").app
-    loaded = typer.main.get_group(app).commands
-    return loaded[name]
+    command = typer.main.get_group(app).commands[name]
+    command.help = _reflowed(command.help or "")
+    return command
+
+
+def _reflowed(text: str) -> str:
+    """Return paragraphs without the line breaks of our source: a terminal has its own width."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _summary() -> None:

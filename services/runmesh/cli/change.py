@@ -8,7 +8,7 @@ from runmesh.cli import output
 from runmesh.cli.context import Blocks, Json, Run, mesh
 from runmesh.cli.exits import Exit
 from runmesh.cli.exits import run as run_command
-from runmesh.cli.follow import follow_own
+from runmesh.cli.follow import first_answer, follow_own
 
 app = typer.Typer()
 
@@ -43,7 +43,10 @@ def retry(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the new run until it has ended.")] = False,
     json: Json = False,
 ) -> None:
-    """Run again what did not complete in a finished run, as a new run, and print the new run's id."""
+    """Run again what did not complete in a finished run, as a new run, and print the new run's id.
+
+    Exits as `runmesh submit` does: 3 if it was rejected.
+    """
 
     async def work() -> Exit:
         async with mesh() as connected:
@@ -54,6 +57,6 @@ def retry(
                 output.emit({"run": new, "retry_of": run})
             else:
                 output.out().print(new)
-            return Exit.OK
+            return await first_answer(connected, new)
 
     run_command(work())

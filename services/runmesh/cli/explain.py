@@ -24,6 +24,7 @@ from runmesh.subjects import CALLBACK, CONDITION, WHOLE_PIPELINE
 
 app = typer.Typer()
 
+_TARGET: Final = "A pipeline, and before it its project: a folder, or a name in RUNMESH_PROJECTS_DIR."
 _GETS: Final = {
     Kind.WHOLE: "all of ",
     Kind.ITEMS: "one item of ",
@@ -37,7 +38,7 @@ _STYLES: Final = {"default": "dim", "policy": "bold magenta"}
 
 @app.command("explain")
 def explain(
-    target: Annotated[list[str], typer.Argument(metavar="[PROJECT] PIPELINE", show_default=False)],
+    target: Annotated[list[str], typer.Argument(metavar="[PROJECT] PIPELINE", help=_TARGET, show_default=False)],
     *,
     block: Annotated[list[str] | None, typer.Option(help="Show only this block; may be repeated.")] = None,
     executor_type: Annotated[

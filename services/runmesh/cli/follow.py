@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from rich.live import Live
@@ -14,13 +14,14 @@ from runmesh.cli.exits import Exit
 from runmesh.cli.lines import Lines
 from runmesh.cli.tree import render
 from runmesh.client import Mesh
-from runmesh.events import RunState, TaskState
+from runmesh.events import RunFact, RunState, TaskState
 from runmesh.folding import Folding, fold
 from runmesh.view import Fact, RunView
 
 _REFRESH: Final = 0.125
 _PATIENCE: Final = 3.0
 _TAKEN_WITHIN: Final = 5.0
+_ANSWER_WITHIN: Final = 1.0
 _CODES: Final = {RunState.COMPLETED: Exit.OK, RunState.REJECTED: Exit.REJECTED}
 
 
@@ -53,6 +54,27 @@ async def follow_own(mesh: Mesh, run: str, *, as_json: bool, fresh: bool = True)
                 code = Exit.FAILED
         taking.cancel()
     return code
+
+
+async def first_answer(connected: Mesh, run: str) -> Exit:
+    """Wait a moment for the resolver's word: a request that it rejects should not look like a success."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ANSWER_WITHIN):
+            await connected.taken(run)
+            async for fact in connected.watch(run):
+                if isinstance(fact, RunFact):
+                    return _answered(fact)
+    output.say("the request is stored; no resolver has taken it yet")
+    return Exit.OK
+
+
+def _answered(fact: RunFact) -> Exit:
+    if fact.state != RunState.REJECTED:
+        return Exit.OK
+    for problem in fact.errors or ():
+        hint = f" ({problem.hint})" if problem.hint else ""
+        output.err().print(f"runmesh: rejected: {problem.path}: {problem.message}{hint}", markup=False)
+    return Exit.REJECTED
 
 
 def ended_with(view: RunView) -> Exit:

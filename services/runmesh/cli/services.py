@@ -1,7 +1,7 @@
 """`runmesh provision`, `runmesh resolver` and `runmesh executor`: what an operator runs."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -19,6 +19,9 @@ from runmesh.service import serve
 from runmesh.settings import Settings
 
 app = typer.Typer()
+
+_TYPES: Final = f"{', '.join(subjects.ExecutorType)}, or another that a package brings."
+_SLOTS: Final = "Jobs at once of local_python, submissions at once of all others."
 
 
 @app.command("provision")
@@ -52,7 +55,10 @@ def provision(
 
 @app.command("resolver")
 def resolver() -> None:
-    """Run the service that turns requests into tasks and follows them to the end. Start as many as you like."""
+    """Run the service that turns requests into tasks and follows them to the end. Start as many as you like.
+
+    RUNMESH_NATS_URL names the server, RUNMESH_PROJECTS_DIR the folder that holds the projects.
+    """
     from runmesh.resolver import policy  # noqa: PLC0415 - `provision` needs none of it
     from runmesh.resolver.service import Resolver  # noqa: PLC0415 - likewise
 
@@ -65,12 +71,15 @@ def resolver() -> None:
 
 @app.command("executor")
 def executor(
-    executor_type: Annotated[str, typer.Argument(metavar="TYPE", help="local_python, k8s, ecs, ...")],
+    executor_type: Annotated[str, typer.Argument(metavar="TYPE", help=_TYPES)],
     *,
     pool: Annotated[str | None, typer.Option(help="The pool to work for.", show_default="default")] = None,
-    slots: Annotated[int | None, typer.Option(min=1, help="Jobs at once.", show_default="cores")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help=_SLOTS, show_default="cores; 32")] = None,
 ) -> None:
-    """Run the service that executes the tasks of one type. Start as many as you like, anywhere."""
+    """Run the service that executes the tasks of one type. Start as many as you like, anywhere.
+
+    RUNMESH_NATS_URL names the server. local_python and pyspark read projects at the path where the resolver has them.
+    """
     from runmesh.cli.working import Working  # noqa: PLC0415 - `provision` needs none of it
 
     backend = _backend(executor_type)

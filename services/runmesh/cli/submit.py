@@ -1,10 +1,8 @@
 """`runmesh submit`: start a run."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from pydantic_core import from_json
@@ -13,15 +11,11 @@ from runmesh.cli import output
 from runmesh.cli.context import Json, Project, mesh, project_or_default
 from runmesh.cli.exits import Exit
 from runmesh.cli.exits import run as run_command
-from runmesh.cli.follow import follow_own
+from runmesh.cli.follow import first_answer, follow_own
 from runmesh.cli.pipeline_file import read_pipeline_file
-from runmesh.client import Mesh
 from runmesh.errors import Invalid, Problem
-from runmesh.events import RunFact, RunState
 
 app = typer.Typer()
-
-_ANSWER_WITHIN: Final = 1.0
 
 _Name = Annotated[str | None, typer.Argument(help="The pipeline's name.", show_default=False)]
 _File = Annotated[
@@ -88,28 +82,7 @@ async def _start(
             output.emit({"run": run, "project": where, "pipeline": _called(asked)})
         else:
             output.out().print(run)
-        return await _first_answer(connected, run)
-
-
-async def _first_answer(connected: Mesh, run: str) -> Exit:
-    """Wait a moment for the resolver's word: a request that it rejects should not look like a success."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_ANSWER_WITHIN):
-            await connected.taken(run)
-            async for fact in connected.watch(run):
-                if isinstance(fact, RunFact):
-                    return _answered(fact)
-    output.say("the request is stored; no resolver has taken it yet")
-    return Exit.OK
-
-
-def _answered(fact: RunFact) -> Exit:
-    if fact.state != RunState.REJECTED:
-        return Exit.OK
-    for problem in fact.errors or ():
-        hint = f" ({problem.hint})" if problem.hint else ""
-        output.err().print(f"runmesh: rejected: {problem.path}: {problem.message}{hint}", markup=False)
-    return Exit.REJECTED
+        return await first_answer(connected, run)
 
 
 def _pipeline(name: str | None, file: Path | None) -> str | dict[str, Any]:

@@ -46,11 +46,11 @@ demo-azure: $(READY) ## Watch it go through container groups, on an emulated Azu
 
 # Tests wait more than they compute: six at a time are right for two cores.
 test: $(READY) ## Run all tests
-	$(BIN)/pytest -n 6 --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n 6 $(ARGS)
 
 # Those that meet the session's server: see tests/container/nats.py.
 test-container: $(READY) ## Run the integration tests against NATS in a container (docker or podman)
-	tests/container/with-engine $(BIN)/pytest -n 4 --dist loadgroup tests/integration $(ARGS)
+	tests/container/with-engine $(BIN)/pytest -n 4 tests/integration $(ARGS)
 
 test-mage: $(READY) $(MAGE_READY) ## Run native and Mage's own blocks in one run, with the real Mage
 	$(BIN)/pytest tests/mage/interop.py tests/mage/integration.py $(ARGS)

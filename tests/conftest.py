@@ -5,6 +5,7 @@ import gc
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -16,6 +17,7 @@ from runmesh.bus import Bus, connect, provision
 from runmesh.bus.refusals import Refused
 from runmesh.embedded import Server, embedded
 from runmesh.platforms import reach
+from tests.sharing import Sharing
 
 CONTAINED = os.environ.get("RUNMESH_TEST_NATS") == "container"
 """Whether the session's server is in a container: `make test-container`."""
@@ -32,6 +34,12 @@ structlog.configure(
 
 # Imports and collecting leave next to no garbage, and looking for it takes a tenth of their time.
 gc.disable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:
+    """Share out tests as `sharing.py` says."""
+    return Sharing(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

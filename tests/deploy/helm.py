@@ -21,10 +21,9 @@ NAMESPACE: Final = "mesh"
 _BESIDE: Final = Path(sys.executable).with_name("helm")
 HELM: Final = str(_BESIDE) if _BESIDE.exists() else shutil.which("helm")
 """The helm that is installed with the tests (where there is a wheel), else that of the machine."""
-WITH_HELM: Final = [
-    pytest.mark.skipif(HELM is None, reason="there is no helm on this machine, and no wheel of it for it"),
-    pytest.mark.xdist_group("chart"),  # one copy of the chart, and nothing rendered twice
-]
+WITH_HELM: Final = pytest.mark.skipif(
+    HELM is None, reason="there is no helm on this machine, and no wheel of it for it"
+)
 
 NEWEST: Final = kubernetes_validate.latest_version()
 _MONITORING: Final = "monitoring.coreos.com/v1"

@@ -21,7 +21,7 @@ IMAGE: Final = os.environ.get("RUNMESH_TEST_MESH_IMAGE", "")
 RELEASE: Final = "runmesh-test"
 
 pytestmark = [
-    *WITH_HELM,
+    WITH_HELM,
     pytest.mark.skipif(
         not (KUBECONFIG and IMAGE), reason="RUNMESH_TEST_KUBECONFIG and RUNMESH_TEST_MESH_IMAGE name none"
     ),

@@ -14,8 +14,6 @@ from tests.emulators.cloud_run import CONFIG, Cloud, cloud_run
 from tests.executors.conformance import ExecutorConformance
 from tests.executors.emulated import Emulated
 
-pytestmark = pytest.mark.xdist_group("google")  # the SDK takes a second of CPU to import
-
 
 class CloudRun(Emulated):
     """How the tests reach the jobs of a project."""

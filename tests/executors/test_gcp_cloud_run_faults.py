@@ -24,8 +24,6 @@ from tests.eventually import eventually
 from tests.executors.tasks import task_of
 from tests.executors.test_gcp_cloud_run import CloudRun
 
-pytestmark = pytest.mark.xdist_group("google")
-
 CREATE, LIST, GET, CANCEL, DELETE = "CreateJob", "ListJobs", "GetJob", "CancelExecution", "DeleteJob"
 READ, EXECUTION, TASKS = "ListLogEntries", "GetExecution", "ListTasks"
 

@@ -22,7 +22,7 @@ from runmesh.view import BlockView
 from tests.eventually import eventually
 from tests.local_mesh import local_mesh
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("features")]  # one mesh for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one mesh for all
 
 PROJECT: Final = Path(__file__).parents[1] / "fixtures" / "features"
 AT_ONCE: Final[Mapping[str, Mapping[str, Any]]] = {

@@ -12,8 +12,6 @@ from tests.model.search import Found
 from tests.model.state import Cause, State
 from tests.model.worker import STEPS
 
-pytestmark = pytest.mark.xdist_group("model")  # several look at what one search has found
-
 
 @cache
 def searched(name: str) -> tuple[Found, frozenset[object]]:

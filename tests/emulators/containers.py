@@ -21,6 +21,7 @@ class Lives:
     def __init__(self, whose: str) -> None:
         self._whose = whose
         self._living: set[asyncio.Task[None]] = set()
+        self._containers: list[Container] = []
 
     def begin(self, life: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Let something go on."""
@@ -29,11 +30,30 @@ class Lives:
         task.add_done_callback(self._buried)
         return task
 
+    async def start(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        directory: Path,
+        *printed: Callable[[bytes], None],
+    ) -> "Container":
+        """Start a container; one takes its lines, or one those of stdout and one those of stderr.
+
+        Raises OSError if there is no such program.
+        """
+        container = await Container.start(argv, environment, directory, *printed)
+        self._containers.append(container)
+        return container
+
     async def close(self) -> None:
-        """Cancel all."""
+        """Cancel and kill all. A process that ended unseen would be told of after the event loop has gone."""
         for task in self._living:
             task.cancel()
         await asyncio.gather(*self._living, return_exceptions=True)
+        unseen = [container for container in self._containers if not container.over]
+        for container in unseen:
+            container.kill()
+        await asyncio.gather(*(container.end() for container in unseen))
 
     def _buried(self, task: asyncio.Task[None]) -> None:
         self._living.discard(task)
@@ -46,6 +66,8 @@ class Container:
 
     def __init__(self, process: Process, reading: Sequence[asyncio.Task[None]]) -> None:
         self._process, self._reading = process, reading
+        self.over = False
+        """Whether somebody has seen its end."""
 
     @property
     def pid(self) -> int:
@@ -65,10 +87,7 @@ class Container:
         directory: Path,
         *printed: Callable[[bytes], None],
     ) -> "Container":
-        """Start it; one takes its lines, or one those of stdout and one those of stderr.
-
-        Raises OSError if there is no such program.
-        """
+        """Start it."""
         # Pipes of our own: asyncio waits for the end of its pipes, which what a process has started may hold open.
         pipes = [os.pipe() for _ in printed]
         reading = [asyncio.create_task(_read(pipe[0], each)) for pipe, each in zip(pipes, printed, strict=True)]
@@ -92,6 +111,7 @@ class Container:
         code = await self._process.wait()
         self.kill(group=True)  # with its first process a container ends
         await asyncio.gather(*self._reading)
+        self.over = True
         return code if code >= 0 else 128 - code
 
     def signal(self, number: int) -> None:

@@ -171,7 +171,9 @@ class Agent:
         defined = next(each for each in task.definition["containerDefinitions"] if each["name"] == own["name"])
         pairs = {each["name"]: each["value"] for each in (*defined.get("environment", ()), *own.get("environment", ()))}
         variables = {**self._inherited, **pairs}
-        return await Container.start(own["command"], variables, self._directory, lambda line: self._printed(task, line))
+        return await self._lives.start(
+            own["command"], variables, self._directory, lambda line: self._printed(task, line)
+        )
 
     async def _terminate(self, task: EcsTask) -> None:
         if not task.code.done() and self._hollow:

@@ -181,7 +181,7 @@ class Node:
             each["name"]: each.get("value", each.get("secureValue", "")) for each in group.own["environmentVariables"]
         }
         variables = {**BARE, **self._inherited, **given}
-        return await Container.start(group.own["command"], variables, self._directory, group.printed)
+        return await self.lives.start(group.own["command"], variables, self._directory, group.printed)
 
 
 def _without(value: Any, secrets: tuple[str, ...]) -> Any:

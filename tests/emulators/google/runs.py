@@ -185,7 +185,7 @@ class Agent:
         container = run.job.template.template.containers[0]
         variables = {**self._inherited, **{each.name: each.value for each in container.env}}
         streams = [lambda line, stream=stream: self._printed(run, stream, line) for stream in ("stdout", "stderr")]
-        return await Container.start(run.command, variables, self._directory, *streams)
+        return await self._lives.start(run.command, variables, self._directory, *streams)
 
     async def _terminate(self, run: Run) -> None:
         if not run.code.done() and self._hollow:

@@ -81,12 +81,8 @@ class Kubelet:
         return self.pods.get(found["metadata"]["uid"]) if found else None
 
     async def close(self) -> None:
-        """Stop everything. A process that ended unseen would be told of after the event loop has gone."""
+        """Stop everything."""
         await self._lives.close()
-        containers = [container for pod in self.pods.values() for container in pod.containers.values()]
-        for container in containers:
-            container.kill()
-        await asyncio.gather(*(container.end() for container in containers))
 
     # --- what tests ask a node to do ----------------------------------------------------------------
 
@@ -176,7 +172,7 @@ class Kubelet:
         here = {name: str(words) if value == mount else value for name, value in variables.items()}
         output = pod.outputs[container["name"]]
         directory = Path(container.get("workingDir") or self._directory)
-        process = await Container.start(argv(container, variables), here, directory, output.add)
+        process = await self._lives.start(argv(container, variables), here, directory, output.add)
         pod.containers[container["name"]] = process
         if pod.deleted.is_set():
             process.signal(signal.SIGTERM)

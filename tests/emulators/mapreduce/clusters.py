@@ -159,6 +159,7 @@ class Clusters:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(step.driver.seen() for step in cluster.steps if step.driver))
 
     async def _live(self, cluster: Cluster) -> None:
         """Start, run what waits, and end after the idle time or with the last step."""

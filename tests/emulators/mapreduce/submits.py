@@ -70,6 +70,12 @@ class Driver:
         """Stop it before it can say a word."""
         self._signal(signal.SIGKILL)
 
+    async def seen(self) -> None:
+        """Kill it, if it runs: one that ended unseen would be told of after the event loop has gone."""
+        if self.alive:
+            self.kill()
+        await self.over()
+
     async def over(self) -> tuple[int, bytes]:
         """Wait for its exit code, and what it wrote to stderr."""
         _, errors = await self.process.communicate()

@@ -11,7 +11,7 @@ from runmesh import cloudevents, subjects
 from runmesh.bus import Bus
 from runmesh.claims import Claim, ClaimPhase
 from runmesh.events import Cause, TaskState
-from runmesh.executor import Handle
+from runmesh.executor import Handle, Observation, Phase
 from tests.conftest import ACK_WAIT, Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, LocalExecutor, Platform, Script
@@ -106,6 +106,7 @@ async def test_a_task_of_a_living_owner_is_left_alone_and_taken_once_the_owner_i
     await mesh.order("load")
 
     async def copy_was_seen() -> bool:
+        await beating(mesh, "someone")
         info = await mesh.bus.consumer_info(subjects.execute_stream(TYPE), subjects.execute_consumer(POOL))
         return info.ack_pending == 1
 
@@ -251,10 +252,13 @@ async def test_what_cant_be_read_is_a_dead_letter_and_fails_the_task_of_its_subj
 
 
 async def test_an_unreadable_copy_does_not_fail_a_task_that_runs(mesh: Mesh) -> None:
-    await mesh.start(Platform(load=Script(runs=1.0)))
+    platform = Platform(load=Script(runs=None))
+    await mesh.start(platform)
     event = await mesh.order("load")
     await mesh.submitted(event)
     await mesh.publish_raw("load", b"{}")
+    await eventually(mesh.dead)
+    platform.job("load").end(Observation(Phase.SUCCEEDED, 0))
     assert (await mesh.ended(event)).state == "completed"
     assert len(await mesh.dead()) == 1
 
@@ -297,7 +301,7 @@ async def test_an_unknown_version_that_no_upgrade_cures_fails_in_the_end(mesh: M
     event = mesh.command("load")
     written = cloudevents.headers_for(event, event_id="x", source="/test")
     await mesh.publish_raw("load", event.to_json(), headers={**written, "ce-type": "dev.runmesh.task.execute.v9"})
-    assert (await mesh.ended(event, within=30.0)).cause is Cause.CONFIG
+    assert (await mesh.ended(event)).cause is Cause.CONFIG
     await mesh.settled()
     assert len(await mesh.dead()) == 1
 
@@ -345,12 +349,18 @@ async def test_every_exit_of_a_delivery_answers_it(mesh: Mesh) -> None:
 
 
 async def test_a_worker_that_lost_one_task_tells_nothing_more_of_it(mesh: Mesh) -> None:
-    platform = Platform(load=Script(runs=1.0))
+    platform = Platform(load=Script(runs=None))
     first = await mesh.start(platform)
     event = await mesh.order("load")
     claim = await mesh.submitted(event)
     await mesh.write_claim(event, claim.model_copy(update={"owner": "usurper", "epoch": 9}))
 
+    async def is_taken_back() -> bool:
+        claim = await mesh.claim(event)
+        return claim is not None and claim.epoch == 10
+
+    await eventually(is_taken_back)
+    platform.job("load").end(Observation(Phase.SUCCEEDED, 0))
     fact = await mesh.ended(event)
 
     assert (fact.epoch, fact.worker) == (10, first.worker_id)

@@ -6,6 +6,7 @@ import pytest
 
 from runmesh.bus import Bus
 from runmesh.events import Cause
+from runmesh.executor import Observation, Phase
 from tests.conftest import Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, LocalExecutor, Platform, Script
@@ -19,7 +20,7 @@ async def mesh(bus: Bus, nats_address: Address) -> AsyncIterator[Mesh]:
 
 
 async def test_remote_jobs_are_handed_over_without_noticing(mesh: Mesh) -> None:
-    blocks = {f"b{number}": Script(runs=1.5) for number in range(20)}
+    blocks = {f"b{number}": Script(runs=None) for number in range(20)}
     platform = Platform(**blocks)
     first = await mesh.start(platform)
     events = [await mesh.order(block) for block in blocks]
@@ -27,6 +28,8 @@ async def test_remote_jobs_are_handed_over_without_noticing(mesh: Mesh) -> None:
     await mesh.start(platform)
     await first.drain()
     assert await mesh.record(first.worker_id) is None
+    for job in platform.alive:
+        job.end(Observation(Phase.SUCCEEDED, 0))
 
     facts = [await mesh.ended(event) for event in events]
 
@@ -37,7 +40,7 @@ async def test_remote_jobs_are_handed_over_without_noticing(mesh: Mesh) -> None:
 
 
 async def test_a_submit_in_flight_ends_before_its_job_is_handed_over(mesh: Mesh) -> None:
-    platform = Platform(load=Script(runs=1.0, submit_takes=0.25))
+    platform = Platform(load=Script(runs=None, submit_takes=0.25))
     first = await mesh.start(platform)
     event = await mesh.order("load")
     await platform.submitting.wait()
@@ -45,6 +48,7 @@ async def test_a_submit_in_flight_ends_before_its_job_is_handed_over(mesh: Mesh)
     claim = await mesh.claim(event)
     assert claim
     assert (claim.phase, claim.handle) == ("released", platform.job("load").handle)
+    platform.job("load").end(Observation(Phase.SUCCEEDED, 0))
     await mesh.start(platform)
     assert (await mesh.ended(event)).state == "completed"
     assert platform.calls["submit"] == 1
@@ -63,13 +67,14 @@ async def test_a_task_that_waits_for_its_platform_is_handed_over_as_if_never_cla
 
 
 async def test_a_stop_in_progress_is_handed_over_too(mesh: Mesh) -> None:
-    platform = Platform(load=Script(runs=None, cancel_takes=1.0))
+    platform = Platform(load=Script(runs=None, cancel_takes=None))
     first = await mesh.start(platform)
     event = await mesh.order("load")
     await mesh.submitted(event)
     await mesh.cancel()
     await eventually(lambda: platform.cancelled)
     await first.drain()
+    platform.job("load").end(Observation(Phase.FAILED, 143, Cause.CANCELLED))
     await mesh.start(platform)
     fact = await mesh.ended(event)
     assert (fact.state, fact.worker) == ("cancelled", "worker-1")

@@ -54,7 +54,7 @@ async def test_a_short_absence_of_nats_interrupts_nothing(nats_server: Server) -
             await mesh.submitted(event)
             await nats_server.kill()
             await nats_server.start()
-            fact = await mesh.ended(event, within=30.0)
+            fact = await mesh.ended(event)
             assert (fact.state, fact.epoch) == ("completed", 0)
             assert platform.started[event.key] == 1
             await mesh.settled()
@@ -73,7 +73,7 @@ async def test_a_worker_whose_record_cant_be_written_stops_before_others_take_ov
     await mesh.submitted(event)
     await mesh.bus.api(f"STREAM.DELETE.KV_{subjects.WORKERS}")
     with pytest.raises((LeaseLost, NotProvisioned)):
-        await asyncio.wait_for(process.task, 10)
+        await asyncio.wait_for(process.task, 60)
     claim = await mesh.claim(event)
     assert claim
     assert (claim.owner, claim.phase, claim.epoch) == (process.worker_id, "submitted", 0)
@@ -111,7 +111,7 @@ async def test_a_worker_that_was_frozen_beyond_its_lease_does_nothing_when_it_wa
 async def test_a_missing_consumer_is_fatal_and_says_so(bus: Bus) -> None:
     await bus.api(f"CONSUMER.DELETE.{subjects.execute_stream(TYPE)}.{subjects.execute_consumer(POOL)}")
     with pytest.raises(NotProvisioned):
-        await asyncio.wait_for(worker_on(bus, ScriptedExecutor(Platform())).run(), 15)
+        await asyncio.wait_for(worker_on(bus, ScriptedExecutor(Platform())).run(), 60)
 
 
 async def test_a_lost_worker_id_is_free_after_its_lease(mesh: Mesh) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -57,6 +57,8 @@ async def test_a_deleted_job_that_left_an_outcome_is_not_lost(
 
 class Forgetful(ScriptedExecutor):
     """Eventually consistent: a new job is GONE for a moment, or for good under its first address."""
+
+    gone_window: ClassVar[float] = 60.0
 
     async def observe(self, handles: Collection[Handle]) -> Mapping[Handle, Observation]:
         seen = await super().observe(handles)

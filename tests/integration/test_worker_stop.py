@@ -2,16 +2,17 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from runmesh.bus import Bus
 from runmesh.claims import Claim, Stopping
 from runmesh.events import Cause
-from runmesh.executor import Handle, Observation, Phase
+from runmesh.executor import Handle, Observation, Phase, Task
 from tests.conftest import Address
 from tests.eventually import eventually
-from tests.executors.scripted import Fault, LocalExecutor, Platform, Script
+from tests.executors.scripted import Fault, LocalExecutor, Platform, Script, ScriptedExecutor
 from tests.integration.worker_mesh import Mesh, mesh_on
 
 
@@ -162,13 +163,19 @@ async def test_a_job_that_is_not_started_in_time_is_stopped_and_had_no_capacity(
     assert not platform.alive
 
 
+class WithoutImage(ScriptedExecutor):
+    """A platform that says at once why a job doesn't start."""
+
+    async def submit(self, task: Task[Any]) -> Handle:
+        handle = await super().submit(task)
+        why = Observation(Phase.PENDING, cause=Cause.CONFIG, reason="ErrImagePull: x not found")
+        self.platform.jobs[handle].seen = why
+        return handle
+
+
 async def test_why_a_job_did_not_start_is_the_platforms_word(mesh: Mesh) -> None:
-    platform = Platform(load=Script(pending=3600.0))
-    await mesh.start(platform)
-    event = await mesh.order("load", start_timeout=1.0)
-    await mesh.submitted(event)
-    platform.job("load").seen = Observation(Phase.PENDING, cause=Cause.CONFIG, reason="ErrImagePull: x not found")
-    fact = await mesh.ended(event)
+    await mesh.start(Platform(load=Script(pending=3600.0)), WithoutImage)
+    fact = await mesh.ended(await mesh.order("load", start_timeout=1.0))
     assert (fact.state, fact.cause) == ("failed", Cause.CONFIG)
     assert fact.reason == "not started within 1 s: ErrImagePull: x not found"
 

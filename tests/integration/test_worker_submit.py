@@ -65,7 +65,7 @@ async def test_a_submit_that_hangs_is_given_up_and_looked_for(mesh: Mesh) -> Non
     platform = Platform(load=Script(submit_takes=3600.0))
     await mesh.start(platform, Hurried)
     event = await mesh.order("load")
-    await eventually(lambda: platform.calls["submit"] == 1)
+    await platform.submitting.wait()
     job = platform.start(event, Script(runs=0.1))
     fact = await mesh.ended(event)
     assert (fact.state, fact.handle) == ("completed", job)
@@ -73,10 +73,10 @@ async def test_a_submit_that_hangs_is_given_up_and_looked_for(mesh: Mesh) -> Non
 
 
 async def test_a_throttled_worker_stops_pulling_and_goes_on_later(mesh: Mesh) -> None:
-    platform = Platform(load=Script(submit=(Fault.REFUSED,), retry_after=1.0))
+    platform = Platform(load=Script(submit=(Fault.REFUSED,), retry_after=3.0))
     await mesh.start(platform, slots=1)
     event = await mesh.order("load")
-    await eventually(lambda: platform.calls["submit"] == 1)
+    await platform.submitting.wait()
 
     async def waits_without_a_job() -> bool:
         claim = await mesh.claim(event)

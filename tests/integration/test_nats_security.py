@@ -27,7 +27,7 @@ from runmesh.worker import Worker
 from tests.eventually import eventually
 from tests.executors.scripted import Platform, Script, ScriptedExecutor
 from tests.integration.nats_actions import API, table
-from tests.integration.nats_users import ROOT, USERS, connected, set_passwords, settings
+from tests.integration.nats_users import PASSWORD, ROOT, USERS, connected, set_passwords, settings
 from tests.shop import ask, write_pipeline, write_project
 
 PAGE: Final = ROOT / "docs/security.md"
@@ -131,6 +131,21 @@ async def test_a_whole_run_goes_through_with_every_service_as_its_own_user(serve
         assert not any(service.done() for service in services)
         for service in services:
             service.cancel()
+
+
+@pytest.mark.parametrize(("user", "verdict"), [("observer", "✓ dead letters"), ("submitter-demo", "✗ permissions")])
+async def test_the_doctor_looks_as_far_as_its_user_may(
+    server: Server,
+    user: str,
+    verdict: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = {"URL": server.url, "USER": user, "PASSWORD": PASSWORD, "INBOX": f"_INBOX.{user}"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"RUNMESH_NATS_{name}", value)
+    assert await asyncio.to_thread(call, ["doctor"]) == 1  # no service runs
+    assert verdict in capsys.readouterr().out
 
 
 async def test_a_worker_that_may_not_take_its_tasks_ends_and_says_which(server: Server) -> None:

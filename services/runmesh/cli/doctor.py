@@ -22,7 +22,7 @@ from runmesh.cli.exits import Exit
 from runmesh.cli.exits import run as run_command
 from runmesh.client import Mesh
 from runmesh.clock import MOST_SKEW, ahead
-from runmesh.errors import NotProvisioned, RunmeshError, Unreachable
+from runmesh.errors import NotPermitted, NotProvisioned, RunmeshError, Unreachable
 from runmesh.executor import installed_types
 from runmesh.settings import Settings, load
 
@@ -83,8 +83,10 @@ async def _examine(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding(
             "connection", "fail", str(error), "`runmesh up` runs a server here; RUNMESH_NATS_URL names another"
         )
+    except NotPermitted as error:
+        yield Finding("permissions", "fail", str(error), "the users `observer` and `admin` may look at all of a mesh")
     except RunmeshError as error:
-        yield Finding("connection", "fail", str(error), "see RUNMESH_NATS_TOKEN and RUNMESH_NATS_CREDENTIALS")
+        yield Finding("connection", "fail", str(error), "see RUNMESH_NATS_TOKEN, …_USER and …_CREDENTIALS")
 
 
 async def _mesh(mesh: Mesh, settings: Settings) -> AsyncIterator[Finding]:

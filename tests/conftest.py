@@ -91,14 +91,34 @@ async def nats_address() -> AsyncIterator[Address]:
             yield Address(server.url, server.token)
 
 
+@pytest.fixture(scope="session")
+def untouched() -> dict[str, Any]:
+    """How each stream of the session's server is to which nothing has happened, once that is known."""
+    return {}
+
+
 @pytest.fixture
-async def bus(nats_address: Address) -> AsyncIterator[Bus]:
-    """A connection to a server that holds nothing but a freshly provisioned mesh."""
+async def bus(nats_address: Address, untouched: dict[str, Any]) -> AsyncIterator[Bus]:
+    """A connection to a server that holds nothing but a freshly provisioned mesh.
+
+    To make a stream takes the server some milliseconds: those that no test has touched stay.
+    """
     async with connect(nats_address.url, name="test", token=nats_address.token) as connected:
-        names = (await connected.api("STREAM.NAMES"))["streams"]
-        await asyncio.gather(*(connected.api(f"STREAM.DELETE.{name}") for name in names or ()))
+        touched = [name for name, state in (await streams(connected)).items() if state != untouched.get(name)]
+        await asyncio.gather(*(connected.api(f"STREAM.DELETE.{name}") for name in touched))
         await provisioned(connected)
+        if not untouched:
+            untouched |= await streams(connected)
         yield connected
+
+
+async def streams(bus: Bus) -> dict[str, Any]:
+    """Return what a test may change of a stream: its configuration, what was written to it, how many consume it."""
+    found = (await bus.api("STREAM.LIST"))["streams"] or ()
+    return {
+        each["config"]["name"]: (each["config"], each["state"]["last_seq"], each["state"]["consumer_count"])
+        for each in found
+    }
 
 
 async def provisioned(bus: Bus) -> None:

@@ -74,6 +74,18 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_headings(page: Path) -> None:
+    targets = re.findall(r"\]\(([^):]*)#([^)]+)\)", page.read_text())
+    assert [found for found in targets if found[1] not in headings(page.parent / found[0] if found[0] else page)] == []
+
+
+def headings(page: Path) -> set[str]:
+    """As they stand in links: GitHub's rule, as far as we need it."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_every_test_that_the_comparison_with_mage_names_is_there() -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/mage.md").read_text()))
     written = {

@@ -14,6 +14,7 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 from pydantic import ValidationError
@@ -46,7 +47,7 @@ def headers_for(event: Event, *, event_id: str, source: str, trace: Mapping[str,
         "ce-id": event_id,
         "ce-type": event.ce_type,
         "ce-source": source,
-        "ce-time": (at or datetime.now(UTC)).isoformat(),
+        "ce-time": _written(at or datetime.now(UTC)),
         "ce-datacontenttype": "application/json",
     }
     if trace:
@@ -54,9 +55,15 @@ def headers_for(event: Event, *, event_id: str, source: str, trace: Mapping[str,
     return headers
 
 
+@lru_cache(64)
+def _written(moment: datetime) -> str:
+    """Write a moment down; what happens in one turn of a run shares it."""
+    return moment.isoformat()
+
+
 def trace_of(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the trace headers of a message, to carry on; as W3C has it, a malformed trace is none."""
-    if not _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
+    if not headers or not _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
         return {}
     found = {name: headers[name] for name in TRACE_HEADERS if name in headers}
     return {name: value for name, value in found.items() if len(value) <= _LONGEST_TRACE and value.isascii()}
@@ -92,7 +99,7 @@ def open_envelope(headers: Mapping[str, str], data: bytes) -> Envelope:
     """Find the event inside a message, whichever mode it comes in."""
     if "ce-type" in headers:
         return Envelope(data, headers["ce-type"])
-    structured = headers.get("content-type", "").startswith(_STRUCTURED)
+    structured = bool(headers) and headers.get("content-type", "").startswith(_STRUCTURED)
     if not structured and b'"specversion"' not in data:
         return Envelope(data, None)
     try:

@@ -57,13 +57,20 @@ class Headers(Mapping[str, str]):
         self._exact = exact or {}
 
     def __getitem__(self, name: str) -> str:
+        if (value := self._find(name)) is None:
+            raise KeyError(name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._find(name) is not None
+
+    def _find(self, name: str) -> str | None:
+        if not self._exact:
+            return None
         if (value := self._exact.get(name)) is not None:
             return value
         folded = name.lower()
-        for key, value in self._exact.items():
-            if key.lower() == folded:
-                return value
-        raise KeyError(name)
+        return next((value for key, value in self._exact.items() if key.lower() == folded), None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._exact)

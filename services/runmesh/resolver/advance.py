@@ -33,7 +33,7 @@ def next_due(plan: Plan, state: State) -> datetime | None:
         return None
     times = [state.deadline] if state.deadline and state.state not in ENDING else []
     # Where no place is free, what frees one is the next event: a time that has passed would be looked at for ever.
-    if sum(record.state is TaskState.QUEUED for record in state.tasks.values()) < plan.max_in_flight:
+    if len(state.out()) < plan.max_in_flight:
         times += [record.due_at for record in state.tasks.values() if record.due_at]
     if queue_end := next_queue_timeout(plan, state):
         times.append(queue_end)
@@ -42,7 +42,7 @@ def next_due(plan: Plan, state: State) -> datetime | None:
 
 def next_queue_timeout(plan: Plan, state: State) -> datetime | None:
     """Return when the first of the queued tasks that nobody took is given up."""
-    since = min((record.since for record in state.tasks.values() if record.since and not record.claimed), default=None)
+    since = min([record.since for record in state.tasks.values() if record.since and not record.claimed], default=None)
     return since + timedelta(seconds=plan.queue_timeout) if since else None
 
 

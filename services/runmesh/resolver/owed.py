@@ -96,13 +96,31 @@ def _told(plan: Plan, task: TaskPlan, key: str, attempt: int) -> dict[str, str]:
 
 def _task_fact(plan: Plan, debt: Debt) -> TaskFact:
     assert debt.state is not None  # noqa: S101 - a debt of kind "task" always names its state
-    details = {"n": debt.n, "cause": debt.cause, "reason": debt.reason, "due_at": debt.due_at}
-    details |= {"children": debt.children}
-    return task_fact(plan, debt.block, debt.attempt, debt.resubmission, debt.state, at=debt.at, **details)
+    return task_fact(
+        plan,
+        debt.block,
+        debt.attempt,
+        debt.resubmission,
+        debt.state,
+        at=debt.at,
+        n=debt.n,
+        cause=debt.cause,
+        reason=debt.reason,
+        due_at=debt.due_at,
+        children=debt.children,
+    )
 
 
 def task_fact(
-    plan: Plan, block: str, attempt: int, resubmission: int, state: TaskState, *, at: datetime, **details: Any
+    plan: Plan,
+    block: str,
+    attempt: int,
+    resubmission: int,
+    state: TaskState,
+    *,
+    at: datetime,
+    n: int = 0,
+    **details: Any,
 ) -> TaskFact:
     """Return a fact of the resolver's own about one submission of one task; `details` are more of its fields."""
     task = plan.task(block)
@@ -116,7 +134,8 @@ def task_fact(
         executor_type=task.executor_type,
         pool=task.pool,
         at=at,
-        **({"n": 0} | details),
+        n=n,
+        **details,
     )
 
 

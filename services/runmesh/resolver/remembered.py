@@ -3,7 +3,7 @@
 What several values share is counted once: thousands of runs of one pipeline may hold the very same plan.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
@@ -18,7 +18,7 @@ class Remembered(Generic[V]):
     def __init__(self, parts: Callable[[V], Iterable[Part]], *, most: int, most_bytes: int) -> None:
         self._parts, self._most, self._most_bytes = parts, most, most_bytes
         self._values: OrderedDict[Hashable, tuple[V, tuple[Part, ...]]] = OrderedDict()
-        self._holders: Counter[Hashable] = Counter()
+        self._holders: dict[Hashable, int] = {}
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -40,8 +40,8 @@ class Remembered(Generic[V]):
         parts = tuple(self._parts(value))
         self._values[key] = value, parts
         for identity, size in parts:
-            self._holders[identity] += 1
-            if self._holders[identity] == 1:
+            holders = self._holders[identity] = self._holders.get(identity, 0) + 1
+            if holders == 1:
                 self.bytes += size
         while len(self._values) > 1 and (len(self._values) > self._most or self.bytes > self._most_bytes):
             self.forget(next(iter(self._values)))

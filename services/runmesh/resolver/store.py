@@ -126,7 +126,9 @@ class Store:
         What is refused for now (a full stream, no answer) stays owed. Raises `NotPermitted` and `NotProvisioned`.
         """
         due = [item for item in owed(run.plan, run.state) if item.debt not in noted]
-        stored = {item.debt for item in due if await self._is_told(run, item)}
+        stored = {
+            item.debt for item in due if isinstance(item.event, TaskFact) and await self._is_told(run, item.event)
+        }
         trace = run.trace  # the same for all: it costs a digest where spans are told
         sent = [(item, self._post(run, item, trace)) for item in due if item.debt not in stored]
         answers = await _answers([answer for _, answer in sent])
@@ -186,9 +188,8 @@ class Store:
             subject, event.to_json(), headers=headers, message_id=message_id, last_sequence=last_sequence
         )
 
-    async def _is_told(self, run: Run, item: Owed) -> bool:
-        fact = item.event
-        return isinstance(fact, TaskFact) and await is_told(self._bus, fact_subject(run.state.project, fact), fact)
+    async def _is_told(self, run: Run, fact: TaskFact) -> bool:
+        return await is_told(self._bus, fact_subject(run.state.project, fact), fact)
 
     def _was_ours(self, item: Owed, refusal: BusError) -> bool:
         """Say whether a fact that is there is one of which nobody else tells, because it was us who stored it."""

@@ -123,7 +123,7 @@ async def streams(bus: Bus) -> dict[str, Any]:
 
 async def provisioned(bus: Bus) -> None:
     """Provision; the server may still be deleting the files of a stream that had the same name."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await provision(bus, ack_wait=ACK_WAIT)

@@ -28,8 +28,8 @@ AWKWARD = (
 class Platform:
     """A platform under test: what a subclass provides, and what tests of any executor do with it."""
 
-    within: ClassVar[float] = 15.0
-    """Seconds that the platform may take for anything."""
+    within: ClassVar[float] = 45.0
+    """Seconds that the platform may take for anything, on a busy machine; less than what hangs in a test does."""
     burst: ClassVar[int] = 50
     streams_logs: ClassVar[bool] = True
     separates_streams: ClassVar[bool] = True

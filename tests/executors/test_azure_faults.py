@@ -84,13 +84,13 @@ class TestSubmitting(AciFaults):
         assert self.started() == self.azure.api.calls[CREATE] == 1
 
     async def test_a_creation_that_takes_too_long_is_ambiguous_and_is_found_when_it_comes(self) -> None:
-        self.azure.api.faults.append(Fault(CREATE, delay=1.2))
+        self.azure.api.faults.append(Fault(CREATE, delay=3.5))
         task = self.sleeping("late")
-        async with self.connect(RUNMESH_AZURE_CREATE_TIMEOUT="1") as executor:
+        async with self.connect(RUNMESH_AZURE_CREATE_TIMEOUT="3") as executor:
             with pytest.raises(ConnectionError):
                 await executor.submit(task)
             assert await eventually(lambda: executor.find(task))
-            assert executor.find_window > 1.2
+            assert executor.find_window > 3.5
         assert self.azure.api.calls[CREATE] == 1
 
     @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ class TestObserving(CloudRunFaults):
         others = [await executor.submit(self.sleeping(key)) for key in ("one", "two")]
         self.trouble(GET, delay=60.0)
         observing = asyncio.create_task(executor.observe([silent, *others]))
-        await eventually(lambda: self.cloud.api.calls[LIST] == 1, within=8)
+        await eventually(lambda: self.cloud.api.calls[LIST] == 1, within=self.within)
         observing.cancel()
         await asyncio.wait([observing])
 

@@ -81,7 +81,7 @@ SHOWN: dict[str, Any] = {
 class Kubernetes(Platform):
     """How the tests reach the Jobs of a cluster."""
 
-    within: ClassVar[float] = 90.0 if REAL else 15.0
+    within: ClassVar[float] = 90.0 if REAL else 45.0
     burst: ClassVar[int] = 20 if REAL else 50
     separates_streams: ClassVar[bool] = False
     refuses_missing_command: ClassVar[bool] = False

@@ -27,8 +27,6 @@ pytestmark = pytest.mark.skipif(REAL, reason="a real cluster is not made to fail
 class Faulty(Kubernetes):
     """A cluster whose inside the tests reach."""
 
-    within: ClassVar[float] = 15.0
-
     @property
     def emulated(self) -> Emulated:
         assert self.cluster.emulated

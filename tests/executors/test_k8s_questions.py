@@ -63,7 +63,7 @@ class TestPatience(Faulty):
         failing = [await executor.submit(self.shell(f"failing{n}", "exit 1")) for n in range(20)]
         good = await executor.submit(self.task("good", "true"))
         await eventually(lambda: len(self.emulated.jobs.ended) == 21)
-        await eventually(lambda: self._is(executor, good, [*failing, good], Phase.SUCCEEDED), within=12)
+        await eventually(lambda: self._is(executor, good, [*failing, good], Phase.SUCCEEDED), within=self.within)
         assert (await self.observed(executor, failing[0])) == UNKNOWN
 
     async def test_an_answer_that_came_late_is_told(self, executor: Executor) -> None:

@@ -24,8 +24,8 @@ from tests.executors.tasks import task_of
 
 FAMILY = """
 echo $$ > $PIDS/a.pid
-sh -c 'trap "" TERM; echo $$ > $PIDS/b.pid; while :; do sleep 0.1; done' &
-setsid sh -c 'trap "" TERM HUP; echo $$ > $PIDS/c.pid; while :; do sleep 0.1; done' &
+sh -c 'trap "" TERM; echo $$ > $PIDS/b.pid; exec sleep 300' &
+setsid sh -c 'trap "" TERM HUP; echo $$ > $PIDS/c.pid; exec sleep 300' &
 wait
 """
 """A job, a child of it that ignores TERM, and one that left the process group as well."""
@@ -305,10 +305,10 @@ class TestNothingOutlives(LocalPython):
         assert await executor.submit(self.sleeping("late"))
 
     async def test_beats_keep_a_job_running_beyond_the_first_lease(self, executor: Executor) -> None:
-        await executor.beat(0.5)
-        handle = await executor.submit(self.task("kept", "sleep", "1"))
+        await executor.beat(2)
+        handle = await executor.submit(self.task("kept", "sleep", "3"))
         while (end := await self.observed(executor, handle)).phase is Phase.RUNNING:
-            await executor.beat(0.5)
+            await executor.beat(2)
             await asyncio.sleep(0.05)
         assert end.phase is Phase.SUCCEEDED
 
@@ -358,12 +358,12 @@ class TestKilledWorker:
         await eventually(lambda: not any(map(alive, [*pids, supervisor])))
 
     async def test_a_killed_workers_jobs_have_no_grace_beyond_its_lease(self, worker: Any) -> None:
-        process, pids = await worker(lease=1, grace=300)
+        process, pids = await worker(lease=3, grace=300)
         process.kill()
         await eventually(lambda: not any(map(alive, pids)))
 
     async def test_a_worker_that_is_stopped_for_longer_than_its_lease_leaves_nothing_running(self, worker: Any) -> None:
-        process, pids = await worker(lease=1, grace=300)
+        process, pids = await worker(lease=3, grace=300)
         process.send_signal(signal.SIGSTOP)
         await eventually(lambda: not any(map(alive, pids)))
         assert process.returncode is None

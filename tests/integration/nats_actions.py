@@ -113,7 +113,7 @@ async def refused(server: Server, user: str, lines: Sequence[str]) -> set[str]:
     wire = [f"{line} 0\r\n" if line.startswith("PUB") else f"{line} {n}" for n, line in enumerate(lines)]
     writer.write("\r\n".join([f"CONNECT {json.dumps(login)}", *wire, "PING", ""]).encode())
     found = set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (answer := (await reader.readline()).decode()) != "PONG\r\n":
             assert answer, f"the server refuses {user}"
             if violation := re.search(r'Permissions Violation for (Publish|Subscription) to "([^"]+)"', answer):

@@ -27,7 +27,7 @@ class Raw:
     async def send(self, *messages: bytes) -> None:
         """Send, and return when the server has taken all of it. Raises if it has complained."""
         self.writer.write(b"".join(messages) + b"PING\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (line := await self.reader.readline()) != b"PONG\r\n":
                 if line == b"PING\r\n":
                     self.writer.write(b"PONG\r\n")

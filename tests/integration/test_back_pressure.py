@@ -81,7 +81,7 @@ async def test_the_command_line_says_so_and_what_to_do(bus: Bus, runmesh: Comman
 async def test_any_other_client_is_told_in_the_answer(bus: Bus, nats_address: Address) -> None:
     async with full(bus):
         other = await nats.connect(nats_address.url, token=nats_address.token)
-        answer = await other.request("mesh.request.run.shop", b'{"pipeline":"one"}', timeout=5)
+        answer = await other.request("mesh.request.run.shop", b'{"pipeline":"one"}', timeout=60)
         await other.close()
     assert json.loads(answer.data)["error"]["description"] == "maximum messages exceeded"
 
@@ -140,7 +140,12 @@ async def test_a_flood_of_a_limited_pipeline_is_no_queue_for_others(bus: Bus, pr
         await ask(bus, "run", {"pipeline": "one", "id": "quiet"}, project="quiet")
 
         async def dispatched() -> bool:
-            return "running" in await states(bus, "quiet")
+            told = [await states(bus, run) for run in flood]
+            return (
+                all(told)
+                and sum("running" in states for states in told) == 1
+                and "running" in await states(bus, "quiet")
+            )
 
         await eventually(dispatched)
         assert (await bus.stream_info(subjects.execute_stream("local_python"))).messages == 2

@@ -116,7 +116,7 @@ async def test_a_listing_ends_while_others_write(bus: Bus) -> None:
 
     disturbing = asyncio.create_task(disturb())
     for _ in range(5):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert len(await runs.keys()) <= 1000
     disturbing.cancel()
     await asyncio.wait({disturbing})
@@ -169,7 +169,7 @@ async def watching(bus: Bus, seen: list[Entry | Deleted]) -> asyncio.Task[None]:
 
 
 async def told(seen: list[Entry | Deleted], key: str) -> None:
-    await eventually(lambda: key in {change.key for change in seen}, within=5)
+    await eventually(lambda: key in {change.key for change in seen})
 
 
 async def test_a_watch_tells_changes_and_deletions(bus: Bus) -> None:

@@ -28,7 +28,7 @@ async def fill(bus: Bus, count: int, start: int = 0) -> None:
 
 
 async def take(pump: Pump, count: int) -> list[Message]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [await anext(pump) for _ in range(count)]
 
 
@@ -195,7 +195,7 @@ async def test_a_consumer_that_is_deleted_ends_the_pump(bus: Bus) -> None:
         await asyncio.wait({waiting}, timeout=0.2)
         await bus.api("CONSUMER.DELETE.EXECUTE_k8s.pool_default")
         with pytest.raises(RunmeshError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await waiting
 
 

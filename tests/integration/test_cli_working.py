@@ -14,7 +14,7 @@ from runmesh.errors import Invalid
 from runmesh.settings import Settings
 from tests.eventually import eventually
 
-LEASE = 1.0
+LEASE = 2.0
 
 
 def service(bus: Bus, settings: Settings) -> Working:
@@ -85,7 +85,7 @@ async def test_draining_while_the_next_worker_is_waited_for_ends_the_service(
     running = asyncio.create_task(working.run())
     await cut_off(beside, nats_server, tmp_path)
     working.drain()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await running
 
 
@@ -94,7 +94,7 @@ async def test_draining_before_the_first_worker_is_there_ends_the_service(bus: B
     running = asyncio.create_task(working.run())
     await eventually((tmp_path / "workers").exists, every=0)
     working.drain()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await running
 
 

@@ -41,7 +41,7 @@ class Cron:
         """Submit a pipeline of these blocks, and wait for the end of its run."""
         document = {"name": "nightly", "blocks": list(blocks)}
         run = await self.mesh.submit(document, project=project, **request)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await self.mesh.wait(run)
 
     async def printed(self, run: str, block: str) -> list[str]:
@@ -70,7 +70,7 @@ async def working(bus: Bus, directory: Path) -> AsyncIterator[None]:
         yield
     finally:
         worker.drain()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await running
 
 
@@ -193,7 +193,7 @@ async def test_a_retry_without_a_project_keeps_what_completed(cron: Cron, tmp_pa
     assert ended.state == "failed"
     mark.touch()
     again = await cron.mesh.retry(ended.run)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert (await cron.mesh.wait(again)).state == "completed"
     assert await states_of(cron, again, "above") == []
 
@@ -217,7 +217,7 @@ async def test_a_trigger_gives_variables_a_timeout_and_its_end(cron: Cron) -> No
     trigger = {"name": "hourly", "variables": {"b": 1, "c": 1}, "settings": settings}
     (folder / "triggers.yaml").write_text(yaml.safe_dump({"triggers": [trigger]}))
     run = await cron.mesh.submit("hourly", project="shop", trigger_name="hourly", variables={"c": 2})
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         ended = await cron.mesh.wait(run)
     assert (ended.state, ended.reason) == ("cancelled", "the run exceeded its timeout of 2 s")
     assert [json.loads(line) for line in await cron.printed(run, "slow")] == [{"a": 0, "b": 1, "c": 2}]

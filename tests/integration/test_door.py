@@ -46,7 +46,7 @@ async def open_door(bus: Bus, projects: Path) -> AsyncIterator[None]:
 async def req(client: Client, verb: str, body: Any, project: str = "shop") -> tuple[str, Any]:
     """Ask as `nats req` does; return the error's code (none if it went well) and the answer."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = await client.request(f"mesh.api.{verb}.{project}", data, timeout=10)
+    answer = await client.request(f"mesh.api.{verb}.{project}", data, timeout=60)
     return (answer.headers or {}).get("Nats-Service-Error-Code", ""), json.loads(answer.data)
 
 

@@ -54,7 +54,7 @@ async def test_a_child_is_told_which_item_is_its_own(bus: Bus, tmp_path: Path) -
     write_dynamic(tmp_path)
     async with resolving(bus, settings_for(tmp_path)), answering(bus, outcomes=children(2)) as taken:
         await ask(bus, "run", {"id": "fan", "pipeline": "fan"})
-        await ended(bus, "fan", within=15)
+        await ended(bus, "fan", within=60)
     told = {command.block: command.command for command in taken}
     assert "--dynamic-index" not in told["source"]
     assert _after("--block-uuid", told["each:1"]) == "each:1"
@@ -71,7 +71,7 @@ async def test_the_block_as_a_whole_has_facts_of_its_own(bus: Bus, tmp_path: Pat
     write_dynamic(tmp_path)
     async with resolving(bus, settings_for(tmp_path)), answering(bus, outcomes=children(3)):
         await ask(bus, "run", {"id": "fan", "pipeline": "fan"})
-        await ended(bus, "fan", within=15)
+        await ended(bus, "fan", within=60)
     facts = [fact for fact in await task_facts(bus, "fan") if fact.block == "each"]
     assert [(str(fact.state), fact.children) for fact in facts] == [("running", 3), ("completed", None)]
     assert facts[-1].reason == "3 children: 3 completed"

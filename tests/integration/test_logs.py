@@ -50,7 +50,7 @@ async def ends(bus: Bus, run: str, state: str) -> None:
         assert state in {fact.state for fact in facts}, [fact.reason for fact in facts]
         return True
 
-    await eventually(ended, within=15)
+    await eventually(ended)
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ async def service(environment: Mapping[str, str], *arguments: str) -> AsyncItera
     finally:
         if process.returncode is None:
             process.terminate()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asyncio.gather(process.wait(), reading)
         print(*wrote, sep="\n")  # noqa: T201 - shown if the test fails
 
@@ -104,7 +104,7 @@ def environment(tmp_path: Path, nats_server: Server, collector: list[bytes]) -> 
         "RUNMESH_LOG_LEVEL": "debug",
         "RUNMESH_LOG_FORMAT": "json",
         "RUNMESH_HEALTH_PORT": "0",
-        "RUNMESH_ACK_WAIT": "2",
+        "RUNMESH_ACK_WAIT": "20",
         "LEAKY_SAYS": SAID,
         "LEAKY_PASSWORD": SECRETS["worker"],
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.pop().decode(),
@@ -137,7 +137,7 @@ async def test_no_secret_is_in_logs_metrics_or_spans(
     )
     secrets = {**SECRETS, "token": nats_server.token}
     async with connect(nats_server.url, name="test", token=nats_server.token) as bus:
-        await provision(bus, ack_wait=2)
+        await provision(bus, ack_wait=20)
         async with (
             service(environment, "runmesh", "resolver") as resolver,
             service(environment, "runmesh", "executor", "local_python") as local,

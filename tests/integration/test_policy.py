@@ -70,7 +70,7 @@ async def test_a_resolver_does_not_start_with_a_broken_policy(
     environment = {**os.environ, **{f"RUNMESH_{name}": value for name, value in named.items()}}
     command = (sys.executable, "-m", "runmesh", "resolver")
     process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=PIPE)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         _, err = await process.communicate()
     assert process.returncode == 2
     problem = f"{policy}: executors.local_python.enforse: unknown key 'enforse' (did you mean 'enforce'?)"

@@ -38,7 +38,7 @@ async def up(clone: Path) -> AsyncIterator[None]:
     )
     assert process.stdout
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while b"runmesh is up" not in (line := await process.stdout.readline()):
                 assert line, "it ended at once"
         await eventually((clone / ".runmesh" / "nats.json").is_file)

@@ -48,7 +48,7 @@ async def kill(shop: Shop, *files: str, flags: tuple[str, ...] = ()) -> str:
     command = [sys.executable, SCRIPT, str(shop.path), "p", *NAMED, *flags]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env=shop.environment())
     try:
-        await eventually(lambda: all((shop.path / name).exists() for name in files), within=30)
+        await eventually(lambda: all((shop.path / name).exists() for name in files))
     finally:
         process.kill()
         out, _ = await process.communicate()

@@ -117,7 +117,7 @@ async def test_what_waited_when_the_process_was_killed_is_called_back(shop: Shop
     process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, env=shop.environment())
     assert process.stderr
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while b"try 2 of 3 in 600 s" not in await process.stderr.readline():
                 assert not process.stderr.at_eof()
         await eventually((shop.path / "failed").exists)

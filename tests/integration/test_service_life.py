@@ -173,7 +173,7 @@ async def test_what_waits_ends_at_the_first_signal(nats_server: Server) -> None:
     await nats_server.kill()
     async with served(nats_server) as serving:
         os.kill(os.getpid(), signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await serving.task
 
 

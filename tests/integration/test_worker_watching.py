@@ -64,7 +64,7 @@ async def test_a_stop_is_heeded_that_comes_together_with_other_news(
     async with watched(bus, Mesh(bus, nats_address), cloud) as (job, watching):
         job.see(seen, gone_window=0.0)
         job.ask_stop(Stopping(cause=Cause.CANCELLED, reason="asked", at=datetime.now(UTC)))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             verdict = await watching
     assert (verdict.state, verdict.reason, verdict.unconfirmed) == (TaskState.CANCELLED, "asked", False)
     assert not cloud.alive

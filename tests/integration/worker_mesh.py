@@ -41,7 +41,7 @@ class Process:
     async def drain(self) -> None:
         """End it as SIGTERM does."""
         self.worker.drain()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.task
 
 

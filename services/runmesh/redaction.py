@@ -34,18 +34,19 @@ _SAYS_WHERE: Final = re.compile(rf"{_ABOUT}$", re.IGNORECASE)
 _BESIDE: Final = re.compile(rf"(?:{_ABOUT}|user|host|server)$", re.IGNORECASE)
 """What stands beside a secret, in what is called one as a whole: `registry_credentials`."""
 _PLACE: Final = re.compile(r"arn:aws[\w-]*:|projects/[\w-]+/(?:secrets|locations)/")
-_NKEY: Final = r"\bS[UANOCX][A-Z2-7]{56}\b"
+_VALUE: Final = r"""(?:(?P<quote>\\*["']).*?(?:(?<!\\)(?P=quote)|$)|[^\s"'&,;)\]}]+)"""
+"""A value behind its name: in quotes that may be escaped, as JSON within JSON is, or cut off; or a word."""
 _LOOKS: Final = re.compile(
     rf"""
-      (?P<url>\b[a-z][a-z0-9+.-]{{0,20}}://)[^\s"'<>]{{0,1000}}@
-    | (?P<place>\barn:aws[\w-]{{0,20}}:[\w-]{{1,40}}:[^\s"'=,;&]{{1,1000}})
+      (?P<url>\b[a-z][a-z0-9+.-]{{0,20}}://)[^\s"'<>]{{0,1000}}@      # a user in a URL
+    | (?P<place>\barn:aws[\w-]{{0,20}}:[\w-]{{1,40}}:[^\s"'=,;&]{{1,1000}})     # shown, whatever it names
     | (?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{{8,}}
-    | (?P<key>(?:{_CALLED}|\bsig|\bpwd)(?![\w-]{{0,40}}{_ABOUT}["'\\]{{0,4}}\s{{0,4}}[=:])
-      [\w-]{{0,40}}\\*["']?\s{{0,4}}[=:]\s{{0,4}}(?:(?:bearer|basic)\s+)?)
-      (?:\\*"[^"]*"|\\*'[^']*'|[^\s"'&,;)\]}}]+)
-    | \b(?:AKIA|ASIA)[A-Z0-9]{{16}}\b
-    | \beyJ[\w-]{{8,1000}}\.[\w-]+\.[\w-]*
-    | {_NKEY}
+    | (?P<key>(?:{_CALLED}|\bsig|\bpwd)                               # a secret's name, and no other
+      (?![\w-]{{0,40}}{_ABOUT}["'\\]{{0,4}}\s{{0,4}}[=:])
+      [\w-]{{0,40}}\\*["']?\s{{0,4}}[=:]\s{{0,4}}(?:(?:bearer|basic)\s+)?){_VALUE}
+    | \b(?:AKIA|ASIA)[A-Z0-9]{{16}}\b                                 # AWS's access keys
+    | \beyJ[\w-]{{8,1000}}\.[\w-]+\.[\w-]*                            # JWTs
+    | \bS[UANOCX][A-Z2-7]{{56}}\b                                     # seeds of NKeys
     | -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?(?:-----END[ A-Z]*PRIVATE\ KEY-----|$)
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,

@@ -22,6 +22,9 @@ SECRET = "s3cr3t-Value/+=="  # noqa: S105 - it is what is looked for
         ("AccountName=a;AccountKey=abc==;Endpoint=x", "AccountName=a;AccountKey=***;Endpoint=x"),
         ('{"db_password": "two words", "a": 1}', '{"db_password": ***, "a": 1}'),
         ('"{\\"api_key\\": \\"abc\\"}"', '"{\\"api_key\\": ***}"'),
+        ('{"password": "one\\"two", "a": 1}', '{"password": ***, "a": 1}'),
+        ('"{\\"password\\": \\"one\\\\\\"two\\"}"', '"{\\"password\\": ***}"'),
+        ('{"password": "its end is missing', '{"password": ***'),
         ("AWS_SECRET_ACCESS_KEY=wJalrXUt/K7", "AWS_SECRET_ACCESS_KEY=***"),
         ("DB_PASS=a1 DB_PWD=b2 GITHUB_PAT=c3 _auth=d4", "DB_PASS=*** DB_PWD=*** GITHUB_PAT=*** _auth=***"),
         ("key AKIAIOSFODNN7EXAMPLE is unknown", "key *** is unknown"),
@@ -152,7 +155,7 @@ def test_a_known_secret_is_never_shown(secret: str, before: str, after: str) -> 
 
 
 @pytest.mark.parametrize(
-    "piece", ["a", "token", "a.", "http://", "a-", "eyJ-", "bearer ", "a://", "-----BEGIN PRIVATE KEY-----"]
+    "piece", ["a", "token", "a.", "http://", "a-", "eyJ-", "bearer ", "a://", 'token:"', "-----BEGIN PRIVATE KEY-----"]
 )
 def test_a_long_text_holds_nobody_up(piece: str) -> None:
     assert len(hide(piece * 50_000)) < 50_000  # a pattern that goes back and forth would take minutes

@@ -26,7 +26,7 @@ from runmesh.view import Fact
 from tests.eventually import eventually
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
-LEASE = 2.0
+LEASE = 4.0
 
 
 @pytest.fixture
@@ -141,6 +141,15 @@ async def kill(process: Process) -> None:
     await process.wait()
 
 
+def held(project: Path, block: str) -> Path:
+    """Have a block wait for as long as a file is there; return that file."""
+    (code,) = project.glob(f"*/{block}.py")
+    code.with_suffix(".held").touch()
+    waits = f"import os, time\nwhile os.path.exists({str(code.with_suffix('.held'))!r}):\n    time.sleep(0.05)\n"
+    code.write_text(waits + code.read_text())
+    return code.with_suffix(".held")
+
+
 async def until(mesh: Mesh, run: str, block: str, *states: TaskState) -> None:
     async def there() -> bool:
         found = (await mesh.show(run)).blocks.get(block)
@@ -175,13 +184,16 @@ class TestItsRun:
             await provision(bus, ack_wait=LEASE)
             mesh = Mesh(bus)
             run = await mesh.submit("penguins", project="demo")
+            loading, cleaning = (held(clone / "deploy" / "demo", block) for block in ("load_penguins", "clean"))
 
             async with service(*resolver, cwd=clone, environment=environment) as first_resolver:
                 async with service(*executor, cwd=clone, environment=environment):
                     await until(mesh, run, "load_penguins", TaskState.RUNNING)  # and then the worker is killed
+                loading.unlink()
                 async with service(*executor, cwd=clone, environment=environment):
                     await until(mesh, run, "clean", TaskState.RUNNING)
                     await kill(first_resolver)
+                    cleaning.unlink()
                     async with service(*resolver, cwd=clone, environment=environment), asyncio.timeout(60):
                         assert (await mesh.wait(run)).state is RunState.COMPLETED
 

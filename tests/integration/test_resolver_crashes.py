@@ -157,7 +157,7 @@ async def none_queued(bus: Bus) -> bool:
 async def test_what_was_told_before_all_resolvers_were_away_is_not_told_again(bus: Bus, projects: Path) -> None:
     await forgetting(bus)
     settings, store = settings_for(projects), Store(bus)
-    async with killable(bus, settings) as first:
+    async with killable(bus, settings_for(projects, sweep_interval=60)) as first:
         await ask(bus, "run", {"pipeline": "remote", "id": "r1"})
         await one_command(bus, "k8s")
         await kill(first)
@@ -287,7 +287,7 @@ async def test_the_order_to_stop_is_given_again_by_the_sweep(bus: Bus, projects:
 
 
 async def test_a_sweep_leaves_a_command_that_is_owed_behind_the_facts_before_it(bus: Bus, projects: Path) -> None:
-    async with killable(bus, settings_for(projects)) as first:
+    async with killable(bus, settings_for(projects, sweep_interval=60)) as first:
         await ask(bus, "run", {"pipeline": "one", "id": "r1"})
         command = await one_command(bus)
         await kill(first)

@@ -133,7 +133,7 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
         connect(server.url, name="resolves", token=server.token) as resolvers,
         connect(server.url, name="answers", token=server.token) as workers,
     ):
-        await provision(bus, ack_wait=2)
+        await provision(bus, ack_wait=60)  # between two tests the module's loop stands still
         async with resolving(resolvers, settings_for(projects)), answering(workers):
             yield Mesh(bus, projects, wire, Address(server.url, server.token))
 

@@ -91,7 +91,7 @@ async def up(directory: Path, *arguments: str) -> AsyncIterator[asyncio.subproce
     """A mesh that is ready; stopped with all that it runs."""
     async with started(directory, "up", *arguments) as process:
         assert process.stdout
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             async for line in process.stdout:
                 if b"Ctrl-C" in line:
                     break

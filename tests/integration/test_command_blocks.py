@@ -58,10 +58,14 @@ class Cron:
         return list(fact.errors or ())
 
 
+LEASE = 60.0
+"""Longer than any test that runs on a loop of its own, while that of the module stands still."""
+
+
 @asynccontextmanager
 async def working(bus: Bus, directory: Path) -> AsyncIterator[None]:
     site = Site("runmesh", "default", "worker-1", {"PATH": "/usr/bin:/bin", "SECRET": "x"}, directory)
-    settings = settings_for(directory, slots=4)
+    settings = settings_for(directory, slots=4, ack_wait=LEASE)
     worker = Worker(
         bus, Executor(site), executor_type="local_python", config_model=Config, settings=settings, worker_id="worker-1"
     )
@@ -84,7 +88,7 @@ async def cron(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cron]:
         connect(server.url, name="resolves", token=server.token) as resolvers,
         connect(server.url, name="works", token=server.token) as workers,
     ):
-        await provision(bus, ack_wait=2)
+        await provision(bus, ack_wait=LEASE)
         async with resolving(resolvers, settings_for(projects)), working(workers, tmp_path_factory.mktemp("worker")):
             yield Cron(bus, projects, Mesh(bus))
 

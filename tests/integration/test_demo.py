@@ -50,8 +50,11 @@ async def start(*arguments: str, cwd: Path, environment: Mapping[str, str]) -> P
 
 async def runmesh_says(*arguments: str, cwd: Path, environment: Mapping[str, str]) -> tuple[int | None, str]:
     process = await start(*arguments, cwd=cwd, environment=environment)
-    async with asyncio.timeout(60):
-        written, _ = await process.communicate()
+    try:
+        async with asyncio.timeout(200):
+            written, _ = await process.communicate()
+    finally:
+        await kill(process)
     return process.returncode, written.decode()
 
 
@@ -85,7 +88,7 @@ class TestTheDemo:
         mark = uuid4().hex  # jobs inherit MAGE_*
         demo = await start("demo", cwd=clone, environment=clean_environment(MAGE_TEST_MARK=mark))
         assert demo.stdout
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             while b"load_penguins" not in (line := await demo.stdout.readline()):
                 assert line, "it ended before a block ran"
             demo.send_signal(signal.SIGINT)
@@ -194,7 +197,7 @@ class TestItsRun:
                     await until(mesh, run, "clean", TaskState.RUNNING)
                     await kill(first_resolver)
                     cleaning.unlink()
-                    async with service(*resolver, cwd=clone, environment=environment), asyncio.timeout(60):
+                    async with service(*resolver, cwd=clone, environment=environment), asyncio.timeout(200):
                         assert (await mesh.wait(run)).state is RunState.COMPLETED
 
             stored = await facts(bus, run)

@@ -21,7 +21,7 @@ async def test_the_demo_runs_as_jobs(tmp_path: Path) -> None:
         stdout=PIPE,
         stderr=STDOUT,
     )
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(200):
         written, _ = await process.communicate()
     said = written.decode()
     assert process.returncode == 0, said

@@ -39,7 +39,7 @@ async def test_ten_thousand_children_run_once_each_in_a_small_state(bus: Bus, tm
         watching(bus) as sizes,
     ):
         await ask(bus, "run", {"id": "fan", "pipeline": "fan"})
-        await ended(bus, "fan", within=100)
+        await ended(bus, "fan", within=200)
     names = Counter(command.block for command in taken)
     assert set(names.values()) == {1}
     assert names.keys() == {"source", "total", *(f"each:{index}" for index in range(10_000))}

@@ -94,7 +94,7 @@ class Features:
 
     async def ended(self, pipeline: str, run: str | None = None) -> Ended:
         run = run or self.runs[pipeline]
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(200):
             last = await self.mesh.wait(run)
         view = await self.mesh.show(run)
         return Ended(run, last.state, view.blocks, self.notes(run), self.data)
@@ -179,7 +179,7 @@ async def test_each_callback_runs_once_and_changes_nothing(features: Features) -
     failed = {note["of"]: note for note in ended.noted("failure")}
     assert len(ended.noted("failure")) == len(failed) == 2
     assert (failed["broken"]["error"], failed["broken"]["attempts"]) == ("attempt 2 fails, as it was told", 2)
-    assert "1 s" in failed["killed"]["error"], "it was killed, so that its callbacks are a task of their own"
+    assert "5 s" in failed["killed"]["error"], "it was killed, so that its callbacks are a task of their own"
     assert ended.noted("cancelled") == []
 
 

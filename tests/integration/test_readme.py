@@ -38,7 +38,7 @@ async def up(clone: Path) -> AsyncIterator[None]:
     )
     assert process.stdout
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             while b"runmesh is up" not in (line := await process.stdout.readline()):
                 assert line, "it ended at once"
         await eventually((clone / ".runmesh" / "nats.json").is_file)
@@ -51,7 +51,7 @@ async def up(clone: Path) -> AsyncIterator[None]:
 async def run(language: str, text: str, cwd: Path) -> str:
     command = ("sh", "-e", "-c", text) if language == "sh" else (sys.executable, "-c", text)
     process = await asyncio.create_subprocess_exec(*command, cwd=cwd, env=environment(), stdout=PIPE, stderr=STDOUT)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(200):
         written, _ = await process.communicate()
     assert process.returncode == 0, f"{text}\n{written.decode()}"
     return written.decode()

@@ -29,7 +29,8 @@ The map of this package, from the outside in:
 ``view.py``             a run as its facts tell it (``folding.py`` folds them, ``story.py`` those of
                         tasks); ``workers.py`` a worker as its beats do
 ``schemas/``            the published schemas, generated from all of these
-``errors.py``           every error that is raised on purpose; ``clock.py`` the clock of leases
+``errors.py``           every error that is raised on purpose; ``clock.py`` the clock of leases;
+                        ``interrupts.py`` signals before work has begun
 ``settings.py``         the environment, read once
 ``embedded.py``         a nats-server of one's own; ``local.py`` says where it listens
 ======================

@@ -1,4 +1,4 @@
-"""Ctrl-C at a point where a command has not begun: it ends at once, and without a traceback."""
+"""A signal at a point where a command has not begun: it ends at once, and without a traceback."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ import importlib.abc, os, runpy, signal, sys
 class Interrupt(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == {name!r}:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), {number})
 
 sys.meta_path.insert(0, Interrupt())
 runpy.run_module("runmesh", run_name="__main__")
@@ -47,11 +47,14 @@ def ended(script: str, *arguments: str, directory: Path) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("name", ["typer", "runmesh.cli.services", "uvloop"])
-def test_while_a_service_is_imported(name: str, tmp_path: Path) -> None:
-    """By the signal: a shell calls that 130. The last of these comes when the service is made, and not yet begun."""
-    script = AT_IMPORT.format(name=name)
-    assert ended(script, "executor", "local_python", directory=tmp_path) == (-signal.SIGINT, "")
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("typer", signal.SIGTERM), ("runmesh.cli.services", signal.SIGINT), ("uvloop", signal.SIGINT)],
+)
+def test_while_a_service_is_imported(name: str, number: signal.Signals, tmp_path: Path) -> None:
+    """The last of these comes when the service is made, and not yet begun."""
+    script = AT_IMPORT.format(name=name, number=number.value)
+    assert ended(script, "executor", "local_python", directory=tmp_path) == (128 + number, "")
 
 
 def test_before_a_command_begins(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Coroutine, Iterator
@@ -15,6 +14,7 @@ import typer
 
 from runmesh import redaction
 from runmesh.errors import Invalid, NotProvisioned, Problem, RunmeshError, StreamFull, Unreachable
+from runmesh.interrupts import end_well
 
 
 class Exit(IntEnum):
@@ -43,8 +43,7 @@ _NEXT: Final = {
 def run(work: Coroutine[Any, Any, int | None]) -> NoReturn:
     """Run a command's coroutine, and end with the code it returns."""
     with closing(work):  # an interrupt may come before it begins
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `__main__` left it
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        end_well()
         raise typer.Exit(asyncio.run(work) or 0)
 
 

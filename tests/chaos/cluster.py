@@ -1,7 +1,6 @@
 """Three nats-servers that are one cluster, on this machine: each dies and comes back for itself."""
 
 import json
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -11,6 +10,7 @@ from runmesh.bus import Bus, connect
 from runmesh.embedded import Server
 from runmesh.errors import Unreachable
 from tests.eventually import eventually
+from tests.ports import free_ports
 
 NODES = 3
 
@@ -34,7 +34,8 @@ class Node(Server):
 @asynccontextmanager
 async def cluster(directory: Path) -> AsyncIterator[list[Node]]:
     """Run a cluster for the length of the block, which begins when it has a leader: before, JetStream is silent."""
-    clients, routes = _free_ports(NODES), _free_ports(NODES)
+    ports = free_ports(2 * NODES)
+    clients, routes = ports[:NODES], ports[NODES:]
     nodes: list[Node] = []
     async with AsyncExitStack() as stack:
         for number in range(NODES):
@@ -62,11 +63,3 @@ async def _has_leader(bus: Bus) -> bool:
     with suppress(Unreachable):
         return bool(await bus.api("STREAM.NAMES"))
     return False
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports

@@ -21,6 +21,7 @@ from runmesh.settings import Settings
 from tests.conftest import Address
 from tests.eventually import eventually
 from tests.integration.test_cli_service import NEEDS, Waiting, get
+from tests.ports import free_ports
 
 
 @dataclass
@@ -58,9 +59,7 @@ class Serving:
 
 @asynccontextmanager
 async def served(server: Server | Address, **changes: Any) -> AsyncIterator[Serving]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     known = {"nats_url": server.url, "nats_token": server.token, "log_level": "warning", "log_format": "json"}
     here = Settings(health_port=port, **{**known, **changes})
     service = Lacking()

@@ -1,7 +1,7 @@
 """Every message that has an answer: publishes to streams, calls of JetStream's API, requests.
 
-One inbox and one table of futures serve thousands of callers at once. A call waits until the window has room, is sent,
-and rests for a moment if nobody was there to take it. The ticker, four times a second, sends the rested ones again,
+One inbox and one table of futures serve thousands of callers at once. A call is sent at once, or waits until the window
+has room, and rests for a moment if nobody was there to take it. The ticker, four times a second, sends the rested ones again,
 and those whose answer is overdue where a second sending does no harm, and ends those whose time is up. So no call waits
 for ever, and none needs a timer or a task of its own.
 """
@@ -120,8 +120,12 @@ class Exchange:
             if size > limit:
                 future.set_exception(TooLarge(subject, size, limit))
                 return future
-        self._waiting.append(Call(subject, data, headers, decode, future, monotonic() + timeout, patient, resend))
-        self._wake.set()
+        call = Call(subject, data, headers, decode, future, monotonic() + timeout, patient, resend)
+        if not self._waiting and self._has_room() and not self._link.client.crowded:
+            self._send(call)
+        else:
+            self._waiting.append(call)
+            self._wake.set()
         return future
 
     async def api(self, name: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -133,12 +137,15 @@ class Exchange:
         while True:
             await self._wake.wait()
             await self._link.up.wait()
-            while self._waiting and len(self._in_flight) < WINDOW and self._link.up.is_set():
+            while self._waiting and self._has_room():
                 if self._link.client.crowded:
                     await self._link.client.relieve()
                 self._send(self._waiting.popleft())
             if self._link.up.is_set():
                 self._wake.clear()
+
+    def _has_room(self) -> bool:
+        return len(self._in_flight) < WINDOW and self._link.up.is_set()
 
     def _send(self, call: Call) -> None:
         if call.future.done():  # its caller gave up

@@ -1,9 +1,9 @@
 """Every message that has an answer: publishes to streams, calls of JetStream's API, requests.
 
 One inbox and one table of futures serve thousands of callers at once. A call is sent at once, or waits until the window
-has room, and rests for a moment if nobody was there to take it. The ticker, four times a second, sends the rested ones again,
-and those whose answer is overdue where a second sending does no harm, and ends those whose time is up. So no call waits
-for ever, and none needs a timer or a task of its own.
+has room, and rests for a moment if nobody was there to take it. The ticker, four times a second, sends the rested ones
+again, and those whose answer is overdue where a second sending does no harm, and ends those whose time is up. So no
+call waits for ever, and none needs a timer or a task of its own.
 """
 
 import asyncio

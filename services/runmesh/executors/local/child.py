@@ -1,7 +1,8 @@
 """A job's first moments: a child of the supervisor that is forked ahead, waits, and then becomes the job's command.
 
 Forking an interpreter, and the copying of whatever the child touches first, takes a few milliseconds, which is most of
-what starting a job costs. So it is done while there is nothing to start.
+what starting a job costs. So it is done while there is nothing to start: the child even becomes a job once that can't
+run, which touches all that the real one will.
 """
 
 import json
@@ -13,6 +14,10 @@ from typing import Any, Final, NoReturn
 from runmesh.executors.local.processes import PR_SET_PDEATHSIG, prctl
 
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+_REHEARSAL: Final = json.dumps(
+    {"stdout": os.devnull, "stderr": os.devnull, "directory": os.sep, "command": [os.sep], "environment": {}}
+).encode()
+"""A job that ends where its command should begin: nothing runs a directory."""
 
 
 class Child:
@@ -33,11 +38,11 @@ class Child:
         os.close(orders)
         os.close(failure)
 
-    def become(self, message: dict[str, Any]) -> None:
-        """Let it be a job. Raises OSError, and leaves nothing behind, if it isn't there any more."""
+    def become(self, message: bytes) -> None:
+        """Let it be the job of a message. Raises OSError, and leaves nothing behind, if it isn't there any more."""
         try:
             with os.fdopen(self._orders, "wb") as orders:
-                orders.write(json.dumps(message).encode())
+                orders.write(message)
         except OSError:
             os.close(self.starting)
             raise
@@ -56,17 +61,18 @@ def _wait(supervisor: int, orders: int, failure: int) -> NoReturn:
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == supervisor:
+            _become(_REHEARSAL, failure=os.open(os.devnull, os.O_WRONLY))
             with os.fdopen(orders, "rb") as waiting:
                 message = waiting.read()
             if message:
-                _become(json.loads(message), failure)
+                _become(message, failure)
     finally:
         os._exit(127)
 
 
-def _become(message: dict[str, Any], failure: int) -> None:
+def _become(order: bytes, failure: int) -> None:
     """Be the job. Writes stage, errno and error if that is impossible."""
-    stage = "fork"
+    stage, message = "fork", json.loads(order)
     try:
         for standard, (path, flags) in enumerate(
             ((os.devnull, os.O_RDONLY), (message["stdout"], _APPEND), (message["stderr"], _APPEND))

@@ -116,7 +116,7 @@ class Supervisor:
 
     def _receive(self) -> None:
         try:
-            data = self.worker.recv(1 << 18)
+            data = self.worker.recv(1 << 16)
         except BlockingIOError:
             return
         except OSError:
@@ -126,12 +126,12 @@ class Supervisor:
             return
         *lines, self.inbox = (self.inbox + data).split(b"\n")
         for line in lines:
-            self._obey(json.loads(line))
+            self._obey(json.loads(line), line)
 
-    def _obey(self, message: Message) -> None:
+    def _obey(self, message: Message, line: bytes) -> None:
         match message["do"]:
             case "start":
-                self._start(message)
+                self._start(message, line)
             case "stop":
                 if job := self.jobs.get(message["key"]):
                     self._stop(job, "stop")
@@ -163,13 +163,13 @@ class Supervisor:
 
     # --- a job begins -------------------------------------------------------------------------------
 
-    def _start(self, message: Message) -> None:
+    def _start(self, message: Message, line: bytes) -> None:
         key = message["key"]
         if self.lapsed or clock() >= self.lease_until:
             self._tell(key=key, stage="lease", errno=None, error="the worker's lease ran out")
             return
         try:
-            child = self._child(message)
+            child = self._child(line)
         except OSError as error:
             self._tell(key=key, stage="fork", errno=error.errno, error=error.strerror)
             return
@@ -177,15 +177,15 @@ class Supervisor:
         self.jobs[key] = self.pids[child.pid] = self.starting[child.starting] = job
         self.poll.register(child.starting, select.POLLIN)
 
-    def _child(self, message: Message) -> Child:
+    def _child(self, line: bytes) -> Child:
         """Return the child that becomes a job: the spare one, or another if there is none, or it was killed."""
         spare, self.spare = self.spare, None
         if spare:
             with suppress(BrokenPipeError):
-                spare.become(message)
+                spare.become(line)
                 return spare
         child = Child()
-        child.become(message)
+        child.become(line)
         return child
 
     def _prepare(self) -> None:

@@ -32,14 +32,10 @@ class Cancels:
     async def check(self, job: Job) -> None:
         """Read whether a task that was just claimed must stop."""
         run = job.event.run
-        insist = self._station.lease.insist
-        record, exists = await asyncio.gather(
-            insist(lambda: self._runs.get(subjects.cancelling(run))), insist(lambda: self._exists(run))
-        )
-        if record is not None:
-            self._apply(record)
-        if not exists:
-            job.ask_stop(Stopping(cause=Cause.CANCELLED, reason=f"there is no run {run}", at=utc()))
+        if self._known.get(run, 0.0) > clock():
+            await self._look(run)
+        else:
+            await asyncio.gather(self._look(run), self._look_for_run(job))
 
     async def scan(self) -> None:
         """Compare the records with what is held, for ever."""
@@ -70,15 +66,17 @@ class Cancels:
             if _run_of(key) in held and (record := await self._runs.get(key)):
                 self._apply(record)
 
-    async def _exists(self, run: str) -> bool:
+    async def _look(self, run: str) -> None:
+        if record := await self._station.lease.insist(lambda: self._runs.get(subjects.cancelling(run))):
+            self._apply(record)
+
+    async def _look_for_run(self, job: Job) -> None:
         # A state is kept for weeks after its run has ended, and may be large: one look a beat is enough.
-        now = clock()
-        if self._known.get(run, 0.0) > now:
-            return True
-        exists = await self._runs.get(subjects.run_state(run)) is not None
-        if exists:
-            self._known[run] = now + self._interval
-        return exists
+        run, until = job.event.run, clock() + self._interval
+        if await self._station.lease.insist(lambda: self._runs.get(subjects.run_state(run))):
+            self._known[run] = until
+        else:
+            job.ask_stop(Stopping(cause=Cause.CANCELLED, reason=f"there is no run {run}", at=utc()))
 
     def _apply(self, record: Entry) -> None:
         try:

@@ -60,7 +60,7 @@ class Logs:
 
     async def end(self, job: Job) -> None:
         """Wait a moment until the last lines are stored, so that they come before the end is told."""
-        if job.follower is not None:
+        if job.follower is not None and not job.follower.done():
             await asyncio.wait([job.follower], timeout=END)
 
     async def rest(self, job: Job) -> None:

@@ -8,7 +8,7 @@ run, which touches all that the real one will.
 import json
 import os
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Final, NoReturn
 
 from runmesh.executors.local.processes import PR_SET_PDEATHSIG, prctl
@@ -61,7 +61,8 @@ def _wait(supervisor: int, orders: int, failure: int) -> NoReturn:
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == supervisor:
-            _become(_REHEARSAL, failure=os.open(os.devnull, os.O_WRONLY))
+            with suppress(OSError):  # the job itself will say what is wrong
+                _become(_REHEARSAL, failure=os.open(os.devnull, os.O_WRONLY))
             with os.fdopen(orders, "rb") as waiting:
                 message = waiting.read()
             if message:

@@ -110,7 +110,9 @@ class Container:
         """Wait for its end and its last line; return the exit code as a shell tells it."""
         code = await self._process.wait()
         self.kill(group=True)  # with its first process a container ends
-        await asyncio.gather(*self._reading)
+        await asyncio.wait(self._reading)  # who is cancelled meanwhile leaves them alone: somebody else may wait
+        for reading in self._reading:
+            reading.result()
         self.over = True
         return code if code >= 0 else 128 - code
 

@@ -111,7 +111,7 @@ class TestProcesses(LocalPython):
 
     async def test_a_process_may_clean_up_when_it_is_stopped(self, executor: Executor) -> None:
         script = "trap 'echo cleaned; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
-        handle = await executor.submit(self.shell("tidy", script))
+        handle = await executor.submit(task_of(Config(kill_grace=30), "sh", "-c", script, key="tidy"))
         async with asyncio.timeout(self.within):
             await anext(executor.logs(handle, since=Position()))
         await executor.cancel(handle)

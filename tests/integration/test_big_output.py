@@ -38,7 +38,7 @@ async def change(mesh: Mesh, stream: str, **settings: Any) -> None:
 
 
 async def test_too_much_output_is_cut_with_a_mark_and_its_end_is_kept(mesh: Mesh) -> None:
-    await mesh.start(Platform(load=Script(prints=LINES)), ToldExecutor, log_burst=19_000, log_rate=1_000)
+    await mesh.start(Platform(load=Script(prints=LINES)), ToldExecutor, log_burst=19_000, log_rate=1)
     assert (await mesh.ended(await mesh.order("load"))).state is TaskState.COMPLETED
     batches = await stored(mesh)
     numbered = {batch.first + at: text for batch in batches for at, text in enumerate(batch.lines)}

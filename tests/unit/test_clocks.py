@@ -87,7 +87,7 @@ async def test_a_timer_that_is_set_rings_at_its_time_whatever_becomes_of_the_clo
         waits.wake("later", Jumping.now(UTC) + HOUR / 2)
         Jumping.by = jump
         rings = waits.due()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await anext(rings) == "soon"
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -107,10 +108,12 @@ def test_refuses_and_names_the_line(text: str, line: int, message: str) -> None:
         "{{ 'x' }}" + " " * LONGEST_TEMPLATE,
     ],
 )
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(100)
 def test_refuses_to_explode(text: str) -> None:
+    began = process_time()
     with pytest.raises(Invalid):
         templates.render(text, where="f")
+    assert process_time() - began < 10
 
 
 def test_each_rendering_has_its_own_budget() -> None:
@@ -194,6 +197,7 @@ def test_raises_nothing_but_invalid(text: str) -> None:
 def test_jinja_is_imported_only_for_a_template() -> None:
     program = """
 import sys
+from time import process_time
 from runmesh.projects import Templates
 Templates({}).render("plain", where="f")
 assert not {"jinja2", "pydantic", "nats"} & set(sys.modules), "imported without need"

@@ -50,7 +50,7 @@ class Waits:
 
 async def test_messages_are_handed_back_together() -> None:
     together = asyncio.Barrier(200)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await hand_back([cast("Message", Waits(together)) for _ in range(200)])
 
 

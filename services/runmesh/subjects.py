@@ -62,6 +62,7 @@ def token(name: str) -> str:
     return encoded or "%"
 
 
+@lru_cache(4096)
 def untoken(encoded: str) -> str:
     """Decode a token made by `token` (an overlong name stays cut)."""
     return "" if encoded == "%" else unquote(encoded)

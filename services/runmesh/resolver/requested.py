@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from ulid import ULID
 
@@ -11,6 +11,8 @@ from runmesh import subjects
 from runmesh.bus import Message
 from runmesh.cloudevents import open_envelope
 from runmesh.errors import Undecodable
+
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def document_of(message: Message) -> Mapping[str, Any]:
@@ -44,5 +46,4 @@ def derived_id(message: Message) -> str:
 
 def digest_of(project: str, document: Mapping[str, Any]) -> str:
     """Return what tells the same request again from another one under the same id."""
-    canonical = json.dumps([project, document], sort_keys=True, separators=(",", ":"))
-    return sha256(canonical.encode(errors="surrogatepass")).hexdigest()[:32]
+    return sha256(_CANONICAL.encode([project, document]).encode(errors="surrogatepass")).hexdigest()[:32]

@@ -101,16 +101,17 @@ class Bucket:
         found = {message.subject: message async for message in self._stored(pattern, headers_only=True)}
         return [subject.removeprefix(self._prefix) for subject, message in found.items() if not _deletes(message)]
 
-    async def named(self, pattern: str = ">") -> set[str]:
-        """List the keys that are there now, and those whose marker is: a twentieth of what `keys` costs.
+    async def named(self, prefix: str) -> set[str]:
+        """List what follows a prefix in the keys that are there now, and in those whose marker is.
 
-        The server tells a hundred thousand at a time. What is deleted meanwhile may hide others.
+        Costs a twentieth of `keys`: the server tells a hundred thousand at a time. What is deleted meanwhile may hide
+        others.
         """
-        found: set[str] = set()
+        start, found = self._prefix + prefix, set[str]()
         while True:
-            request = {"subjects_filter": self._prefix + pattern, "offset": len(found)}
+            request = {"subjects_filter": f"{start}>", "offset": len(found)}
             info = await self._exchange.api(f"STREAM.INFO.{self._stream}", request)
-            page = {subject.removeprefix(self._prefix) for subject in info["state"].get("subjects") or ()}
+            page = {subject[len(start) :] for subject in info["state"].get("subjects") or ()}
             if page <= found:
                 return found
             found |= page

@@ -6,7 +6,8 @@ state, where the next event or the sweep finds it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -84,9 +85,9 @@ class Lanes:
         """Say whether a run is not known here, or nothing happened to it for so long."""
         return run not in self._lanes and self._memories.rested(run, seconds)
 
-    def forget_all_but(self, active: Iterable[str], seconds: float) -> None:
+    def forget_all_but(self, active: AbstractSet[str], seconds: float) -> None:
         """Forget what rested for so long and is active no more: another replica has seen its end."""
-        for run in self._memories.touched - set(active):
+        for run in self._memories.touched - active:
             if self.rested(run, seconds):
                 self._forget(run)
 

@@ -118,7 +118,7 @@ class Store:
 
     async def active(self) -> set[str]:
         """List the runs that have not ended, or still owe something; and some of which neither is so any more."""
-        return {key.removeprefix("active.") for key in await self._runs.named(subjects.active("*"))}
+        return await self._runs.named(subjects.active(""))
 
     async def publish_owed(self, run: Run, noted: Collection[Debt]) -> set[Debt]:
         """Publish what a run owes and is not noted yet; return what is stored now.

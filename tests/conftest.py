@@ -78,8 +78,15 @@ class Address:
     token: str
 
 
+class Relaxed(Server):
+    """Leaves it to the system when to write to the disk: ten times a second are most of what an idle server does."""
+
+    def _config(self) -> str:
+        return super()._config().replace("sync_interval: 100ms", "sync_interval: 2m")
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def nats_address() -> AsyncIterator[Address]:
+async def nats_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Address]:
     """The session's server. Every pytest-xdist worker is a session of its own."""
     if CONTAINED:
         from tests.container.nats import contained  # noqa: PLC0415 - no other test needs an engine's client
@@ -87,8 +94,12 @@ async def nats_address() -> AsyncIterator[Address]:
         async with contained(CONTAINERS_TOKEN) as url:
             yield Address(url, CONTAINERS_TOKEN)
     else:
-        async with embedded() as server:
+        server = Relaxed(tmp_path_factory.mktemp("nats"))
+        try:
+            await server.start()
             yield Address(server.url, server.token)
+        finally:
+            await server.stop()
 
 
 @pytest.fixture(scope="session")

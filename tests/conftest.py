@@ -5,6 +5,8 @@ import gc
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -86,7 +88,7 @@ class Relaxed(Server):
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def nats_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Address]:
+async def nats_address() -> AsyncIterator[Address]:
     """The session's server. Every pytest-xdist worker is a session of its own."""
     if CONTAINED:
         from tests.container.nats import contained  # noqa: PLC0415 - no other test needs an engine's client
@@ -94,12 +96,13 @@ async def nats_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         async with contained(CONTAINERS_TOKEN) as url:
             yield Address(url, CONTAINERS_TOKEN)
     else:
-        server = Relaxed(tmp_path_factory.mktemp("nats"))
-        try:
-            await server.start()
-            yield Address(server.url, server.token)
-        finally:
-            await server.stop()
+        with TemporaryDirectory(prefix="runmesh-nats-") as directory:
+            server = Relaxed(Path(directory))
+            try:
+                await server.start()
+                yield Address(server.url, server.token)
+            finally:
+                await server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from runmesh.embedded import Server
 from runmesh.errors import Conflict, NotProvisioned
 from tests.conftest import Address
 from tests.eventually import eventually
+from tests.posting import all_of
 
 
 async def test_what_was_just_written_is_read(bus: Bus) -> None:
@@ -71,7 +72,7 @@ async def test_a_marker_says_that_it_vanishes(bus: Bus) -> None:
 
 async def test_ten_thousand_keys_are_listed(bus: Bus) -> None:
     runs = bus.bucket("runs")
-    await asyncio.gather(*(runs.post(f"active.r{n}", str(n).encode()) for n in range(10_000)))
+    await all_of(runs.post(f"active.r{n}", str(n).encode()) for n in range(10_000))
     await runs.put("run.r1.state", b"")
     await runs.delete("active.r7")
     keys = await runs.keys("active.*")
@@ -85,7 +86,7 @@ async def test_ten_thousand_keys_are_listed(bus: Bus) -> None:
 
 async def test_more_keys_are_named_than_the_server_tells_at_once(bus: Bus) -> None:
     runs, wanted = bus.bucket("runs"), {f"r{n}" for n in range(100_001)}
-    await asyncio.gather(*(runs.post(f"active.{name}", b"") for name in wanted))
+    await all_of(runs.post(f"active.{name}", b"") for name in wanted)
     assert await runs.named("active.") == wanted
 
 

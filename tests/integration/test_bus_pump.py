@@ -11,6 +11,7 @@ from runmesh.bus import Bus, Message, Pump, connect, provision
 from runmesh.embedded import Server
 from runmesh.errors import NotProvisioned, RunmeshError
 from tests.eventually import eventually
+from tests.posting import all_of
 
 SUBJECT = "mesh.execute.k8s.default.shop.r1.load"
 QUEUE = ("EXECUTE_k8s", "pool_default")
@@ -24,7 +25,7 @@ async def own_bus(nats_server: Server) -> AsyncIterator[Bus]:
 
 
 async def fill(bus: Bus, count: int, start: int = 0) -> None:
-    await asyncio.gather(*(bus.post(SUBJECT, str(n).encode(), message_id=str(n)) for n in range(start, start + count)))
+    await all_of(bus.post(SUBJECT, str(n).encode(), message_id=str(n)) for n in range(start, start + count))
 
 
 async def take(pump: Pump, count: int) -> list[Message]:

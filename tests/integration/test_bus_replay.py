@@ -11,6 +11,7 @@ from runmesh.embedded import Server
 from runmesh.errors import NotProvisioned
 from runmesh.filters import facts_of_run
 from tests.eventually import eventually
+from tests.posting import all_of
 
 
 def fact(run: str, state: str = "running") -> str:
@@ -48,7 +49,7 @@ async def test_it_begins_at_a_time(bus: Bus) -> None:
 
 
 async def test_thirty_thousand_come_in_order(bus: Bus) -> None:
-    await asyncio.gather(*(bus.post(fact("r1"), b"") for _ in range(30_000)))
+    await all_of(bus.post(fact("r1"), b"") for _ in range(30_000))
     assert [message.sequence async for message in bus.replay("FACTS")] == list(range(1, 30_001))
 
 

@@ -50,10 +50,7 @@ class Lives:
         for task in self._living:
             task.cancel()
         await asyncio.gather(*self._living, return_exceptions=True)
-        unseen = [container for container in self._containers if not container.over]
-        for container in unseen:
-            container.kill()
-        await asyncio.gather(*(container.end() for container in unseen))
+        await asyncio.gather(*(container.drop() for container in self._containers if not container.over))
 
     def _buried(self, task: asyncio.Task[None]) -> None:
         self._living.discard(task)
@@ -110,11 +107,17 @@ class Container:
         """Wait for its end and its last line; return the exit code as a shell tells it."""
         code = await self._process.wait()
         self.kill(group=True)  # with its first process a container ends
-        await asyncio.wait(self._reading)  # who is cancelled meanwhile leaves them alone: somebody else may wait
-        for reading in self._reading:
-            reading.result()
+        await asyncio.gather(*self._reading)
         self.over = True
         return code if code >= 0 else 128 - code
+
+    async def drop(self) -> None:
+        """Kill it and see its end, whoever may hold its output open."""
+        self.kill(group=True)
+        await self._process.wait()
+        for reading in self._reading:
+            reading.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
 
     def signal(self, number: int) -> None:
         """Signal its first process."""

@@ -52,7 +52,7 @@ def write_pipeline(
 
 def settings_for(projects_dir: Path, **changes: Any) -> Settings:
     """Return settings with the short times of tests."""
-    defaults: dict[str, Any] = {"ack_wait": 2.0, "sweep_interval": 0.5, "allow_inline": True, "allow_overrides": True}
+    defaults: dict[str, Any] = {"ack_wait": 3.0, "sweep_interval": 0.5, "allow_inline": True, "allow_overrides": True}
     return Settings(projects_dir=projects_dir, **(defaults | changes))
 
 

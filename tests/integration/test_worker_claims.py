@@ -34,13 +34,19 @@ async def beating(mesh: Mesh, owner: str) -> None:
 
 
 async def test_a_dead_workers_job_is_adopted_and_never_started_again(mesh: Mesh) -> None:
-    platform = Platform(load=Script(runs=4.0))
+    platform = Platform(load=Script(runs=None))
     first = await mesh.start(platform)
     event = await mesh.order("load")
     await mesh.submitted(event)
     await first.kill()
     await mesh.start(platform)
 
+    async def is_adopted() -> bool:
+        claim = await mesh.claim(event)
+        return claim is not None and claim.owner == "worker-1"
+
+    await eventually(is_adopted)
+    platform.job("load").end(Observation(Phase.SUCCEEDED, 0))
     fact = await mesh.ended(event)
 
     assert (fact.state, fact.worker, fact.epoch) == ("completed", "worker-1", 1)
@@ -81,7 +87,7 @@ async def test_two_workers_one_of_which_dies_run_each_task_once(mesh: Mesh) -> N
 
 
 async def test_a_copy_of_a_held_task_is_no_take_over(mesh: Mesh) -> None:
-    platform = Platform(load=Script(runs=3.5))
+    platform = Platform(load=Script(runs=1.75 * ACK_WAIT))
     await mesh.start(platform)
     await mesh.start(platform)
     event = await mesh.order("load")

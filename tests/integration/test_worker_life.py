@@ -12,7 +12,8 @@ from runmesh.bus import Bus
 from runmesh.claims import ClaimPhase
 from runmesh.events import Cause, LogLines
 from runmesh.executor import Handle, Observation, Phase
-from tests.conftest import Address
+from runmesh.worker.lease import SHARE
+from tests.conftest import ACK_WAIT, Address
 from tests.eventually import eventually
 from tests.executors.scripted import Fault, LocalExecutor, Platform, Script, ScriptedExecutor, ToldExecutor
 from tests.integration.worker_mesh import Mesh, mesh_on
@@ -202,7 +203,7 @@ async def test_jobs_that_live_in_their_worker_never_exceed_its_slots(mesh: Mesh)
     watching.cancel()
     assert most == 2
     assert isinstance(process.executor, LocalExecutor)
-    assert all(0 < lease <= 1.5 for lease in process.executor.leases)
+    assert all(0 < lease <= SHARE * ACK_WAIT for lease in process.executor.leases)
 
 
 async def test_a_worker_says_what_it_is_and_what_it_holds(mesh: Mesh) -> None:

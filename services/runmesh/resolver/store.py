@@ -125,12 +125,12 @@ class Store:
 
         What is refused for now (a full stream, no answer) stays owed. Raises `NotPermitted` and `NotProvisioned`.
         """
-        due = [item for item in owed(run.plan, run.state) if item.debt not in noted]
+        due = list(owed(run.plan, run.state, noted))
         stored = {
             item.debt for item in due if isinstance(item.event, TaskFact) and await self._is_told(run, item.event)
         }
         trace = run.trace  # the same for all: it costs a digest where spans are told
-        sent = [(item, self._post(run, item, trace)) for item in due if item.debt not in stored]
+        sent = [(item, self._post(run, item, trace)) for item in due if not stored or item.debt not in stored]
         answers = await _answers([answer for _, answer in sent])
         for (item, _), answer in zip(sent, answers, strict=True):
             if not isinstance(answer, BusError) or self._was_ours(item, answer):

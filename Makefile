@@ -44,9 +44,9 @@ demo-gcp: $(READY) ## Watch it go through jobs of Cloud Run, on an emulated Goog
 demo-azure: $(READY) ## Watch it go through container groups, on an emulated Azure
 	@$(BIN)/python -m tests.emulators.demo azure_container_instance
 
-# Tests wait more than they compute: six at a time are right for two cores.
+# Tests wait more than they compute: five at a time are right for two cores.
 test: $(READY) ## Run all tests
-	$(BIN)/pytest -n 6 $(ARGS)
+	$(BIN)/pytest -n 5 $(ARGS)
 
 # Those that meet the session's server: see tests/container/nats.py.
 test-container: $(READY) ## Run the integration tests against NATS in a container (docker or podman)

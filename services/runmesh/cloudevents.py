@@ -63,7 +63,7 @@ def _written(moment: datetime) -> str:
 
 def trace_of(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the trace headers of a message, to carry on; as W3C has it, a malformed trace is none."""
-    if not headers or not _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
+    if not _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
         return {}
     found = {name: headers[name] for name in TRACE_HEADERS if name in headers}
     return {name: value for name, value in found.items() if len(value) <= _LONGEST_TRACE and value.isascii()}
@@ -99,7 +99,7 @@ def open_envelope(headers: Mapping[str, str], data: bytes) -> Envelope:
     """Find the event inside a message, whichever mode it comes in."""
     if "ce-type" in headers:
         return Envelope(data, headers["ce-type"])
-    structured = bool(headers) and headers.get("content-type", "").startswith(_STRUCTURED)
+    structured = headers.get("content-type", "").startswith(_STRUCTURED)
     if not structured and b'"specversion"' not in data:
         return Envelope(data, None)
     try:

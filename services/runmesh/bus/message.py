@@ -3,7 +3,9 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar, overload
+
+T = TypeVar("T")
 
 NEVER: Final = datetime.fromtimestamp(0, UTC)
 
@@ -63,6 +65,14 @@ class Headers(Mapping[str, str]):
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._find(name) is not None
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, /, default: str | T) -> str | T: ...
+    def get(self, name: str, /, default: str | T | None = None) -> str | T | None:
+        """Return a header, or the default: `Mapping` would find out by an exception, and most are missing."""
+        return default if (value := self._find(name)) is None else value
 
     def _find(self, name: str) -> str | None:
         if not self._exact:

@@ -63,7 +63,7 @@ class Case:
     @property
     def rule(self) -> Rule:
         keys = (subjects.task_key(self.run, "work", attempt, again) for attempt in (1, 2) for again in range(9))
-        return Rule(self.run, self.point, self.act, self.run, tuple(keys), before=self.before)
+        return Rule(self.run, self.point, self.act, self.run, tuple(keys), before=self.before, pool=self.pool)
 
     @property
     def end(self) -> RunState:

@@ -106,6 +106,8 @@ class Rule:
     """Of the run's task that matters, one for each submission: claims and handles know nothing of runs."""
     before: bool = False
     """Before the call of the point, instead of after its answer."""
+    pool: str | None = None
+    """Whose workers die where a resolver gets there: a case that has a pool to itself is in no other's way."""
 
     def fits(self, point: Point, step: Step, *, before: bool) -> bool:
         """Say whether this is the place."""
@@ -186,14 +188,25 @@ class Points:
             case Act.HOLD:
                 self._rules.wait(rule.name)
             case killing:
-                victims = pids(self._rules.directory, killing.value.removeprefix("kill "))
+                victims = pids(self._rules.directory, killing.value.removeprefix("kill "), rule.pool)
                 kill([os.getpid()] if os.getpid() in victims else victims)
 
 
-def pids(directory: Path, kind: str) -> list[int]:
-    """Return the processes of a kind that run in a mesh: resolver, worker or nats."""
-    noted = [int(path.suffix[1:]) for path in (directory / "pids").glob(f"{kind}.*")]
-    return [pid for pid in noted if _is_of(directory, pid)]
+def note(directory: Path, kind: str) -> None:
+    """Note that this process is one of a kind; of a worker, its pool too."""
+    (directory / "pids" / f"{kind}.{os.getpid()}").write_text(os.environ.get("RUNMESH_POOL", ""))
+
+
+def pids(directory: Path, kind: str, pool: str | None = None) -> list[int]:
+    """Return the processes of a kind that run in a mesh, resolver, worker or nats: of workers, perhaps of one pool."""
+    noted = [path for path in (directory / "pids").glob(f"{kind}.*") if _is_in(path, pool)]
+    return [pid for pid in (int(path.suffix[1:]) for path in noted) if _is_of(directory, pid)]
+
+
+def _is_in(noted: Path, pool: str | None) -> bool:
+    with suppress(OSError):
+        return pool is None or noted.read_text() in ("", pool)
+    return False
 
 
 def _is_of(directory: Path, pid: int) -> bool:

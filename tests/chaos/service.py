@@ -32,7 +32,7 @@ from runmesh.resolver import budgets, retention
 from runmesh.resolver.service import Resolver
 from runmesh.service import serve
 from tests.chaos.jumping import CLOCK, follow
-from tests.chaos.points import Points, Rules
+from tests.chaos.points import Points, Rules, note
 from tests.chaos.wrapping import pointed, wrapped
 from tests.emulators import remote
 from tests.emulators.platform import SOCKET
@@ -127,7 +127,7 @@ def warm() -> None:
 def main(directory: str, kind: str, *more: str) -> None:
     """Run a service until it drains, or dies."""
     rules = Rules(Path(directory))
-    (rules.directory / "pids" / f"{kind}.{os.getpid()}").touch()
+    note(rules.directory, kind)
     points = Points(rules)
     if clock := os.environ.get(CLOCK):
         follow(Path(clock))

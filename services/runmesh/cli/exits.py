@@ -50,9 +50,9 @@ def run(work: Coroutine[Any, Any, int | None]) -> NoReturn:
 def run_service(work: Coroutine[Any, Any, None]) -> NoReturn:
     """Run a service's coroutine, on uvloop where that is installed."""
     # What is imported by now stays, and what a service holds is in use: the search for garbage took a tenth of its CPU.
-    # What was in use then may be garbage later, so the older generations are searched as well.
+    # What was in use then may be garbage later, so the older generations are searched as well, but seldom.
     gc.freeze()
-    gc.set_threshold(50_000, 5, 5)
+    gc.set_threshold(50_000, 50, 5)
     try:
         from uvloop import new_event_loop  # noqa: PLC0415 - optional, and of no use to anything else here
     except ImportError:

@@ -163,8 +163,8 @@ class Intake:
 
     async def _pay(self, run: Run, message: Message) -> None:
         """Publish the end of a run that never began, then acknowledge: nothing else would publish it."""
-        paid = await self._store.publish_owed(run, ())
-        await (message.ack() if len(paid) == len(run.state.outbox) else message.nak(AGAIN))
+        left = await self._store.publish_owed(run)
+        await (message.nak(AGAIN) if left else message.ack())
 
     async def _again(self, plan: Plan | None, state: State, message: Message) -> None:
         """Answer a request whose id is taken: the same one again, a cancelled one, or another one."""

@@ -143,7 +143,7 @@ class Lanes:
                 await message.ack()
         if memory is not None:
             await self._settle(memory)
-            if sweep and memory.paid and not memory.run.state.final:
+            if sweep and not memory.noted and not memory.run.state.final:
                 await self._note(memory)
 
     async def _look(self, run: str) -> list[RunEvent]:
@@ -180,7 +180,7 @@ class Lanes:
                 self._memories.doubt(run)
                 continue
             try:
-                stored = await self._store.swap(memory.run, state.without(memory.paid))
+                stored = await self._store.swap(memory.run, state)
             except Conflict:
                 self._memories.doubt(run)
                 continue
@@ -211,9 +211,9 @@ class Lanes:
 
     async def _settle(self, memory: Memory) -> None:
         """Publish what the run owes, decide what must end, and note when to look again."""
+        memory.pay(await self._store.publish_owed(memory.run))
         run = memory.run
-        memory.paid |= await self._store.publish_owed(run, memory.paid)
-        if len(memory.paid) < len(run.state.outbox):
+        if run.state.outbox:
             self._timers.wake(run.state.run, _now() + timedelta(seconds=AGAIN))
         elif run.state.final:
             await self._leave(run)
@@ -230,7 +230,7 @@ class Lanes:
     async def _note(self, memory: Memory) -> None:
         """Write down that debts are paid, so that no later sweep pays them again."""
         try:
-            stored = await self._store.swap(memory.run, memory.run.state.without(memory.paid))
+            stored = await self._store.swap(memory.run, memory.run.state)
         except Conflict:
             self._memories.doubt(memory.run.state.run)
         else:

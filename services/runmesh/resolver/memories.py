@@ -1,7 +1,7 @@
 """What one replica remembers of the runs it has had to do with: never more than the store knows, and maybe older."""
 
 from collections.abc import Iterator, KeysView
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic
 from typing import Final
@@ -18,10 +18,16 @@ _RECORD: Final = 1024  # bytes, for each task and debt of a state
 
 @dataclass(slots=True)
 class Memory:
-    """What this replica knows of a run: the stored run, and which of its debts are paid."""
+    """What this replica knows of a run: as it is stored, but for the debts that were paid since."""
 
     run: Run
-    paid: set[Debt] = field(default_factory=set)
+    noted: bool = True
+    """No debt was: the store says the same."""
+
+    def pay(self, left: tuple[Debt, ...]) -> None:
+        """Let the run owe nothing but what is left."""
+        if len(left) < len(self.run.state.outbox):
+            self.run, self.noted = replace(self.run, state=self.run.state.owing(left)), False
 
     def parts(self) -> Iterator[Part]:
         """Say what it holds: a state of its own, and a plan that it may share with thousands of runs."""

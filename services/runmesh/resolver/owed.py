@@ -1,6 +1,6 @@
 """What a state owes the world: its debts as events, the same however often they are made."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
@@ -27,11 +27,9 @@ class Owed(NamedTuple):
     event: ExecuteTask | TaskFact | RunFact | Stop
 
 
-def owed(plan: Plan | None, state: State, paid: Collection[Debt] = ()) -> Iterator[Owed]:
-    """Yield what is owed and not paid yet, oldest first. A run that never got a plan owes run facts only."""
+def owed(plan: Plan | None, state: State) -> Iterator[Owed]:
+    """Yield what is owed, oldest first. A run that never got a plan owes run facts only."""
     for debt in state.outbox:
-        if paid and debt in paid:  # mostly nothing is, and to look for a debt is to hash it
-            continue
         if debt.kind == "run":
             yield Owed(debt, run_fact(plan, state, debt))
         elif plan is not None:

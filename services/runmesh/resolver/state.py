@@ -4,7 +4,7 @@ The state is also the outbox. Whatever a change obliges us to publish is written
 as a `Debt`, so that a resolver which dies between the two leaves a note for the next one.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -61,10 +61,6 @@ class Debt(Document):
     children: int | None = None
     """How many children the block has."""
 
-    def __hash__(self) -> int:
-        """Hash what mostly tells debts apart: cheaper than all fields, which pydantic would take."""
-        return hash((self.kind, self.block, self.run_state, self.state, self.n))
-
 
 class State(Document):
     """A run's state; `revision` of the entry that holds it is the compare-and-swap token."""
@@ -101,9 +97,9 @@ class State(Document):
         """The run has ended."""
         return self.state in FINAL_RUN_STATES
 
-    def without(self, paid: Collection[Debt]) -> "State":
-        """Return the state that owes these debts no more."""
-        return self.model_copy(update={"outbox": tuple(debt for debt in self.outbox if debt not in paid)})
+    def owing(self, debts: tuple[Debt, ...]) -> "State":
+        """Return the state that owes nothing but these debts."""
+        return self.model_copy(update={"outbox": debts})
 
     def out(self) -> Mapping[str, TaskRecord]:
         """Return the tasks that were dispatched and have not been reported back."""

@@ -120,29 +120,25 @@ class Store:
         """List the runs that have not ended, or still owe something; and some of which neither is so any more."""
         return await self._runs.named(subjects.active(""))
 
-    async def publish_owed(self, run: Run, noted: Collection[Debt]) -> set[Debt]:
-        """Publish what a run owes and is not noted yet; return what is stored now.
+    async def publish_owed(self, run: Run) -> tuple[Debt, ...]:
+        """Publish what a run owes; return what it owes still: what is refused for now (a full stream, no answer).
 
-        What is refused for now (a full stream, no answer) stays owed. Raises `NotPermitted` and `NotProvisioned`.
+        Raises `NotPermitted` and `NotProvisioned`.
         """
-        due = list(owed(run.plan, run.state, noted))
-        stored = {
-            item.debt for item in due if isinstance(item.event, TaskFact) and await self._is_told(run, item.event)
-        }
         trace = run.trace  # the same for all: it costs a digest where spans are told
-        sent = [(item, self._post(run, item, trace)) for item in due if not stored or item.debt not in stored]
-        answers = await _answers([answer for _, answer in sent])
-        for (item, _), answer in zip(sent, answers, strict=True):
+        due = [
+            item
+            for item in owed(run.plan, run.state)
+            if not (isinstance(item.event, TaskFact) and await self._is_told(run, item.event))
+        ]
+        left = []
+        answers = await _answers([self._post(run, item, trace) for item in due])
+        for item, answer in zip(due, answers, strict=True):
             if not isinstance(answer, BusError) or self._was_ours(item, answer):
-                _count(run, item.event, answer)
-                if self._unsure:
-                    self._unsure.discard(getattr(item.event, "ce_id", ""))
-                if isinstance(item.event, RunFact) and item.event.state in FINAL_RUN_STATES:
-                    _log_end(run, item.event)
+                self._told(run, item.event, answer)
             elif not await self._is_there(run.state.run, item, answer):
-                continue
-            stored.add(item.debt)
-        return stored
+                left.append(item.debt)
+        return tuple(left)
 
     async def republish(self, plan: Plan, state: State, ended: Collection[str]) -> None:
         """Give the orders for what is out again: the commands (refused while one is queued or held), and the stop.
@@ -190,6 +186,14 @@ class Store:
 
     async def _is_told(self, run: Run, fact: TaskFact) -> bool:
         return await is_told(self._bus, fact_subject(run.state.project, fact), fact)
+
+    def _told(self, run: Run, event: ExecuteTask | TaskFact | RunFact | Stop, answer: Any) -> None:
+        """Count what is stored, by us."""
+        _count(run, event, answer)
+        if self._unsure:
+            self._unsure.discard(getattr(event, "ce_id", ""))
+        if isinstance(event, RunFact) and event.state in FINAL_RUN_STATES:
+            _log_end(run, event)
 
     def _was_ours(self, item: Owed, refusal: BusError) -> bool:
         """Say whether a fact that is there is one of which nobody else tells, because it was us who stored it."""
@@ -246,14 +250,17 @@ def _log_end(run: Run, fact: RunFact) -> None:
 
 
 async def _answers(sent: Sequence[asyncio.Future[Any]]) -> list[Any]:
-    """Wait for what was sent at once: one after another costs less than `gather` on the hottest path there is."""
+    """Wait for what was sent at once: one after another costs less than `gather` on the hottest path there is.
+
+    The last one first: when it is there, the others mostly are, and nobody has to be woken for each.
+    """
     answers = []
-    for answer in sent:
+    for answer in reversed(sent):
         try:
             answers.append(await answer)
         except BusError as error:
             answers.append(error.with_traceback(None))  # it leads to this very list
-    return answers
+    return answers[::-1]
 
 
 def _command_subject(command: ExecuteTask) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 from runmesh.claims import Stop
@@ -16,6 +17,7 @@ from runmesh.subjects import CALLBACK, task_key
 
 _MOST_BLOCKS: Final = 200
 _NOTHING: Final[Mapping[str, str]] = {}
+_NO_GRAPH: Final = (None, None)
 _LARGEST_GRAPH: Final = 200_000
 """Characters of all names in `upstream`: a denser graph would not fit into a message."""
 
@@ -169,16 +171,22 @@ def run_fact(plan: Plan | None, state: State, debt: Debt) -> RunFact:
 
 
 def _blocks(plan: Plan, state: State, *, with_graph: bool) -> dict[str, BlockStatus]:
-    return {
-        block: BlockStatus(
-            state=record.state if (record := state.tasks.get(block)) else _before_its_end(state, block),
-            attempts=record.attempt if record else 0,
-            executor_type=task.executor_type if with_graph else None,
-            upstream=task.upstream if with_graph else None,
-            children=state.fans[block].counts() if block in state.fans else None,
-        )
-        for block, task in plan.tasks.items()
-    }
+    found = {}
+    for block, task in plan.tasks.items():
+        record, graph = state.tasks.get(block), (task.executor_type, task.upstream) if with_graph else _NO_GRAPH
+        reached = (record.state, record.attempt) if record else (_before_its_end(state, block), 0)
+        found[block] = _status(*reached, *graph)
+        if block in state.fans:
+            found[block] = found[block].model_copy(update={"children": state.fans[block].counts()})
+    return found
+
+
+@lru_cache(512)
+def _status(
+    state: TaskState | Literal["pending"], attempts: int, executor_type: str | None, upstream: tuple[str, ...] | None
+) -> BlockStatus:
+    """Return what is said of a block: mostly the same of many."""
+    return BlockStatus(state=state, attempts=attempts, executor_type=executor_type, upstream=upstream)
 
 
 def _before_its_end(state: State, block: str) -> TaskState | Literal["pending"]:

@@ -45,11 +45,6 @@ class Access:
         return urlencode({name: value for name, value in more.items() if value})
 
 
-def account_of(arn: str) -> str:
-    """Return the account of an ARN."""
-    return arn.split(":")[4]
-
-
 def is_region(text: str) -> bool:
     """Whether a text looks like the name of a region."""
     return re.fullmatch(REGION, text) is not None

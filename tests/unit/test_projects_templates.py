@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmesh.errors import Invalid
-from runmesh.projects import Templates, holds_secret, render
+from runmesh.projects import Templates, holds_secret
 from runmesh.projects.meter import LONGEST_TEMPLATE
 
 ENVIRONMENT = {"TYPE": "k8s", "EMPTY": "", "CONFIG": '{"db": {"hosts": ["a", "b"]}, "x.y": 1}'}
@@ -40,7 +40,6 @@ templates = Templates(ENVIRONMENT)
 )
 def test_renders(text: str, expected: str) -> None:
     assert templates.render(text, where="f") == expected
-    assert render(text, ENVIRONMENT, where="f") == expected
 
 
 @pytest.mark.parametrize(

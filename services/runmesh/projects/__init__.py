@@ -10,7 +10,7 @@ from runmesh.projects.model import Block, Pipeline, Project
 from runmesh.projects.reading import find_project, load_pipeline, load_project
 from runmesh.projects.revisions import revision
 from runmesh.projects.secret import holds_secret
-from runmesh.projects.templates import Templates, render
+from runmesh.projects.templates import Templates
 from runmesh.projects.variables import outcome_path, variables_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ __all__ = [
     "load_pipeline",
     "load_project",
     "outcome_path",
-    "render",
     "revision",
     "topological_order",
     "variables_of",

@@ -44,8 +44,3 @@ class Templates:
         from runmesh.projects.sandbox import Sandbox  # noqa: PLC0415 - jinja2 only where there is a template
 
         return Sandbox(self.environment)
-
-
-def render(text: str, environment: Mapping[str, str], *, where: str) -> str:
-    """Render one text; raises as `Templates.render`."""
-    return Templates(environment).render(text, where=where)

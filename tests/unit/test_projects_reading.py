@@ -157,21 +157,21 @@ class TestProject:
         assert shop.name == "shop"
         assert shop.executor_type == "k8s"
         assert shop.variables_dir == "~/.mage_data"
-        assert shop.variables_retention_period == "90d"
-        assert shop.k8s_executor_config["namespace"] == "default"
-        assert shop.emr_config["master_instance_type"] == "r5.4xlarge"
+        assert shop.document["variables_retention_period"] == "90d"
+        assert shop.document["k8s_executor_config"]["namespace"] == "default"
+        assert shop.document["emr_config"]["master_instance_type"] == "r5.4xlarge"
         assert shop.retry_config == {"retries": 2, "delay": 1}
-        assert shop.queue_config == {"concurrency": 8}
-        assert (shop.ecs_config, shop.azure_container_instance_config, shop.logging_config) == ({}, {}, {})
+        assert shop.document["queue_config"] == {"concurrency": 8}
+        assert shop.concurrency_config == {}
         assert shop.remote_variables_dir is None
 
     def test_holds_dates_as_text_in_what_becomes_json(self, shop: Project) -> None:
-        assert shop.gcp_cloud_run_config["since"] == "2024-01-31"
+        assert shop.document["gcp_cloud_run_config"]["since"] == "2024-01-31"
 
     def test_keeps_secrets_unrendered(self, shop: Project) -> None:
-        assert shop.gcp_cloud_run_config["project_id"] == "{{ mage_secret_var('gcp_project') }}"
-        assert holds_secret(shop.gcp_cloud_run_config)
-        assert not holds_secret(shop.k8s_executor_config)
+        assert shop.document["gcp_cloud_run_config"]["project_id"] == "{{ mage_secret_var('gcp_project') }}"
+        assert holds_secret(shop.document["gcp_cloud_run_config"])
+        assert not holds_secret(shop.document["k8s_executor_config"])
 
     def test_warns_of_keys_that_nobody_reads(self, shop: Project) -> None:
         (warning,) = shop.warnings

@@ -117,16 +117,6 @@ class Project(NamedTuple):
         return self.document.get("runtime")
 
     @property
-    def project_type(self) -> str | None:
-        """`standalone`, `main` or `sub`."""
-        return self.document.get("project_type")
-
-    @property
-    def project_uuid(self) -> str | None:
-        """Mage's identifier of the project."""
-        return self.document.get("project_uuid")
-
-    @property
     def variables_dir(self) -> str | None:
         """Where outputs of blocks are stored."""
         return self.document.get("variables_dir")
@@ -135,36 +125,6 @@ class Project(NamedTuple):
     def remote_variables_dir(self) -> str | None:
         """Likewise, on s3:// or gs://: goes before `variables_dir`."""
         return self.document.get("remote_variables_dir")
-
-    @property
-    def variables_retention_period(self) -> str | None:
-        """How long outputs are kept: `90d`."""
-        return self.document.get("variables_retention_period")
-
-    @property
-    def k8s_executor_config(self) -> Config:
-        """For k8s."""
-        return self._config("k8s_executor_config")
-
-    @property
-    def ecs_config(self) -> Config:
-        """For ecs."""
-        return self._config("ecs_config")
-
-    @property
-    def gcp_cloud_run_config(self) -> Config:
-        """For gcp_cloud_run."""
-        return self._config("gcp_cloud_run_config")
-
-    @property
-    def azure_container_instance_config(self) -> Config:
-        """For azure_container_instance."""
-        return self._config("azure_container_instance_config")
-
-    @property
-    def emr_config(self) -> Config:
-        """For pyspark."""
-        return self._config("emr_config")
 
     @property
     def spark_config(self) -> Config:
@@ -177,29 +137,9 @@ class Project(NamedTuple):
         return self._config("retry_config")
 
     @property
-    def queue_config(self) -> Config:
-        """Mage's own queue."""
-        return self._config("queue_config")
-
-    @property
-    def logging_config(self) -> Config:
-        """Where Mage keeps its logs."""
-        return self._config("logging_config")
-
-    @property
-    def notification_config(self) -> Config:
-        """Goes below that of each pipeline."""
-        return self._config("notification_config")
-
-    @property
     def concurrency_config(self) -> Config:
         """Documented by Mage, though it does not read it here."""
         return self._config("concurrency_config")
-
-    @property
-    def features(self) -> Config:
-        """Mage's feature switches."""
-        return self._config("features")
 
     def block_path(self, block: Block) -> Path | None:
         """Say where the block's file belongs, whether it exists or not; None if its source is embedded.

@@ -287,15 +287,10 @@ def installed_types() -> tuple[str, ...]:
 def load(executor_type: str) -> Backend | None:
     """Return an executor type's file, ours or a third party's (entry-point group ``runmesh.executors``).
 
-    None if there is none (yet). No SDK is imported: that happens on entering the executor.
+    None if there is none. No SDK is imported: that happens on entering the executor.
     """
     if executor_type in tuple(ExecutorType):
-        try:
-            module: Any = import_module(f"runmesh.executors.{executor_type}")
-        except ModuleNotFoundError as error:
-            if error.name != f"runmesh.executors.{executor_type}":
-                raise
-            return None
+        module: Any = import_module(f"runmesh.executors.{executor_type}")
         return Backend(module.Executor, module.Config)
     for point in entry_points(group=_GROUP, name=executor_type):
         module = point.load()

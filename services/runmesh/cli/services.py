@@ -94,8 +94,8 @@ def executor(
 def _backend(executor_type: str) -> executors.Backend:
     if backend := executors.load(executor_type):
         return backend
-    there = [known for known in executors.installed_types() if executors.load(known)]
-    raise Invalid(Problem("TYPE", f"there is no executor for {executor_type!r}", nearest(executor_type, there)))
+    hint = nearest(executor_type, executors.installed_types())
+    raise Invalid(Problem("TYPE", f"there is no executor for {executor_type!r}", hint))
 
 
 def _overridden(here: Settings, given: Mapping[str, Any]) -> Settings:

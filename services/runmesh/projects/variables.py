@@ -9,7 +9,7 @@ from runmesh.errors import Invalid, Problem
 from runmesh.projects.model import Pipeline, Project
 from runmesh.projects.secret import holds_secret
 
-_PLACEHOLDER: Final = "s3://bucket/path_prefix"
+PLACEHOLDER: Final = "s3://bucket/path_prefix"
 """What `mage init` writes as `remote_variables_dir`: nobody's."""
 
 
@@ -24,7 +24,7 @@ def variables_of(
     """
     remote = _rendered(project, pipeline.remote_variables_dir) or project.remote_variables_dir
     local = environment.get("MAGE_DATA_DIR") or _rendered(project, pipeline.variables_dir) or project.variables_dir
-    chosen = override or (remote if remote != _PLACEHOLDER else None) or local or "~/.mage_data"
+    chosen = override or (remote if remote != PLACEHOLDER else None) or local or "~/.mage_data"
     if holds_secret(chosen):
         raise Invalid(Problem("variables_dir", "secret functions are not available here", "use env_var"))
     if "://" in chosen:

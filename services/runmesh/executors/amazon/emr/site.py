@@ -9,11 +9,10 @@ from runmesh.executor import Task
 from runmesh.executors.amazon.emr.config import Config
 from runmesh.executors.amazon.emr.step import is_native
 from runmesh.projects import load_project
+from runmesh.projects.variables import PLACEHOLDER
 
 STAGING: Final = "RUNMESH_EMR_STAGING"
 _PROJECT: Final = "RUNMESH_PROJECT_PATH"
-_PLACEHOLDER: Final = "s3://bucket/path_prefix"
-"""What `mage init` writes as `remote_variables_dir`: nobody's."""
 
 
 def project_of(task: Task[Config]) -> Path | None:
@@ -35,7 +34,7 @@ def _remote_variables(task: Task[Config], environment: Mapping[str, str]) -> str
         found = load_project(project, environment).remote_variables_dir if project else None
     except Invalid as error:
         raise Rejected(f"the worker can't read the project {project}: {error}") from error
-    if not found or found == _PLACEHOLDER:
+    if not found or found == PLACEHOLDER:
         raise Rejected("EMR needs a place in S3: set `remote_variables_dir: s3://bucket/prefix` in metadata.yaml")
     return found
 

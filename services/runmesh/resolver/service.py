@@ -1,7 +1,7 @@
 """The resolver: requests in, plans stored, commands and facts out. Any number of replicas.
 
-Five loops in one task group: requests, task facts, what is due, who is present, and the sweep that finds
-whatever a dead replica left behind. All of them only feed the lanes; only lanes change a run.
+Six loops in one task group: requests, task facts, what is due, who is present, how the queues stand, and the sweep
+that finds whatever a dead replica left behind. None of them changes a run: they feed the lanes, and only lanes do.
 """
 
 import asyncio

@@ -247,7 +247,7 @@ class Worker:
             log.warning("delivery not given back", action="hand_over", error=str(refused))
 
     async def _fatal(self) -> None:
-        await asyncio.shield(self._bus.fatal)
+        await self._bus.fatal
 
     def _pause(self, seconds: float) -> None:
         if self._pump is not None:

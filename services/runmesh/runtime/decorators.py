@@ -73,6 +73,7 @@ def _callback(status: Any = "success", *_: Any, **__: Any) -> Any:
         return status
     if status not in STATUSES:
         raise ValueError(f"@callback({status!r}): the status must be one of {', '.join(STATUSES)}")
+    # Our own text of it: a member of Mage's `CallbackStatus` equals it, but is written otherwise.
     return _plain(with_status(STATUSES[STATUSES.index(status)]))
 
 

@@ -39,9 +39,8 @@ def call_back_for_failure(job: Job, step: Step, outcome: Outcome, error: Failed 
 
 def _run(job: Job, step: Step, outcome: Outcome) -> None:
     block = step.block
-    if job.step is not None and (
-        found := [*problems(job.pipeline, [block])]
-    ):  # else the pipeline is checked as a whole
+    # A pipeline that runs in one process was checked as a whole, before its first block.
+    if job.step is not None and (found := [*problems(job.pipeline, [block])]):
         raise Invalid(*found)
     if outcome.condition is None and any(conditions_of(job.pipeline, block)):
         from runmesh.runtime.conditions import check_conditions  # noqa: PLC0415 - most blocks have none

@@ -29,8 +29,6 @@ _PLAIN: Final = frozenset(
     {"level", "timestamp", "service", "executor", "pool", "action", "run", "key", "attempt", "state", "cause"}
 )
 """What is always a word of ours, or one by which a line is found."""
-
-
 _MOST: Final = 5_000
 """Spellings of secrets that are looked for. A task may hold a hundred thousand: its lines then show no text at all."""
 _OURS: Final = frozenset(ExecutorType)

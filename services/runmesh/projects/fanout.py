@@ -32,6 +32,7 @@ class Kind(StrEnum):
     """The list of all children's outputs."""
 
 
+_GATHERS: Final = "reduce_output_upstream"
 PARTED: Final = frozenset({Kind.ITEMS, Kind.EACH, Kind.ITEMS_OF_EACH})
 """The kinds that make a block a child."""
 
@@ -53,9 +54,6 @@ def role(block: Block) -> Role:
         parent, reduces, gathers = (dynamic.get(key) is True for key in ("parent", "reduce_output", _GATHERS))
         return Role(parent, reduces, gathers)
     return Role(dynamic is True, block.configuration.get("reduce_output") is True)
-
-
-_GATHERS: Final = "reduce_output_upstream"
 
 
 def kinds(pipeline: Pipeline, order: Sequence[str]) -> dict[str, tuple[Kind, ...]]:

@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from runmesh.executor import Task
 from runmesh.executors.kubernetes.config import Config
 from runmesh.executors.kubernetes.inherit import Base
 from runmesh.platforms.identity import told
 
-MESSAGE_PATH = "/dev/termination-log"
+MESSAGE_PATH: Final = "/dev/termination-log"
 """Where Kubernetes reads a container's last words, unless its configuration says otherwise."""
-_MESSAGE = "RUNMESH_TERMINATION_LOG"
+_MESSAGE: Final = "RUNMESH_TERMINATION_LOG"
 
 
 def variables(task: Task[Config], base: Base) -> list[Mapping[str, Any]]:

@@ -13,11 +13,10 @@ from runmesh.executors.amazon.emr.step import job_driver
 from runmesh.executors.amazon.refusals import Refused
 from runmesh.executors.amazon.session import Amazon
 
-_SERVICE = "emr-serverless"
-_NEVER = 0
+_SERVICE: Final = "emr-serverless"
+_NEVER: Final = 0
 """Minutes that a job may take, for EMR Serverless: the mesh has a timeout of its own."""
-_ALIVE = ("SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "CANCELLING", "QUEUED")
-
+_ALIVE: Final = ("SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "CANCELLING", "QUEUED")
 _NOTHING_TO_CANCEL: Final = frozenset({"ResourceNotFoundException", "ValidationException", "ConflictException"})
 
 Json = dict[str, Any]

@@ -125,7 +125,7 @@ class Mesh:
         sent = self._submitted[run]
         while await self._queued(sent):  # noqa: ASYNC110 - a queue tells nobody that it has become shorter
             await asyncio.sleep(_GLANCE)
-        async for message in self.bus.replay(subjects.DEAD, "mesh.dead.*.*"):
+        async for message in self.bus.replay(subjects.DEAD, filters.matching(subjects.Form.DEAD)):
             letter = cloudevents.decode(DeadLetter, message.headers, message.data)
             if letter.body.encode() == sent.body:
                 raise Invalid(Problem("request", letter.error, f"refused as {letter.reason}"))
@@ -290,7 +290,7 @@ def _closing(items: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
 
 def _fact(message: Message) -> Fact | None:
     """Read a fact; None for what somebody else wrote there, which must not end anybody's watching."""
-    model: type[Fact] = RunFact if message.subject.startswith("mesh.run.") else TaskFact
+    model: type[Fact] = RunFact if message.subject.startswith(subjects.ANY_RUN_FACT) else TaskFact
     with suppress(Undecodable, Invalid):
         return cloudevents.decode(model, message.headers, message.data)
     return None

@@ -48,6 +48,8 @@ CALLBACK: Final = "_callback:"
 
 ANY_REQUEST: Final = "mesh.request."
 ANY_COMMAND: Final = "mesh.execute."
+ANY_RUN_FACT: Final = "mesh.run."
+ANY_TASK_FACT: Final = "mesh.task."
 
 _LONGEST_TOKEN: Final = 200
 

@@ -29,6 +29,7 @@ app.add_typer(commands, name="dead")
 
 _PRIVATE_HEADERS: Final = "nats-"
 """The server's own headers: an expectation or an id of the first publish must not decide about another one."""
+_BEGINS_A_RUN: Final = (f"{subjects.ANY_REQUEST}run.", f"{subjects.ANY_REQUEST}retry.")
 _LONGEST_ID: Final = 36
 """Characters of a run's id that are kept in the next one's."""
 
@@ -138,7 +139,7 @@ class Again(NamedTuple):
 def again_of(letter: DeadLetter, number: int) -> Again:
     """Return what a letter's replay publishes."""
     body, headers = body_of(letter), letter.headers
-    if letter.reason == "poison" and letter.subject.startswith(("mesh.request.run.", "mesh.request.retry.")):
+    if letter.reason == "poison" and letter.subject.startswith(_BEGINS_A_RUN):
         document = _document(Headers(headers), body)
         if isinstance(document.get("id"), str):
             run = f"{document['id'][:_LONGEST_ID]}-replay-{number}"
@@ -160,14 +161,14 @@ async def _check(connected: Mesh, number: int, letter: DeadLetter) -> None:
     """Refuse what can't be published again, and what would change nothing any more."""
     if letter.truncated:
         raise Invalid(Problem(str(number), "the letter holds only a part of the message", "drop it"))
-    if not letter.subject.startswith(("mesh.execute.", "mesh.task.")):
+    if not letter.subject.startswith((subjects.ANY_COMMAND, subjects.ANY_TASK_FACT)):
         return
     try:
         address = subjects.task_address(letter.subject)
         view = await connected.show(address.run)
     except (Invalid, ValueError):  # of no run that is known: what was meant is for others to say
         return
-    block = view.blocks.get(address.block) if letter.subject.startswith("mesh.execute.") else None
+    block = view.blocks.get(address.block) if letter.subject.startswith(subjects.ANY_COMMAND) else None
     if view.ended or (block and block.ended):
         over = f"run {view.run!r}" if view.ended else f"block {address.block!r} of run {view.run!r}"
         raise Invalid(Problem(str(number), f"{over} has ended", f"`runmesh retry {view.run}`, then drop the letter"))

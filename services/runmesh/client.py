@@ -125,10 +125,18 @@ class Mesh:
         sent = self._submitted[run]
         while await self._queued(sent):  # noqa: ASYNC110 - a queue tells nobody that it has become shorter
             await asyncio.sleep(_GLANCE)
-        async for message in self.bus.replay(subjects.DEAD, filters.matching(subjects.Form.DEAD)):
-            letter = cloudevents.decode(DeadLetter, message.headers, message.data)
-            if letter.body.encode() == sent.body:
-                raise Invalid(Problem("request", letter.error, f"refused as {letter.reason}"))
+        if letter := await self._refusal(sent):
+            raise Invalid(Problem("request", letter.error, f"refused as {letter.reason}"))
+
+    async def _refusal(self, sent: Sent) -> DeadLetter | None:
+        subject = filters.matching(subjects.Form.DEAD, service="resolver")
+        async with _closing(self.bus.replay(subjects.DEAD, subject)) as messages:
+            async for message in messages:
+                with suppress(Undecodable, Invalid):  # what somebody else wrote there says nothing of us
+                    letter = cloudevents.decode(DeadLetter, message.headers, message.data)
+                    if letter.body.encode() == sent.body:
+                        return letter
+        return None
 
     async def _queued(self, sent: Sent) -> bool:
         try:

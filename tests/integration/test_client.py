@@ -107,6 +107,13 @@ async def test_what_somebody_else_wrote_among_the_facts_is_passed_over(mesh: Mes
     assert await collect(mesh.watch(RUN)) == ids(whole_run())
 
 
+async def test_what_is_no_dead_letter_says_nothing_of_a_request(mesh: Mesh, bus: Bus) -> None:
+    await bus.publish(subjects.dead("resolver", "odd"), b"not a letter of ours")
+    run = await mesh.submit(PIPELINE, project=PROJECT)
+    await bus.delete_message(subjects.REQUESTS, 1)
+    await mesh.taken(run)
+
+
 async def test_stored_logs_are_read_by_run_and_by_block(mesh: Mesh, bus: Bus) -> None:
     await publish(bus, *whole_run())
     await write(bus, "load", "one", "two")

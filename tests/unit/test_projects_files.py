@@ -1,5 +1,6 @@
 """Names from outside stay inside."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,24 @@ def test_an_unknown_project_gets_the_nearest_name(project: Project) -> None:
         find_project(project.path.parent, "shpo")
     with pytest.raises(Invalid, match="there is no project"):
         find_project(project.path / "nowhere", "shop")
+
+
+def test_a_folder_whose_name_is_no_text_is_nobodys_nearest(project: Project) -> None:
+    folder = os.fsencode(project.path.parent) + b"/sho\xff"
+    os.mkdir(folder)  # noqa: PTH102 - pathlib takes no bytes
+    with open(folder + b"/metadata.yaml", "w"):  # noqa: PTH123
+        pass
+    with pytest.raises(Invalid) as refused:
+        find_project(project.path.parent, "sho")
+    assert str(refused.value) == "project: there is no project 'sho' (did you mean 'shop'?)"
+
+
+@pytest.mark.parametrize(
+    "configuration", [{"file_path": 5}, {"file_path": ["a.py"]}, {"file_source": {"path": {"a": "b"}}}]
+)
+def test_a_configured_file_that_is_no_text_is_refused(project: Project, configuration: dict[str, object]) -> None:
+    with pytest.raises(Invalid, match="block b: configuration: its file's path must be text, not a"):
+        project.block_path(Block("b", "data_loader", configuration=configuration))
 
 
 @pytest.mark.parametrize("key", ["file_path", "file_source"])

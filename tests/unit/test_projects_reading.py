@@ -343,7 +343,7 @@ class TestPipeline:
 
     def test_replicas_of_each_other_are_refused(self) -> None:
         blocks = [{"uuid": a, "type": "custom", "replicated_block": b} for a, b in ("ab", "bc", "ca")]
-        assert "pipeline: a.replicated_block" in refused({"uuid": "p", "blocks": blocks})
+        assert refused({"uuid": "p", "blocks": blocks})["pipeline: a.replicated_block"] == "'b' leads back to itself "
 
     def test_an_edge_that_only_one_side_knows_is_a_warning(self) -> None:
         pipeline = inline(
@@ -418,3 +418,7 @@ class TestRetryPolicy:
     def test_refuses_what_means_nothing(self, config: dict[str, Any]) -> None:
         with pytest.raises(Invalid, match="retry_config: "):
             RetryPolicy.of(config)
+
+    def test_an_unknown_key_gets_the_nearest(self) -> None:
+        with pytest.raises(Invalid, match=r"retry_config: retrys: is not known \(did you mean 'retries'\?\)"):
+            RetryPolicy.of({"retrys": 3})

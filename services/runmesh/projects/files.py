@@ -60,12 +60,15 @@ def folder(directory: Path, name: str, kind: str) -> Path:
 
 
 def folders_with_metadata(directory: Path) -> list[str]:
-    """List the folders in a directory that hold a `metadata.yaml`, sorted; none if there is no such directory."""
+    """List the folders in a directory that hold a `metadata.yaml`, sorted; none if there is no such directory.
+
+    A folder that nobody can name is left out: its name holds a control character, or is no UTF-8.
+    """
     try:
         names = sorted(entry.name for entry in os.scandir(directory) if not entry.name.startswith("."))
     except OSError:
         return []
-    return [name for name in names if (directory / name / METADATA).is_file()]
+    return [name for name in names if not unsafe(name) and (directory / name / METADATA).is_file()]
 
 
 def read(path: Path, where: str, largest: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from runmesh.errors import Invalid, Problem
 from runmesh.projects import files
+from runmesh.projects.fields import kind_of
 from runmesh.projects.templates import Templates
 
 Config = Mapping[str, Any]
@@ -144,7 +145,7 @@ class Project(NamedTuple):
     def block_path(self, block: Block) -> Path | None:
         """Say where the block's file belongs, whether it exists or not; None if its source is embedded.
 
-        Raises `UnsafePath` for a file outside the project.
+        Raises `UnsafePath` for a file outside the project, `Invalid` for a path that is no text.
         """
         return None if block.content is not None else _path_of(block, self.path)
 
@@ -171,6 +172,9 @@ def _path_of(block: Block, project: Path) -> Path:
     where = f"block {block.uuid}"
     configured = _configured_path(block)
     if configured is not None:
+        if not isinstance(configured, str):
+            message = f"its file's path must be text, not {kind_of(configured)}"
+            raise Invalid(Problem(f"{where}: configuration", message))
         return files.inside(project, configured, where=f"{where}: configuration")
     directory = files.inside(project, "custom" if block.type == "custom" else f"{block.type}s", where=where)
     return files.inside(directory, f"{block.uuid}.{files.EXTENSIONS[block.language]}", where=where)
@@ -186,7 +190,7 @@ def _source_of(block: Block, path: Path | None) -> str | None:
     return block.content
 
 
-def _configured_path(block: Block) -> str | None:
+def _configured_path(block: Block) -> Any:
     source = block.configuration.get("file_source")
     nested = source.get("path") if isinstance(source, dict) else None
     return nested or block.configuration.get("file_path") or None

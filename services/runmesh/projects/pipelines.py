@@ -115,11 +115,12 @@ def _block(fields: Fields) -> Block:
 def _with_original(block: Block, blocks: Mapping[str, Block], fields: Fields) -> Block:
     original, seen = block, {block.uuid}
     while original.replicated_block:
-        uuid = original.replicated_block
-        if uuid not in blocks or uuid in seen:
-            fields.problem(
-                f"{block.uuid}.replicated_block", f"there is no block {uuid[:200]!r}", partial(nearest, uuid, blocks)
-            )
+        uuid, path = original.replicated_block, f"{block.uuid}.replicated_block"
+        if uuid not in blocks:
+            fields.problem(path, f"there is no block {uuid[:200]!r}", partial(nearest, uuid, blocks))
+            return block
+        if uuid in seen:
+            fields.problem(path, f"{block.replicated_block!r} leads back to itself")
             return block
         original = blocks[uuid]
         seen.add(uuid)

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+from runmesh.errors import nearest
 from runmesh.projects.fields import Fields, Problems
 
 _MOST: Final = 10 * 366 * 86_400
 """Ten years, for what is in seconds: a calendar ends, so no wait may be any longer."""
+_KEYS: Final = ("retries", "delay", "max_delay", "exponential_backoff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class RetryPolicy:
             exponential_backoff=fields.flag("exponential_backoff") is not False,
         )
         for key in fields.rest():
-            fields.problem(key, "is not known")
+            fields.problem(key, "is not known", partial(nearest, key, _KEYS))
         problems.raise_any()
         return policy
 

@@ -176,6 +176,19 @@ async def test_a_retry_runs_only_what_did_not_complete(bus: Bus, projects: Path)
         assert (await run_facts(bus, "r2"))[0].retry_of == "r1"
 
 
+async def test_a_retry_of_a_block_that_the_run_has_not_is_rejected_under_the_run_s_pipeline(
+    bus: Bus, projects: Path
+) -> None:
+    async with resolving(bus, settings_for(projects)), answering(bus):
+        await ask(bus, "run", {"id": "r1", "pipeline": "one"})
+        await ends(bus, "r1", "completed")
+        await ask(bus, "retry", {"run": "r1", "id": "r2", "blocks": ["onyl"]})
+        await ends(bus, "r2", "rejected")
+        (fact,) = await run_facts(bus, "r2")
+        assert fact.pipeline == "one"
+        assert fact.reason == "blocks: run 'r1' has no block 'onyl' (did you mean 'only'?)"
+
+
 @pytest.mark.parametrize(
     ("verb", "body", "project", "said"),
     [

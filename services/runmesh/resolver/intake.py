@@ -24,7 +24,7 @@ from runmesh.resolver.advance import advance
 from runmesh.resolver.happened import Cancel
 from runmesh.resolver.lanes import Lanes
 from runmesh.resolver.owed import rejection
-from runmesh.resolver.plan import Plan, accept, carry
+from runmesh.resolver.plan import Plan, accept, carry, repeatable
 from runmesh.resolver.planner import Planner
 from runmesh.resolver.presence import Presence
 from runmesh.resolver.requested import derived_id, digest_of, document_of, names_of
@@ -238,31 +238,21 @@ class Intake:
         digest, now = digest_of(project, request.model_dump(mode="json", exclude_none=True)), datetime.now(UTC)
         pipeline = "_unknown"
         try:
-            before, ended = await self._finished(project, request)
-            pipeline = before.pipeline
+            known = await self._known(project, request.run)
+            pipeline = known.state.pipeline or pipeline
+            before = repeatable(known.plan, known.state, request)
             again = before.request.model_copy(update={"id": None, "execution_partition": before.execution_partition})
             plan = await self._planner.plan(project, again, run, digest=digest, trace=trace_of(message.headers))
-            await self._accept(carry(plan, before, ended, request.blocks or ()), message, now)
+            await self._accept(carry(plan, before, known.state, request.blocks or ()), message, now)
         except Invalid as error:
             if await self._reject(run, project, pipeline, error, message, digest):
                 metrics.rejected(error)
 
-    async def _finished(self, project: str, request: RetryRequest) -> tuple[Plan, State]:
-        """Return the plan that is to be carried out again, and how that ended."""
-        known = await self._store.load(request.run)
+    async def _known(self, project: str, run: str) -> Run:
+        known = await self._store.load(run)
         if known is None or known.state.project != project:
-            raise Invalid(Problem("run", f"project {project!r} has no run {request.run!r}"))
-        if not known.state.final:
-            raise Invalid(Problem("run", f"run {request.run!r} has not ended", "cancel it, or wait"))
-        if known.plan is None:
-            raise Invalid(Problem("run", f"run {request.run!r} never began", "submit a new run"))
-        if known.state.state is RunState.COMPLETED and not request.blocks:
-            message = f"run {request.run!r} completed: nothing in it is to be run again"
-            raise Invalid(Problem("run", message, "name the blocks to run again, or submit a new run"))
-        unknown = [block for block in request.blocks or () if block not in known.plan.tasks]
-        if unknown:
-            raise Invalid(*(Problem("blocks", f"run {request.run!r} has no block {block!r}") for block in unknown))
-        return known.plan, known.state
+            raise Invalid(Problem("run", f"project {project!r} has no run {run!r}"))
+        return known
 
     # --- what can't be handled -----------------------------------------------------------------
 

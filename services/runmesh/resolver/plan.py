@@ -10,7 +10,8 @@ from functools import cached_property
 
 from pydantic import Field
 
-from runmesh.events import RunRequest, RunState, TaskState
+from runmesh.errors import Invalid, Problem, nearest
+from runmesh.events import RetryRequest, RunRequest, RunState, TaskState
 from runmesh.projects import RetryPolicy
 from runmesh.projects.fanout import Kind, is_child
 from runmesh.resolver.document import Document
@@ -217,6 +218,22 @@ def accept(plan: Plan, *, now: datetime) -> State:
         outbox=(Debt(kind="run", run_state=RunState.ACCEPTED, at=now),),
         retry_of=plan.retry_of,
     )
+
+
+def repeatable(plan: Plan | None, state: State, request: RetryRequest) -> Plan:
+    """Return the plan that a retry carries out again. Raises `Invalid` for a run that has nothing to run again."""
+    run, asked = f"run {request.run!r}", request.blocks or ()
+    if not state.final:
+        raise Invalid(Problem("run", f"{run} has not ended", "cancel it, or wait"))
+    if plan is None:
+        raise Invalid(Problem("run", f"{run} never began", "submit a new run"))
+    if state.state is RunState.COMPLETED and not asked:
+        message = f"{run} completed: nothing in it is to be run again"
+        raise Invalid(Problem("run", message, "name the blocks to run again, or submit a new run"))
+    if unknown := [block for block in asked if block not in plan.tasks]:
+        hints = {block: nearest(block, plan.tasks) for block in unknown}
+        raise Invalid(*(Problem("blocks", f"{run} has no block {block!r}", hint) for block, hint in hints.items()))
+    return plan
 
 
 def carry(plan: Plan, before: Plan, state: State, again: Iterable[str]) -> Plan:

@@ -349,6 +349,16 @@ async def test_one_child_is_cancelled_by_its_name(runmesh: Command, bus: Bus) ->
     assert body == {"run": RUN, "blocks": ["each:2"]}
 
 
+async def test_cancelling_a_block_that_the_run_has_not_is_refused(runmesh: Command, bus: Bus) -> None:
+    await publish(bus, *whole_run()[:4])
+    done = await runmesh("cancel", RUN, "load", "repport:3")
+    assert (done.code, done.err) == (
+        2,
+        f"runmesh: block: run {RUN} has no block 'repport:3' (did you mean 'report'?)\n",
+    )
+    assert await requests(bus) == []
+
+
 async def test_cancelling_what_has_ended_asks_for_nothing(runmesh: Command, bus: Bus) -> None:
     await publish(bus, *whole_run())
     done = await runmesh("cancel", RUN)
@@ -422,6 +432,15 @@ async def test_the_doctor_says_what_is_missing_and_what_to_do(runmesh: Command, 
     assert done.code == 1
     assert "missing: LOGS" in done.out
     assert "run `runmesh provision`" in done.out
+
+
+async def test_the_doctor_says_where_credentials_come_from_that_are_refused(
+    runmesh: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNMESH_NATS_TOKEN", "wrong")
+    *_, found = (await runmesh("doctor", "--json")).values
+    assert (found["what"], found["verdict"]) == ("NATS refuses the credentials of runmesh client: a token", "fail")
+    assert "RUNMESH_NATS_TOKEN" in found["next"]
 
 
 async def test_provision_mends_that_and_then_has_nothing_to_do(runmesh: Command, bus: Bus) -> None:

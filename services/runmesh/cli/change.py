@@ -1,5 +1,6 @@
 """`runmesh cancel` and `runmesh retry`."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -9,6 +10,10 @@ from runmesh.cli.context import Blocks, Json, Run, mesh
 from runmesh.cli.exits import Exit
 from runmesh.cli.exits import run as run_command
 from runmesh.cli.follow import first_answer, follow_own
+from runmesh.errors import Invalid, Problem, nearest
+from runmesh.folding import apart
+from runmesh.subjects import block_of
+from runmesh.view import RunView
 
 app = typer.Typer()
 
@@ -28,11 +33,22 @@ def cancel(
             if view.ended:
                 output.say(f"nothing to cancel: run {run} has ended already, {view.state}")
                 return Exit.OK
+            _check(view, blocks or ())
             await connected.cancel(run, blocks, reason)
             output.say(f"asked; `runmesh watch {run}` shows when everything has stopped")
             return Exit.OK
 
     run_command(work())
+
+
+def _check(view: RunView, names: Iterable[str]) -> None:
+    """Raise `Invalid` for what is no block of a run, nor a child of one: no fact would ever say so."""
+    unknown = [name for name in names if not {name, block_of(apart(name)[1])} & view.blocks.keys()]
+    if unknown and view.blocks:  # none are told of a run that has too many
+        hints = {name: nearest(name, view.blocks) for name in unknown}
+        raise Invalid(
+            *(Problem("block", f"run {view.run} has no block {name!r}", hint) for name, hint in hints.items())
+        )
 
 
 @app.command("retry")

@@ -28,6 +28,7 @@ from runmesh.settings import Settings, load
 app = typer.Typer()
 
 _PYTHON: Final = (3, 11)
+_LOGIN: Final = "see RUNMESH_NATS_TOKEN, …_USER and …_CREDENTIALS"
 _LEAST_DISK: Final = 1_000_000_000
 _STYLES: Final = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
 
@@ -83,9 +84,9 @@ async def _examine(settings: Settings) -> AsyncIterator[Finding]:
             "connection", "fail", str(error), "`runmesh up` runs a server here; RUNMESH_NATS_URL names another"
         )
     except NotPermitted as error:
-        yield Finding("permissions", "fail", str(error), "the users `observer` and `admin` may look at all of a mesh")
+        yield Finding("permissions", "fail", str(error), f"{_LOGIN}; `observer` and `admin` may look at all of a mesh")
     except RunmeshError as error:
-        yield Finding("connection", "fail", str(error), "see RUNMESH_NATS_TOKEN, …_USER and …_CREDENTIALS")
+        yield Finding("connection", "fail", str(error), _LOGIN)
 
 
 async def _mesh(mesh: Mesh, settings: Settings) -> AsyncIterator[Finding]:

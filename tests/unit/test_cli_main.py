@@ -4,16 +4,18 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from runmesh import local
 from runmesh.cli import COMMANDS, _load, call
 from runmesh.cli.children import Child
 from runmesh.cli.doctor import disk, python, skew
 from runmesh.cli.exits import exit_code
-from runmesh.cli.output import duration, size
+from runmesh.cli.output import duration, size, table
 from runmesh.cli.runs import _span
 from runmesh.errors import Conflict, Invalid, NotProvisioned, Problem, StreamFull, Unreachable
 from runmesh.settings import load
@@ -52,6 +54,29 @@ def test_help_loads_nothing_of_the_mesh() -> None:
     program = "import sys; from runmesh.cli import call; call(['--help']); print(sorted(sys.modules), file=sys.stderr)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
     assert not [name for name in ("pydantic", "nats", "structlog", "jinja2", "yaml") if f"'{name}'" in loaded]
+
+
+def test_a_locale_without_our_glyphs_shows_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "metadata.yaml").touch()
+    (tmp_path / "pipelines" / "orders").mkdir(parents=True)
+    (tmp_path / "pipelines" / "orders" / "metadata.yaml").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "runmesh", "explain", "order"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "there is no pipeline 'order'  ? did you mean 'orders'?" in done.stdout
+
+
+def test_a_table_on_a_narrow_terminal_names_its_rows_whole() -> None:
+    made = table("run", "state", "project", "pipeline", "took", "began")
+    made.add_row("01JB0000000000000000000000", "completed", "shop", "orders", "8.2 s", "1 min ago")
+    console = Console(file=StringIO(), width=40)
+    console.print(made)
+    assert "01JB0000000000000000000000 " in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_module_is_the_command_line_too() -> None:

@@ -9,6 +9,7 @@ Exit codes, which scripts may trust, are those of `exits.Exit`.
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, Final
 
 import typer
@@ -78,6 +79,8 @@ for _name, (_module, _panel, _text) in COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a locale that knows no ✓ shows a ?
     sys.exit(call(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic_core import to_json
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -106,11 +107,19 @@ def size(count: float) -> str:
 
 def table(*columns: str) -> Table:
     """Return an empty table in our style: a quiet head, no lines, a line for each row."""
-    made = Table(*columns, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    made = _Named(*columns, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in made.columns:
         column.no_wrap = True
-    made.columns[0].overflow = "ignore"  # it names what the row is about: cut, it names nothing
     return made
+
+
+class _Named(Table):
+    """A table whose first column is whole however narrow it is here: it names what the row is about."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        first = self.columns[0]
+        first.min_width = max((cell_len(str(cell)) for cell in first.cells), default=0)
+        return super().__rich_console__(console, options)
 
 
 def steps(commands: Sequence[tuple[str, str]]) -> Table:

@@ -89,7 +89,7 @@ def decode(model: type[E], headers: Mapping[str, str], data: bytes) -> E:
     try:
         return model.model_validate_json(envelope.body)
     except ValidationError as error:
-        details = error.errors(include_url=False)[:_MOST_PROBLEMS]
+        details = [detail for detail in error.errors(include_url=False) if not _follows(detail)][:_MOST_PROBLEMS]
         if details[0]["type"] == "json_invalid":
             raise Undecodable(f"not JSON: {details[0]['msg'].removeprefix('Invalid JSON: ')}") from None
         raise Invalid(*(_problem(model, detail) for detail in details)) from None
@@ -113,11 +113,19 @@ def open_envelope(headers: Mapping[str, str], data: bytes) -> Envelope:
 
 def _structured_data(document: dict[str, object]) -> bytes:
     if "data_base64" in document:
-        try:
-            return b64decode(str(document["data_base64"]), validate=True)
-        except ValueError as error:
-            raise Undecodable(f"data_base64: {error}") from None
-    return to_json(document.get("data"))
+        return _from_base64(document["data_base64"])
+    if "data" not in document:
+        raise Undecodable("a structured CloudEvent without data")
+    return to_json(document["data"])
+
+
+def _from_base64(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise Undecodable("data_base64: should be text")
+    try:
+        return b64decode(text, validate=True)
+    except ValueError as error:
+        raise Undecodable(f"data_base64: {error}") from None
 
 
 def _check_type(model: type[Event], ce_type: str | None) -> None:
@@ -130,6 +138,11 @@ def _check_type(model: type[Event], ce_type: str | None) -> None:
     if ce_type.rsplit(".", 1)[0] == expected.rsplit(".", 1)[0]:
         raise UnknownVersion(f"{ce_type!r} is not known here, only {expected!r}")
     raise Undecodable(f"{ce_type!r} where {expected!r} belongs")
+
+
+def _follows(detail: ErrorDetails) -> bool:
+    """Whether a list is too short only because its items are wrong, each of which is a problem of its own."""
+    return detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]
 
 
 def _problem(model: type[Event], detail: ErrorDetails) -> Problem:

@@ -20,7 +20,11 @@ class BlockSelection(BaseModel):
 
 
 def _selection(value: object) -> object:
-    return {"names": value} if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return {"names": value}
+    if isinstance(value, dict | BlockSelection):
+        return value
+    raise ValueError("should be a list of names, or an object with `names`")
 
 
 def _finite(value: object) -> object:
@@ -85,7 +89,7 @@ class CancelRequest(Command):
     type_name = "request.cancel"
 
     run: RunId
-    blocks: tuple[Name, ...] | None = None
+    blocks: tuple[Name, ...] | None = Field(None, min_length=1, description="All of them if absent.")
     reason: str | None = Field(None, max_length=1000)
     id: RunId | None = None
 
@@ -96,6 +100,6 @@ class RetryRequest(Command):
     type_name = "request.retry"
 
     run: RunId
-    blocks: tuple[Name, ...] | None = None
+    blocks: tuple[Name, ...] | None = Field(None, min_length=1, description="All that did not complete if absent.")
     reason: str | None = Field(None, max_length=1000)
     id: RunId | None = Field(None, description="The new run's id. Derived if absent.")

@@ -1,6 +1,7 @@
 """What a request says before it is known to be right: its document, its run, its digest."""
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
@@ -11,22 +12,32 @@ from runmesh import subjects
 from runmesh.bus import Message
 from runmesh.cloudevents import open_envelope
 from runmesh.errors import Undecodable
+from runmesh.projects.fields import kind_of
 
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def document_of(message: Message) -> Mapping[str, Any]:
     """Return the request as JSON has it, however wrong. Raises `Undecodable`."""
-    body = open_envelope(message.headers, message.data).body
+    document = _parsed(open_envelope(message.headers, message.data).body)
+    if not isinstance(document, dict):
+        raise Undecodable(f"a request is a JSON object, not {kind_of(document)}")
+    return document
+
+
+def _parsed(body: bytes) -> Any:
+    if body.startswith(BOM_UTF8):
+        raise Undecodable("not JSON: it begins with a byte order mark")
     try:
-        document = json.loads(body)
+        return json.loads(body.decode())
+    except UnicodeDecodeError as error:
+        raise Undecodable(f"not UTF-8: byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise Undecodable(f"not JSON: {error}") from None
-    except (ValueError, RecursionError):
-        raise Undecodable("not JSON that can be read: nested too deeply, a number too long, or no UTF-8") from None
-    if not isinstance(document, dict):
-        raise Undecodable("a request is a JSON object")
-    return document
+    except RecursionError:
+        raise Undecodable("not JSON that can be read: nested too deeply") from None
+    except ValueError:
+        raise Undecodable("not JSON that can be read: a number is too long") from None
 
 
 def names_of(message: Message, document: Mapping[str, Any]) -> tuple[str, str]:

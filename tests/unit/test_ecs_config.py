@@ -277,7 +277,6 @@ async def test_whose_task_has_ended_reads_first() -> None:
     async with asyncio.TaskGroup() as group:
         readers = [group.create_task(read(urgency)) for urgency in (SILENT, LIVELY, ENDED, SILENT, ENDED)]
         await asyncio.sleep(0)
-        giving = asyncio.create_task(turns.give(1000))
-        await asyncio.gather(*readers)
-        giving.cancel()
+        async with turns.given(1000):
+            await asyncio.gather(*readers)
     assert order == [ENDED, ENDED, LIVELY, SILENT, SILENT]

@@ -11,7 +11,7 @@ A handle is the group's resource id.
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any, ClassVar, Final, Self
 from weakref import WeakValueDictionary
 
@@ -83,7 +83,7 @@ class Executor:
         self._observing = Observing(self._arm, self._known, self._logs, options)
         self._places = set(options.places)
         self._creating: WeakValueDictionary[Handle, asyncio.Lock] = WeakValueDictionary()
-        self._stack.push_async_callback(_ended, asyncio.create_task(self._logs.turns.give(options.log_reads)))
+        await self._stack.enter_async_context(self._logs.turns.given(options.log_reads))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -213,9 +213,3 @@ class Executor:
 
     def _is_of(self, task: Task[Config], found: Mapping[str, Any]) -> bool:
         return naming.is_of(found, task, mesh=self._site.mesh, pool=self._site.pool)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -10,9 +10,8 @@ on entering.
 A handle is the task's ARN (see `amazon/ecs/naming.py`).
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any, ClassVar, Self
 
 import structlog
@@ -95,12 +94,9 @@ class Executor:
         self._logs = Logs(self._amazon, self._definitions, self._known, self._looking, self._interval)
         self._observing = Observing(self._looking, self._known, self._logs)
         self._clusters = {(usual, name) for name in options.clusters}
-        self._giving = asyncio.create_task(self._logs.turns.give(options.log_reads))
+        await self._stack.enter_async_context(self._logs.turns.given(options.log_reads))
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._giving.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._giving
         await self._stack.aclose()
 
     # --- the contract -------------------------------------------------------------------------------

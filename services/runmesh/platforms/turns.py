@@ -5,6 +5,8 @@ longer each time, and comes last.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
@@ -32,6 +34,16 @@ class Turns:
         heappush(self._waiting, (urgency, next(self._order), mine))
         self._more.set()
         await mine
+
+    @asynccontextmanager
+    async def given(self, rate: float) -> AsyncIterator[None]:
+        """Give turns for the length of the block."""
+        giving = asyncio.create_task(self.give(rate))
+        try:
+            yield
+        finally:
+            giving.cancel()
+            await asyncio.wait([giving])
 
     async def give(self, rate: float) -> None:
         """Give turns for ever, so many a second."""

@@ -12,7 +12,7 @@ from runmesh.projects import RetryPolicy
 from runmesh.resolver.advance import advance, next_due
 from runmesh.resolver.happened import Broken, Cancel, Claimed, Present, Tick
 from runmesh.resolver.owed import owed
-from runmesh.resolver.plan import Plan
+from runmesh.resolver.plan import Plan, accept
 from runmesh.resolver.settling import give_up
 from runmesh.resolver.state import State
 from tests.unit.plans import NOW, begun, fact_of, plan_of
@@ -212,6 +212,16 @@ def test_a_task_without_a_worker_says_once_that_it_waits() -> None:
     state = advance(plan, begun(plan), [Present(frozenset())], NOW)
     assert "no k8s worker of pool 'default'" in str(state.outbox[-1].reason)
     assert advance(plan, state, [Present(frozenset())], NOW) is state
+
+
+def test_what_ends_a_run_is_not_that_it_waited_for_its_first_worker() -> None:
+    plan = plan_of({"a": [], "b": ["a"]}, executor_type="k8s")
+    state = advance(plan, accept(plan, now=NOW), [Present(frozenset())], NOW)
+    assert state.outbox[1].reason == "waiting: no k8s worker of pool 'default' has reported"
+    state = advance(plan, state, [Cancel(blocks=("a",))], NOW)
+    assert next(item.event for item in owed(plan, state) if isinstance(item.event, Stop)).reason is None
+    state = ended(plan, state, "a", TaskState.CANCELLED, Cause.CANCELLED)
+    assert (state.state, state.reason) == (RunState.FAILED, "upstream cancelled")
 
 
 def test_a_claimed_task_has_no_queue_timeout_any_more() -> None:

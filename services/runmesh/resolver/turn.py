@@ -101,6 +101,7 @@ class Turn:
         record = self.tasks[name] = again or TaskRecord(**queued, index=index)
         if self.run_state is RunState.ACCEPTED:
             self.turn_to(RunState.RUNNING, waiting)
+            self.reason = None  # told with that fact: what ends the run has a reason of its own
         self.owe_task(name, record, TaskState.QUEUED, reason=waiting)
         self.outbox.append(
             Debt(kind="execute", at=self.now, block=name, attempt=record.attempt, resubmission=record.resubmission)

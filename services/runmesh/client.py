@@ -23,6 +23,7 @@ from runmesh.events import (
     CancelRequest,
     Command,
     DeadLetter,
+    Event,
     LogLines,
     RetryRequest,
     RunFact,
@@ -34,7 +35,7 @@ from runmesh.settings import Settings, load
 from runmesh.view import Fact, RunView
 from runmesh.workers import WorkerView, worker_view
 
-C = TypeVar("C", bound=Command)
+E = TypeVar("E", bound=Event)
 T = TypeVar("T")
 
 SOURCE: Final = "/runmesh/client"
@@ -132,10 +133,8 @@ class Mesh:
         subject = filters.matching(subjects.Form.DEAD, service="resolver")
         async with _closing(self.bus.replay(subjects.DEAD, subject)) as messages:
             async for message in messages:
-                with suppress(Undecodable, Invalid):  # what somebody else wrote there says nothing of us
-                    letter = cloudevents.decode(DeadLetter, message.headers, message.data)
-                    if letter.body.encode() == sent.body:
-                        return letter
+                if (letter := _read(DeadLetter, message)) and letter.body.encode() == sent.body:
+                    return letter
         return None
 
     async def _queued(self, sent: Sent) -> bool:
@@ -199,10 +198,11 @@ class Mesh:
             async with _closing(self._live_logs(run, subject)) as messages:
                 async for message in messages:
                     last = message.sequence
-                    yield cloudevents.decode(LogLines, message.headers, message.data)
+                    if lines := _read(LogLines, message):
+                        yield lines
         async for message in self.bus.replay(subjects.LOGS, subject):
-            if message.sequence > last:
-                yield cloudevents.decode(LogLines, message.headers, message.data)
+            if message.sequence > last and (lines := _read(LogLines, message)):
+                yield lines
 
     async def _live_logs(self, run: str, subject: str) -> AsyncIterator[Message]:
         """Yield log messages until the run has ended: it may end while nothing more is written."""
@@ -297,8 +297,12 @@ def _closing(items: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
 
 
 def _fact(message: Message) -> Fact | None:
-    """Read a fact; None for what somebody else wrote there, which must not end anybody's watching."""
     model: type[Fact] = RunFact if message.subject.startswith(subjects.ANY_RUN_FACT) else TaskFact
+    return _read(model, message)
+
+
+def _read(model: type[E], message: Message) -> E | None:
+    """Read an event; None for what somebody else wrote there, which must not end anybody's watching."""
     with suppress(Undecodable, Invalid):
         return cloudevents.decode(model, message.headers, message.data)
     return None

@@ -122,6 +122,15 @@ async def test_stored_logs_are_read_by_run_and_by_block(mesh: Mesh, bus: Bus) ->
     assert [batch.lines async for batch in mesh.logs(RUN, "report")] == [("three",)]
 
 
+async def test_what_is_no_output_is_passed_over(mesh: Mesh, bus: Bus) -> None:
+    await publish(bus, *whole_run())
+    await write(bus, "load", "one")
+    await bus.publish(subjects.log("local_python", "default", PROJECT, RUN, "load"), b"not lines of ours")
+    await write(bus, "report", "two")
+    for follow in (False, True):
+        assert [batch.lines async for batch in mesh.logs(RUN, follow=follow)] == [("one",), ("two",)]
+
+
 async def test_following_logs_ends_when_the_run_has_ended_and_all_is_read(mesh: Mesh, bus: Bus) -> None:
     facts = whole_run()
     await publish(bus, *facts[:4])

@@ -138,6 +138,18 @@ def test_a_template_that_renders_to_nothing_is_not_chosen_here_with_a_warning(
     assert found.errors == ()
 
 
+def test_a_template_of_the_project_that_renders_to_none_is_not_chosen_here_with_a_warning(shop: Shop) -> None:
+    found = shop.load(project={"executor_type": '{{ env_var("UNSET") }}'}, environment={"DEFAULT_EXECUTOR_TYPE": "k8s"})
+    assert (found.executor_type, found.level, found.errors) == ("k8s", "DEFAULT_EXECUTOR_TYPE", ())
+    assert "metadata.yaml: executor_type: 'None' renders to 'None': not chosen here" in map(str, found.warnings)
+
+
+def test_none_is_no_type_where_nothing_was_rendered(shop: Shop) -> None:
+    assert any(
+        "unknown executor type 'None'" in str(problem) for problem in shop.load({"executor_type": "None"}).errors
+    )
+
+
 def test_a_template_on_the_project_is_rendered_too(shop: Shop) -> None:
     found = shop.load(project={"executor_type": '{{ env_var("WHERE") }}'}, environment={"WHERE": "ecs"})
     assert (found.executor_type, found.level) == ("ecs", "project")

@@ -169,7 +169,9 @@ class Chooser:
 
     def _from_text(self, level: Level, text: str | None, where: str, named: str) -> Answer:
         """Ask a level whose value may be a template."""
-        if text is None or not is_template(text):
+        # A project's document is rendered before it is read: a template that gave nothing is text there.
+        rendered_to_none = level is Level.PROJECT and text == str(None)
+        if text is None or not (is_template(text) or rendered_to_none):
             return self._named(level, text, text, where, named)
         try:
             rendered = self._render(text, where)

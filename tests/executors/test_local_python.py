@@ -122,6 +122,11 @@ class TestProcesses(LocalPython):
         with pytest.raises(Rejected, match="/no/such/project"):
             await executor.submit(self.task("nowhere", "runmesh-run", "/no/such/project", "daily"))
 
+    async def test_a_directory_that_cannot_be_looked_at_is_rejected(self, executor: Executor) -> None:
+        with pytest.raises(Rejected, match="File name too long"):
+            await executor.submit(self.task("long", "runmesh-run", f"/{'x' * 5000}", "daily"))
+        assert await self.listed(executor) == {}
+
     async def test_what_may_not_be_run_is_rejected(self, executor: Executor, tmp_path: Path) -> None:
         plain = tmp_path / "data.txt"
         plain.write_text("no program")

@@ -1,5 +1,6 @@
 """What a job is started with: command, directory and environment (pure, but for a look for the `.venv`)."""
 
+import os
 import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -82,13 +83,17 @@ def _project(task: Task[Config]) -> Path | None:
 
 
 def _interpreter(project: Path) -> str:
-    own = project / ".venv" / "bin" / "python"
-    return str(own) if own.exists() else sys.executable
+    own = str(project / ".venv" / "bin" / "python")
+    return own if _exists(own) else sys.executable
 
 
 def _beside(python: str, program: str) -> str:
     path = Path(python).with_name(program)
-    return str(path) if path.is_absolute() and path.exists() else program
+    return str(path) if path.is_absolute() and _exists(str(path)) else program
+
+
+def _exists(path: str) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - pathlib raises for what it may not look at
 
 
 def directory(task: Task[Config]) -> Path | None:

@@ -307,6 +307,8 @@ def test_what_only_kubernetes_knows_is_skipped_where_the_block_runs_locally(shop
         ({"tolerationz": []}, "tolerationz", "unknown key 'tolerationz'", "did you mean 'tolerations'?"),
         ({"pod": {"node_selektor": {}}}, "pod.node_selektor", "unknown key 'node_selektor'", "nodeSelector"),
         ({"tolerations": [{"kye": 1}]}, "pod.tolerations.0.kye", "unknown key 'kye'", "did you mean 'key'?"),
+        ({"container_config": "{"}, "container_config", "can't be '{'", ""),
+        ({"security_context": 5}, "security_context", "can't be 5", ""),
         ({"pod": {"tolerations": {"key": 1}}}, "pod.tolerations", "should be a list", ""),
         ({"pod": {"volumes": ["data"]}}, "pod.volumes.0", "should be a mapping", ""),
         ({"pod": 1}, "pod", "should be a mapping", ""),

@@ -159,7 +159,7 @@ def _fault(model: type[BaseModel], detail: ErrorDetails) -> Fault:
     path = ".".join(map(str, detail["loc"]))[:_LONGEST_SHOWN]
     match detail["type"]:
         case "extra_forbidden":
-            return Fault(path, f"unknown key {detail['loc'][-1]!r}", nearest(detail["loc"][-1], _keys(model, detail)))
+            return _unknown(path, detail, _keys(model, detail))
         case "unknown_key":
             return Fault(path, detail["msg"], detail["ctx"]["hint"])
         case "missing":
@@ -168,6 +168,13 @@ def _fault(model: type[BaseModel], detail: ErrorDetails) -> Fault:
             return Fault(path, f"should be a mapping, not {repr(detail['input'])[:_LONGEST_SHOWN]}")
     hint = detail.get("ctx", {}).get("hint")
     return Fault(path, f"{message_of(detail)}, not {repr(detail['input'])[:_LONGEST_SHOWN]}", hint)
+
+
+def _unknown(path: str, detail: ErrorDetails, known: Collection[str]) -> Fault:
+    key = detail["loc"][-1]
+    if key in known:  # one that has its place elsewhere, and could not be put there
+        return Fault(path, f"can't be {repr(detail['input'])[:_LONGEST_SHOWN]}")
+    return Fault(path, f"unknown key {key!r}", nearest(key, known))
 
 
 def _keys(model: type[BaseModel], detail: ErrorDetails) -> Collection[str]:

@@ -20,8 +20,7 @@ from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, Protocol,
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from runmesh.events import Cause, Handle, Seconds
-from runmesh.settings import Pool
+from runmesh.events import Cause, Handle
 from runmesh.subjects import ExecutorType
 
 __all__ = [
@@ -56,13 +55,13 @@ class ExecutorConfig(BaseModel):
     unguarded: ClassVar[tuple[str, ...]] = ()
     """Keys by which anything else could be said: where a policy guards anything, nobody may set them."""
 
-    pool: Pool = Field(
+    pool: str = Field(
         "default", description="The workers that take the task: a named group, such as one cluster or one region."
     )
     project_path: str | None = Field(
         None, description="Where the project is inside the job; the resolver's own path if absent."
     )
-    start_timeout: Seconds = Field(
+    start_timeout: float = Field(
         1800.0, description="Seconds in which the platform must start the job, else `capacity`."
     )
     shared: bool = Field(

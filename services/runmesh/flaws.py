@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 def message_of(detail: ErrorDetails) -> str:
     """Return what is wrong, without pydantic's own beginnings."""
-    return detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return detail["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
 
 
 def fields_at(model: type[BaseModel], location: Sequence[int | str]) -> Collection[str]:

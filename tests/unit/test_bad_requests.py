@@ -9,7 +9,8 @@ from runmesh import subjects
 from runmesh.bus import Message
 from runmesh.cloudevents import decode
 from runmesh.errors import Invalid, Undecodable
-from runmesh.events import CancelRequest, Command, RetryRequest, RunRequest
+from runmesh.events import CancelRequest, Command, RunRequest
+from runmesh.resolver.refusals import Rules, of_request
 from runmesh.resolver.requested import document_of
 
 
@@ -69,18 +70,17 @@ def test_of_a_list_only_what_is_wrong_with_its_items_is_told() -> None:
     assert told(RunRequest, {"pipeline": "one", "blocks": []}) == ["blocks.names: should not be empty, not []"]
 
 
-@pytest.mark.parametrize("model", [CancelRequest, RetryRequest])
-def test_no_blocks_are_neither_all_nor_none(model: type[Command]) -> None:
-    assert told(model, {"run": "r1", "blocks": []}) == ["blocks: should not be empty, not []"]
+def test_a_cancel_of_no_blocks_is_none() -> None:
+    assert told(CancelRequest, {"run": "r1", "blocks": []}) == ["blocks: should not be empty, not []"]
 
 
-@pytest.mark.parametrize("partition", ["a/../../b", "a/..", "a/./b", "a//b", "a/", "a/.hidden", "x" * 201])
+@pytest.mark.parametrize("partition", ["a/../../b", "a/..", "a/./b", "a/."])
 def test_a_partition_leads_nowhere_else(partition: str) -> None:
-    (problem,) = told(RunRequest, {"pipeline": "one", "execution_partition": partition})
-    assert problem.startswith("execution_partition: ")
+    request = RunRequest(pipeline="one", execution_partition=partition)
+    (problem,) = of_request(request, Rules())
+    assert str(problem).startswith(f"request: execution_partition: {partition!r} would leave the run's directory")
 
 
 @pytest.mark.parametrize("partition", ["r1", "7/20261123T082115_000001", "a=1/b=2:3", "x" * 200, "a..b/c.d"])
 def test_a_partition_may_have_parts(partition: str) -> None:
-    request = decode(RunRequest, {}, json.dumps({"pipeline": "one", "execution_partition": partition}).encode())
-    assert request.execution_partition == partition
+    assert list(of_request(RunRequest(pipeline="one", execution_partition=partition), Rules())) == []

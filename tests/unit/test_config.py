@@ -381,6 +381,26 @@ def test_a_time_limit_that_is_no_number_is_an_error(shop: Shop) -> None:
     assert problem.path == "block load: executor_config.wait_timeout"
 
 
+@pytest.mark.parametrize("executor_type", ["local_python", "k8s"])
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"start_timeout": 0}, "start_timeout: should be greater than 0, not 0"),
+        ({"start_timeout": -1}, "start_timeout: should be greater than 0, not -1"),
+        ({"start_timeout": float("inf")}, "start_timeout: should be a finite number, not inf"),
+        ({"start_timeout": float("nan")}, "start_timeout: should be a finite number, not nan"),
+        ({"pool": ""}, "pool: should match pattern "),
+        ({"pool": "a b"}, "pool: should match pattern "),
+        ({"pool": "x" * 65}, "pool: should match pattern "),
+    ],
+)
+def test_what_no_worker_can_do_is_an_error(
+    shop: Shop, executor_type: str, written: dict[str, Any], message: str
+) -> None:
+    (problem,) = shop.load({"executor_type": executor_type, "executor_config": written}).errors
+    assert str(problem).startswith(f"block load: executor_config.{message}")
+
+
 def test_pool_and_start_timeout_come_from_the_configuration(shop: Shop) -> None:
     found = shop.load({"executor_type": "k8s", "executor_config": {"pool": "gpu", "start_timeout": 60}})
     assert (found.pool, found.start_timeout) == ("gpu", 60)

@@ -125,20 +125,7 @@ def test_a_job_knows_which_task_it_is() -> None:
     assert given == {"RUNMESH_RUN": "run-1", "RUNMESH_BLOCK": "load", "RUNMESH_KEY": "key", "RUNMESH_ATTEMPT": "2"}
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        *({"kill_grace": -1}, {"kill_grace": float("inf")}),
-        *(
-            {"start_timeout": 0},
-            {"start_timeout": -1},
-            {"start_timeout": float("inf")},
-            {"start_timeout": float("nan")},
-        ),
-        *({"pool": ""}, {"pool": "a b"}, {"pool": "x" * 65}),
-        {"pyhton": "python3"},
-    ],
-)
+@pytest.mark.parametrize("wrong", [{"kill_grace": -1}, {"kill_grace": float("inf")}, {"pyhton": "python3"}])
 def test_a_wrong_configuration_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Config(**wrong)

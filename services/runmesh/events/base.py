@@ -12,8 +12,7 @@ LONGEST: Final = 10 * 366 * 86_400
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
-_PART: Final = "[A-Za-z0-9_=:+-][A-Za-z0-9_.=:+-]*"
-Partition = Annotated[str, Field(max_length=200, pattern=f"^{_PART}(/{_PART})*$")]
+Partition = Annotated[str, Field(pattern=r"^[A-Za-z0-9_=:+-][A-Za-z0-9_.=:+/-]{0,199}$")]
 
 Handle = NewType("Handle", str)
 """The whole address of a job on its platform: whoever holds it needs nothing else to find the job."""

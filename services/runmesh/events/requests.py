@@ -36,6 +36,12 @@ def _finite(value: object) -> object:
     return value
 
 
+def _some(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("should not be empty")
+    return names
+
+
 def _name_or_document(value: object) -> object:
     if isinstance(value, dict) or (isinstance(value, str) and value):
         return _finite(value)
@@ -89,7 +95,7 @@ class CancelRequest(Command):
     type_name = "request.cancel"
 
     run: RunId
-    blocks: tuple[Name, ...] | None = Field(None, min_length=1, description="All of them if absent.")
+    blocks: Annotated[tuple[Name, ...], AfterValidator(_some)] | None = Field(None, description="All if absent.")
     reason: str | None = Field(None, max_length=1000)
     id: RunId | None = None
 
@@ -100,6 +106,6 @@ class RetryRequest(Command):
     type_name = "request.retry"
 
     run: RunId
-    blocks: tuple[Name, ...] | None = Field(None, min_length=1, description="All that did not complete if absent.")
+    blocks: tuple[Name, ...] | None = Field(None, description="All that did not complete if absent or empty.")
     reason: str | None = Field(None, max_length=1000)
     id: RunId | None = Field(None, description="The new run's id. Derived if absent.")

@@ -45,6 +45,9 @@ def of_request(request: RunRequest, rules: Rules) -> Iterator[Problem]:
         if getattr(request, key) and not (rules.allow_overrides and policy.allow_overrides):
             hint = "set RUNMESH_ALLOW_OVERRIDES" if policy.allow_overrides else f"{policy.source} forbids it"
             yield Problem(f"request: {key}", "configuration is not allowed here", hint)
+    if {".", ".."} & set((request.execution_partition or "").split("/")):
+        message = f"{request.execution_partition!r} would leave the run's directory"
+        yield Problem("request: execution_partition", message, "leave out . and ..")
     for name in request.executor_config:
         if name not in rules.known_types:
             message = f"unknown executor type {name!r} (request level)"

@@ -14,11 +14,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from runmesh.errors import nearest
+from runmesh.events import Seconds
 from runmesh.executor import ExecutorConfig, installed_types, load
 from runmesh.flaws import fields_at, message_of
 from runmesh.projects import holds_secret
 from runmesh.resolver import mage
 from runmesh.resolver.merging import Leaf, Origin, Tree, tree, values
+from runmesh.settings import Pool
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 TIME_LIMITS: Final = ("wait_timeout", "timeout_seconds", "timeout")
@@ -43,6 +45,13 @@ class Fault:
     hint: str | None = None
     origin: Origin | None = None
     """The level that says it, where that isn't the one whose value holds in the end."""
+
+
+class _Possible(BaseModel):
+    """What the mesh can act upon: any other pool has no workers ever, any other time is none."""
+
+    pool: Pool
+    start_timeout: Seconds
 
 
 def config_of(executor_type: str) -> type[ExecutorConfig] | None:
@@ -116,7 +125,9 @@ def validate(executor_type: str, config: Mapping[str, Any]) -> tuple[ExecutorCon
         model = ExecutorConfig
         config = {key: value for key, value in config.items() if key in ExecutorConfig.model_fields}
     found, faults = checked(model, config)
-    return found or ExecutorConfig(), faults
+    if found is None:
+        return ExecutorConfig(), faults
+    return found, checked(_Possible, found.model_dump(include=set(_Possible.model_fields)))[1]
 
 
 def checked(model: type[ModelT], document: Mapping[str, Any]) -> tuple[ModelT | None, tuple[Fault, ...]]:

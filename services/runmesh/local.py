@@ -22,11 +22,12 @@ _ELSEWHERE: Final = {"nats_url", "nats_user", "nats_nkey", "nats_credentials", "
 
 @dataclass(frozen=True, slots=True)
 class LocalMesh:
-    """A mesh on this machine: its server, and the projects it was started with."""
+    """A mesh on this machine: its server, the lease of its workers, and the projects it was started with."""
 
     url: str
     token: str
     pid: int
+    ack_wait: float
     projects_dir: str
     project: str | None = None
 
@@ -61,7 +62,8 @@ def located(settings: Settings) -> Settings:
     mesh = find(settings)
     if mesh is None:
         return settings
-    found = {"nats_url": mesh.url, "nats_token": mesh.token}
+    # A worker with a longer lease than the mesh knows of would be taken for dead, and its work done twice.
+    found: dict[str, Any] = {"nats_url": mesh.url, "nats_token": mesh.token, "ack_wait": mesh.ack_wait}
     if "projects_dir" not in settings.model_fields_set:
         found["projects_dir"] = mesh.projects_dir
     return Settings(**{**settings.model_dump(exclude_unset=True), **found})

@@ -194,7 +194,7 @@ def test_the_doctor_fails_without_a_server(capsys: pytest.CaptureFixture[str]) -
 
 
 def announced(directory: Path, pid: int, project: str | None = "shop") -> local.LocalMesh:
-    return local.LocalMesh("nats://127.0.0.1:1", "secret", pid, str(directory), project)
+    return local.LocalMesh("nats://127.0.0.1:1", "secret", pid, 10, str(directory), project)
 
 
 def test_the_mesh_that_runs_here_is_found_unless_another_is_named(
@@ -207,6 +207,7 @@ def test_the_mesh_that_runs_here_is_found_unless_another_is_named(
         monkeypatch.delenv("RUNMESH_NATS_URL")
         found = local.located(load(state_dir=tmp_path))
         assert (found.nats_url, found.nats_token, found.projects_dir) == ("nats://127.0.0.1:1", "secret", tmp_path)
+        assert found.ack_wait == 10
     assert local.find(load(state_dir=tmp_path)) is None
 
 

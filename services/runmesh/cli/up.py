@@ -64,7 +64,7 @@ def up(
     async def work() -> Exit:
         here = settings_for(projects_dir)
         async with embedded(here.state_dir / "nats", port) as server:
-            mesh = LocalMesh(server.url, server.token, os.getpid(), str(projects_dir), project)
+            mesh = LocalMesh(server.url, server.token, os.getpid(), here.ack_wait, str(projects_dir), project)
             with announced(mesh, here.state_dir) as file:
                 await _run(here, server, mesh, file, slots)
         return Exit.OK

@@ -1,6 +1,7 @@
 """Forgetting: what belongs to runs that ended 30 days ago is deleted, a little at every sweep."""
 
 import zlib
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -33,10 +34,11 @@ class Retention:
             return
         self._next = monotonic() + _EVERY
         cutoff, deleted = datetime.now(UTC) - self._keep, 0
-        async for entry in self._runs.oldest(subjects.run_state("*")):
-            if entry.at > cutoff or deleted >= _AT_ONCE:
-                break
-            deleted += await self._delete_safely(entry)
+        async with aclosing(self._runs.oldest(subjects.run_state("*"))) as oldest:
+            async for entry in oldest:
+                if entry.at > cutoff or deleted >= _AT_ONCE:
+                    break
+                deleted += await self._delete_safely(entry)
         if deleted >= _AT_ONCE:
             self._next = monotonic()
         if deleted:

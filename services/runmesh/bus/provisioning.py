@@ -180,10 +180,8 @@ async def _consumer(bus: Bus, stream: str, wanted: Config) -> list[str]:
     if not (changed := _differences(wanted, there)):
         return []
     await bus.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": {**there, **wanted}})
-    verb = (
-        f"changed consumer {name} of {stream}: {', '.join(changed)}" if there else f"made consumer {name} of {stream}"
-    )
-    return [verb]
+    done = f"changed consumer {name} of {stream}: {', '.join(changed)}"
+    return [done if there else f"made consumer {name} of {stream}"]
 
 
 def _differences(wanted: Config, there: Config) -> list[str]:

@@ -90,21 +90,34 @@ def pipeline_type(request: str | None, kind: str, rendered: str | None, environm
 
 def block_type(rendered: str | None, pipeline: str | None, environment: Mapping[str, str]) -> str:
     """Return where Mage runs a block whose executor_type (and its pipeline's) renders to this."""
-    own = pipeline or rendered if rendered in (None, "", "local_python") else rendered
+    own = (pipeline or rendered) if rendered in (None, "", "local_python") else rendered
     chosen = default_type(environment) if own in (None, "", "local_python") else own
     return chosen if chosen in _BLOCKS else "local_python"
 
 
 def configuration(executor_type: str, levels: Mapping[str, Config], *, whole: bool) -> dict[str, Any]:
-    """Merge what the levels `environment`, `project`, `pipeline` and `block` say as Mage does, one level deep."""
-    order = ["environment", "project"]
+    """Merge what the levels `environment`, `project`, `pipeline` and `block` say as Mage does, one level deep.
+
+    Levels are as they are written: which spelling of a thing wins, and what is in the configuration's own name, Mage
+    asks only of what it has merged.
+    """
+    below, order = levels.get("environment", {}), ["project"]
     if executor_type == "gcp_cloud_run":
-        order.reverse()
+        below, order = {}, ["project", "environment"]
     if whole or executor_type == "pyspark":
         order.append("pipeline")
     if not whole:
         order.append("block")
-    return {key: value for level in order for key, value in levels.get(level, {}).items()}
+    merged = {key: value for level in order for key, value in levels.get(level, {}).items()}
+    return {**below, **unwrapped(executor_type, merged)[0]}
+
+
+def unwrapped(executor_type: str, config: Config) -> tuple[Config, Config]:
+    """Take a configuration out of the key that may hold all of it, as in Mage; return what stood beside it, too."""
+    for wrapper in WRAPPERS.get(executor_type, ()):
+        if isinstance(inner := config.get(wrapper), Mapping):
+            return inner, {key: value for key, value in config.items() if key != wrapper}
+    return config, {}
 
 
 def flat(config: Config, prefix: str = "") -> dict[str, Any]:

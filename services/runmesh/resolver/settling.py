@@ -129,11 +129,10 @@ def _all_over(turn: Turn) -> bool:
 
 def _finish(turn: Turn) -> None:
     states = {turn.tasks[block].state for block in turn.plan.tasks}
+    failed = turn.run_state is RunState.FAILING or states & {TaskState.FAILED, TaskState.UPSTREAM_FAILED}
     if states <= _GOOD:
         turn.turn_to(RunState.COMPLETED, None)
-    elif turn.run_state is RunState.CANCELLING:
-        turn.turn_to(RunState.CANCELLED, turn.reason)
-    elif turn.run_state is RunState.FAILING or states & {TaskState.FAILED, TaskState.UPSTREAM_FAILED}:
+    elif failed and turn.run_state is not RunState.CANCELLING:
         turn.turn_to(RunState.FAILED, turn.reason or _why_failed(turn))
     else:
         turn.turn_to(RunState.CANCELLED, turn.reason)

@@ -305,6 +305,28 @@ async def test_a_cancel_from_another_project_changes_nothing(bus: Bus, projects:
         assert await states(bus, "r1") == ["accepted", "running"]
 
 
+async def test_a_cancel_of_what_is_no_block_of_the_run_is_a_dead_letter(bus: Bus, projects: Path) -> None:
+    async with resolving(bus, settings_for(projects)):
+        await ask(bus, "run", {"pipeline": "diamond", "id": "r1"})
+        await eventually(lambda: commands(bus))
+        await ask(bus, "cancel", {"run": "r1", "blocks": ["laod", "load"]})
+        (letter,) = await eventually(lambda: dead_letters(bus))
+        assert letter["reason"] == "invalid"
+        assert letter["error"] == "blocks: run 'r1' has no block 'laod' (did you mean 'load'?)"
+        await ask(bus, "cancel", {"run": "r1", "blocks": ["load:7"]})  # a child that may still come
+        await ask(bus, "cancel", {"run": "r1"})
+        await ends(bus, "r1", "cancelled")
+        assert len(await dead_letters(bus)) == 1
+
+
+async def test_an_id_of_another_project_is_a_conflict_that_says_so(bus: Bus, projects: Path) -> None:
+    async with resolving(bus, settings_for(projects)):
+        await ask(bus, "cancel", {"run": "r1"}, project="other")
+        await ask(bus, "run", {"pipeline": "one", "id": "r1"})
+        (letter,) = await eventually(lambda: dead_letters(bus))
+        assert (letter["reason"], letter["error"]) == ("id_conflict", "run 'r1' is of another project")
+
+
 async def test_the_api_answers_wrong_requests_at_once(bus: Bus, projects: Path) -> None:
     async with (
         resolving(bus, settings_for(projects)) as resolver,

@@ -9,9 +9,14 @@ from runmesh import subjects
 from runmesh.bus import Message
 from runmesh.cloudevents import decode
 from runmesh.errors import Invalid, Undecodable
-from runmesh.events import CancelRequest, Command, RunRequest
+from runmesh.events import CancelRequest, Command, RetryRequest, RunRequest, RunState
+from runmesh.projects import Block, Pipeline
+from runmesh.resolver.plan import repeatable
 from runmesh.resolver.refusals import Rules, of_request
 from runmesh.resolver.requested import document_of
+from runmesh.resolver.selection import unknown_blocks
+from runmesh.resolver.validation import validate
+from tests.unit.plans import begun, plan_of
 
 
 def unreadable(body: bytes, **headers: str) -> str:
@@ -84,3 +89,26 @@ def test_a_partition_leads_nowhere_else(partition: str) -> None:
 @pytest.mark.parametrize("partition", ["r1", "7/20261123T082115_000001", "a=1/b=2:3", "x" * 200, "a..b/c.d"])
 def test_a_partition_may_have_parts(partition: str) -> None:
     assert list(of_request(RunRequest(pipeline="one", execution_partition=partition), Rules())) == []
+
+
+NAMES = tuple(f"onyl{number}" for number in range(1000))
+
+
+def test_of_countless_unknown_blocks_the_first_hundred_are_told() -> None:
+    pipeline = Pipeline("one", blocks={"only": Block("only", "custom")})
+    blocks = RunRequest.model_validate({"pipeline": "one", "blocks": list(NAMES)})
+    configs = RunRequest.model_validate({"pipeline": "one", "block_config": {name: {} for name in NAMES}})
+    assert [len(unknown_blocks(pipeline, request)) for request in (blocks, configs)] == [100, 100]
+
+
+def test_of_countless_blocks_that_a_retry_names_in_vain_the_first_hundred_are_told() -> None:
+    plan = plan_of({"only": []})
+    failed = begun(plan).model_copy(update={"state": RunState.FAILED})
+    with pytest.raises(Invalid) as refused:
+        repeatable(plan, failed, RetryRequest(run="r1", blocks=NAMES))
+    assert len(refused.value.problems) == 100
+
+
+def test_of_countless_unknown_keys_of_a_configuration_the_first_hundred_are_told() -> None:
+    _, faults = validate("local_python", dict.fromkeys(NAMES, 1))
+    assert len(faults) == 100

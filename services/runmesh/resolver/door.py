@@ -20,6 +20,7 @@ from runmesh.resolver.explanation import plain
 from runmesh.resolver.planner import Planner
 from runmesh.resolver.presence import Presence
 from runmesh.resolver.requested import digest_of, document_of
+from runmesh.resolver.state import taken
 from runmesh.resolver.store import Run, Store
 
 _THE_SERVERS: Final = "nats-"
@@ -69,7 +70,7 @@ class Door:
         if known is None or known.state.digest == digest:
             return
         if known.state.digest or known.state.project != project:  # else it was only cancelled so far
-            raise Invalid(Problem("id", f"run {run!r} was requested before, with another body"))
+            raise Invalid(Problem("id", taken(known.state, project)))
 
     async def _run(self, message: Message) -> bytes:
         """Answer ``{"run": "<id>"}`` with the run's stored state, and with what it waits for."""

@@ -24,11 +24,11 @@ from runmesh.resolver.advance import advance
 from runmesh.resolver.happened import Cancel
 from runmesh.resolver.lanes import Lanes
 from runmesh.resolver.owed import rejection
-from runmesh.resolver.plan import Plan, accept, carry, repeatable
+from runmesh.resolver.plan import Plan, accept, carry, check_stoppable, repeatable
 from runmesh.resolver.planner import Planner
 from runmesh.resolver.presence import Presence
 from runmesh.resolver.requested import derived_id, digest_of, document_of, names_of
-from runmesh.resolver.state import Debt, State
+from runmesh.resolver.state import Debt, State, taken
 from runmesh.resolver.store import Run, Store
 from runmesh.resolver.tries import AGAIN, exhausted, hand_back
 from runmesh.tracing import TRACING
@@ -185,8 +185,7 @@ class Intake:
         elif _cancelled_before(known.state, state.project):
             await self._pay(await self._store.swap(known, _cancelled(state, known.state)), message)
         else:
-            error = f"run {state.run!r} was requested before, with another body"
-            await self._dead(message, "id_conflict", error)
+            await self._dead(message, "id_conflict", taken(known.state, state.project))
 
     # --- cancel --------------------------------------------------------------------------------
 
@@ -202,8 +201,16 @@ class Intake:
         elif known.state.project != project:
             await self._dead(message, "wrong_project", f"run {request.run!r} is not of project {project!r}")
         else:
-            blocks = tuple(request.blocks) if request.blocks is not None else None
-            self._lanes.give(request.run, Cancel(blocks, request.reason), message)
+            await self._stop(known, request, message)
+
+    async def _stop(self, known: Run, request: CancelRequest, message: Message) -> None:
+        try:
+            if known.plan:
+                check_stoppable(known.plan, known.state, request)
+        except Invalid as error:
+            await self._dead(message, "invalid", error)
+        else:
+            self._lanes.give(request.run, Cancel(request.blocks, request.reason), message)
 
     async def _cancel_before(self, project: str, request: CancelRequest, message: Message) -> None:
         """Note the cancel of a run that nobody requested yet: planning finds it."""

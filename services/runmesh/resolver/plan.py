@@ -7,11 +7,13 @@ A plan is immutable. All that changes is in `state.State`; `advance.advance` mov
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import islice
+from typing import Final
 
 from pydantic import Field
 
 from runmesh.errors import Invalid, Problem, nearest
-from runmesh.events import RetryRequest, RunRequest, RunState, TaskState
+from runmesh.events import CancelRequest, RetryRequest, RunRequest, RunState, TaskState
 from runmesh.projects import RetryPolicy
 from runmesh.projects.fanout import Kind, is_child
 from runmesh.resolver.document import Document
@@ -22,6 +24,9 @@ from runmesh.resolver.state import Debt, State, TaskRecord
 from runmesh.resolver.validation import beyond_defaults
 from runmesh.settings import Settings
 from runmesh.subjects import CALLBACK, WHOLE_PIPELINE, block_of, claim, task_key
+
+_MOST_PROBLEMS: Final = 100
+"""To look for names near to each of a hundred thousand takes many minutes."""
 
 
 class TaskPlan(Document):
@@ -231,9 +236,20 @@ def repeatable(plan: Plan | None, state: State, request: RetryRequest) -> Plan:
         message = f"{run} completed: nothing in it is to be run again"
         raise Invalid(Problem("run", message, "name the blocks to run again, or submit a new run"))
     if unknown := [block for block in asked if block not in plan.tasks]:
-        hints = {block: nearest(block, plan.tasks) for block in unknown}
-        raise Invalid(*(Problem("blocks", f"{run} has no block {block!r}", hint) for block, hint in hints.items()))
+        raise _no_blocks(plan, run, unknown)
     return plan
+
+
+def check_stoppable(plan: Plan, state: State, request: CancelRequest) -> None:
+    """Raise `Invalid` if a cancel names what is no block of the run, nor a child of one: no fact would ever say so."""
+    known = plan.tasks.keys() | state.tasks.keys()
+    if unknown := [name for name in request.blocks or () if not {name, block_of(name)} & known]:
+        raise _no_blocks(plan, f"run {request.run!r}", unknown)
+
+
+def _no_blocks(plan: Plan, run: str, unknown: Iterable[str]) -> Invalid:
+    hints = {block: nearest(block, plan.tasks) for block in islice(unknown, _MOST_PROBLEMS)}
+    return Invalid(*(Problem("blocks", f"{run} has no block {block!r}", hint) for block, hint in hints.items()))
 
 
 def carry(plan: Plan, before: Plan, state: State, again: Iterable[str]) -> Plan:

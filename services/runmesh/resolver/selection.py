@@ -12,6 +12,8 @@ NEVER_EXECUTED: Final = frozenset({"chart", "markdown", "scratchpad"})
 _ALWAYS: Final = {"streaming": True, "integration": False}
 """By type of the pipeline, whatever is asked for."""
 _YES: Final = frozenset({"1", "true", "yes", "on"})
+_MOST_PROBLEMS: Final = 100
+"""To look for names near to each of a hundred thousand takes many minutes."""
 
 
 def runs_whole(pipeline: Pipeline, request: RunRequest, environment: Mapping[str, str]) -> bool:
@@ -45,10 +47,10 @@ def unknown_blocks(pipeline: Pipeline, request: RunRequest) -> tuple[Problem, ..
     """Return a problem for every block that a request names and the pipeline doesn't have."""
     named = [("blocks", name) for name in (request.blocks.names if request.blocks else ())]
     named += [("block_config", name) for name in request.block_config]
+    unknown = [(key, name) for key, name in named if name not in pipeline.blocks]
     return tuple(
         Problem(f"request: {key}", f"there is no block {name!r} in {pipeline.uuid!r}", nearest(name, pipeline.blocks))
-        for key, name in named
-        if name not in pipeline.blocks
+        for key, name in unknown[:_MOST_PROBLEMS]
     )
 
 

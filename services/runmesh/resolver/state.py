@@ -113,3 +113,9 @@ def submitted(state: State) -> Iterator[tuple[str, tuple[int, int]]]:
     for block, fan in state.fans.items():
         for index in members(fan.begun):
             yield fan.name(block, index, state.items), fan.tries.get(index, (1, 0))
+
+
+def taken(state: State, project: str) -> str:
+    """Say why a request of a project can't have this run's id."""
+    why = "was requested before, with another body" if state.project == project else "is of another project"
+    return f"run {state.run!r} {why}"

@@ -74,9 +74,9 @@ class Mesh:
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, settings: Settings) -> AsyncIterator["Mesh"]:
-        """Connect as the settings say."""
-        async with connect(settings.servers, name="runmesh client", **settings.login) as bus:
+    async def connected(cls, settings: Settings, within: float = 10.0) -> AsyncIterator["Mesh"]:
+        """Connect as the settings say. Raises `Unreachable` if no server answers `within` so many seconds."""
+        async with connect(settings.servers, name="runmesh client", **settings.login, timeout=within) as bus:
             yield cls(bus, settings.nats_project)
 
     # --- asking --------------------------------------------------------------------------------------

@@ -187,7 +187,10 @@ def test_the_doctor_judges_what_it_sees() -> None:
 
 def test_the_doctor_fails_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["doctor"]) == 1
-    assert "✗ connection" in capsys.readouterr().out
+    assert (
+        "✗ connection    no NATS server at nats://127.0.0.1:9: [Errno 111] Connect call failed"
+        in capsys.readouterr().out
+    )
 
 
 # --- the mesh on this machine ------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """Where a command works: the settings, the mesh, and the project that is meant."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,7 +9,7 @@ import typer
 
 from runmesh import local
 from runmesh.client import Mesh
-from runmesh.errors import Invalid, Problem, Unreachable
+from runmesh.errors import Invalid, Problem
 from runmesh.projects import find_project
 from runmesh.settings import Settings, load
 
@@ -34,13 +33,7 @@ def settings() -> Settings:
 @asynccontextmanager
 async def mesh() -> AsyncIterator[Mesh]:
     """Connect to the mesh that this machine or the environment names. A person waits for five seconds, no more."""
-    here = settings()
-    async with AsyncExitStack() as stack:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                connected = await stack.enter_async_context(Mesh.connected(here))
-        except TimeoutError:
-            raise Unreachable(f"no NATS server answers at {here.address}") from None
+    async with Mesh.connected(settings(), within=_PATIENCE) as connected:
         yield connected
 
 

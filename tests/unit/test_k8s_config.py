@@ -378,6 +378,13 @@ def test_the_file_of_the_environment_is_a_level_above_its_variables(shop: Shop, 
     assert levels(found)["pod.imagePullSecrets"] == "environment"
 
 
+def test_the_file_may_say_of_something_that_it_is_nothing(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "k8s.yaml").write_text("{namespace: null, service_account_name: ''}")
+    found = k8s(shop, {}, environment={"K8S_CONFIG_FILE": str(tmp_path / "k8s.yaml"), "KUBE_NAMESPACE": "batch"})
+    assert found.errors == ()
+    assert said(found) == {}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("pod: {volumez: []}", "pod.volumez"), ("- 1", "must be a mapping"), ("{", "is no YAML"), (None, "can't be read")],
@@ -391,6 +398,29 @@ def test_a_file_that_is_wrong_says_so_before_anything_runs(tmp_path: Path, text:
     (problem,) = raised.value.problems
     assert str(file) in problem.path
     assert message in str(problem)
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+@pytest.mark.parametrize(
+    ("key", "default"), [("service_account_name", "default"), ("job_name_prefix", "data-prep"), ("namespace", None)]
+)
+def test_an_empty_name_is_none_as_in_mage(shop: Shop, key: str, default: str | None, empty: str | None) -> None:
+    found = k8s(shop, {key: empty}, project={"k8s_executor_config": {key: "ours"}})
+    assert (found.errors, found.config.get(key)) == ((), default)
+
+
+@pytest.mark.parametrize(
+    ("accounts", "expected"),
+    [(("", "of-pod"), "of-pod"), (("ours", "of-pod"), "ours"), (("ours", ""), "ours"), (("", ""), "default")],
+)
+def test_the_pods_account_counts_where_no_other_is_named(shop: Shop, accounts: tuple[str, str], expected: str) -> None:
+    own, of_pod = accounts
+    found = k8s(shop, {"service_account_name": own, "pod": {"service_account_name": of_pod}})
+    assert found.config["service_account_name"] == expected
+
+
+def test_an_empty_container_config_names_no_container(shop: Shop) -> None:
+    assert "name" not in k8s(shop, {"container_config": {}}).config.get("container", {})
 
 
 def test_a_file_that_a_project_names_is_ignored_as_in_mage(shop: Shop) -> None:

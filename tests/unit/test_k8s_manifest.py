@@ -264,6 +264,13 @@ def test_what_is_configured_wins_over_what_is_inherited() -> None:
     assert job(config, base=INHERITED)["metadata"]["namespace"] == "mine"
 
 
+@pytest.mark.parametrize("empty", [None, ""])
+def test_what_is_configured_as_empty_is_inherited_as_in_mage(empty: str | None) -> None:
+    found = pod({"image": empty, "pod": {"scheduler_name": empty, "tolerations": []}}, base=INHERITED)
+    assert found["containers"][0]["image"] == "mage:1"
+    assert (found["schedulerName"], found["tolerations"]) == ("custom", [{"key": "web"}])
+
+
 @pytest.mark.parametrize(
     ("name", "image"), [("mage", "mage:1"), ("proxy", "proxy:1"), ("other", "proxy:1"), (None, "proxy:1")]
 )

@@ -144,12 +144,11 @@ def read(environment: Mapping[str, str]) -> Policy:
 
 def _file(document: Mapping[str, Any], file: str) -> Tree:
     """Return what Mage's configuration file for Kubernetes says. Raises `Invalid` with all that is wrong."""
-    config = canonical("k8s", document)
-    if problems := [
-        Problem(f"{file}: {fault.path}", fault.message, fault.hint) for fault in validate("k8s", config)[1]
-    ]:
+    said = tree(canonical("k8s", document), Origin("environment", file))
+    faults = validate("k8s", values(without_nulls(said)))[1]
+    if problems := [Problem(f"{file}: {fault.path}", fault.message, fault.hint) for fault in faults]:
         raise Invalid(*problems)
-    return tree(config, Origin("environment", file))
+    return said
 
 
 def _closed(executor_type: str, guard: Guard) -> Guard:

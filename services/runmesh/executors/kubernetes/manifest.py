@@ -117,7 +117,7 @@ def _resources(config: Config) -> dict[str, Any]:
 
 def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that say something."""
-    return {key: value for key, value in fields.items() if value not in (None, [], {})}
+    return {key: value for key, value in fields.items() if value not in (None, "", [], {})}
 
 
 def _drop_unmounted(job: dict[str, Any]) -> None:

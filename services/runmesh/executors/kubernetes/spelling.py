@@ -43,6 +43,7 @@ _MAGES_NAME: Final = "mage-data"
 """What Mage calls the container where there is a `container_config` that doesn't say."""
 
 
+_NAMES: Final = ("job_name_prefix", "namespace", "service_account_name")
 _RESOURCES: Final = ("resource_limits", "resource_requests", "container.resources")
 _SPREAD: Final[Mapping[str, tuple[str, ...]]] = {
     "container.resources": _RESOURCES,
@@ -149,7 +150,7 @@ def _fold_container_config(found: dict[str, Any]) -> None:
     if not isinstance(config, Mapping) or not isinstance(container, Mapping):
         return
     del found["container_config"]
-    config = {"name": _MAGES_NAME, **read("Container", config)[0]}
+    config = {"name": _MAGES_NAME, **read("Container", config)[0]} if config else {}
     if resources := config.pop("resources", None):
         container = {**container, "resources": resources}
         found.pop("resource_limits", None)
@@ -170,12 +171,13 @@ def _united(stronger: Any, weaker: Any) -> Any:
 
 
 def _raise_to_top(found: dict[str, Any]) -> None:
-    """Move what has its place at the top."""
+    """Move what has its place at the top, and say of empty names that there are none, as Mage reads them."""
     if (namespace := _taken(found, "metadata", "namespace")) is not None:
         found["namespace"] = namespace
     for name in ("serviceAccount", "serviceAccountName"):
-        if (account := _taken(found, "pod", name)) is not None:
-            found.setdefault("service_account_name", account)
+        if (account := _taken(found, "pod", name)) and not found.get("service_account_name"):
+            found["service_account_name"] = account
+    found.update({name: None for name in _NAMES if found.get(name) == ""})
     if (grace := _taken(found, "pod", "terminationGracePeriodSeconds")) is not None:
         found.setdefault("grace_period", grace)
     if not isinstance((found.get("container") or {}).get("resources"), Mapping):

@@ -456,6 +456,47 @@ def test_a_wrong_retry_rule_is_an_error_where_it_stands(shop: Shop) -> None:
             {"executor_type": "local_python"},
         ),
         ({"executor_type": "k8s", "request": {"executor_config": {"k8s": {"namespace": "x"}}}}, {}),
+        (
+            {
+                "block": {"executor_type": "k8s", "executor_config": {"job_name_prefix": "at-{trigger_name}"}},
+                "request": {"trigger_name": "noon"},
+            },
+            {},
+        ),
+        (
+            {
+                "block": {"executor_type": "k8s", "executor_config": {"namespace": "{{ variables('where') }}"}},
+                "request": {"variables": {"where": "there"}},
+            },
+            {},
+        ),
+        (
+            {
+                "block": {"executor_type": "k8s", "executor_config": {"image": "ours", "namespace": "ours"}},
+                "project": {"k8s_executor_config": {"metadata": {"namespace": "theirs"}}},
+            },
+            {"namespace": "theirs"},
+        ),
+        (
+            {
+                "block": {"executor_type": "ecs", "executor_config": {"ecs_config": {"cpu": 256}}},
+                "project": {"ecs_config": {"cluster": "batch"}},
+            },
+            {"cluster": None},
+        ),
+        (
+            {
+                "block": {"executor_type": "ecs", "executor_config": {"cpu": None}},
+                "executor_type": "ecs",
+                "executor_config": {"memory": None},
+                "project": {"ecs_config": {"memory": 2048}},
+            },
+            {"memory": 2048},
+        ),
+        (
+            {"block": {"executor_type": "{{ env_var('WHERE') }}"}, "environment": {"WHERE": "k8s "}},
+            {"executor_type": "local_python"},
+        ),
     ],
 )
 def test_what_mage_would_do_instead_is_marked(shop: Shop, question: dict[str, Any], differs: dict[str, Any]) -> None:

@@ -174,7 +174,7 @@ class Chooser:
         if text is None or not (is_template(text) or rendered_to_none):
             return self._named(level, text, text, where, named)
         try:
-            rendered = self._render(text, where)
+            rendered = self._render(text, where).strip()
         except Invalid as error:
             return Answer(level, text, reason="its template can't be rendered", errors=error.problems)
         if rendered in ("", "None"):
@@ -186,7 +186,7 @@ class Chooser:
         if self.templates is None:
             raise Invalid(Problem(where, f"{text!r}: what comes in a request is never rendered", "write the value"))
         if text not in self._rendered:
-            self._rendered[text] = self.templates.render(text, where=where).strip()
+            self._rendered[text] = self.templates.render(text, where=where)
         return self._rendered[text]
 
     def _named(self, level: Level, value: object, name: str | None, where: str, named: str) -> Answer:

@@ -107,9 +107,6 @@ class Configurations:
         merged = merge(defaults_of(executor_type), merged)
         found, settled = dict(leaves(merged)), values(merged)
         limit, wrong_limits = time_limit(settled)
-        levels = dict[str, Config](said) | {
-            part.level: canonical(executor_type, part.config) for part in parts if part.skip
-        }
         return Configuration(
             executor_type=executor_type,
             values=settled,
@@ -123,7 +120,7 @@ class Configurations:
             ),
             warnings=tuple(self._warnings(executor_type, found)),
             errors=tuple(problems),
-            differs=self._differs(executor_type, levels, found, whole=whole),
+            differs=self._differs(executor_type, parts, found, whole=whole),
         )
 
     def _said(
@@ -139,7 +136,7 @@ class Configurations:
                 said.append((level, kept))
                 skipped += [Skipped(level, left, skip)] if left else []
                 continue
-            inner, beside = _unwrapped(executor_type, config)
+            inner, beside = mage.unwrapped(executor_type, config)
             inner = canonical(executor_type, inner)
             if beside:
                 skipped.append(Skipped(level, beside, "it stands beside a key that holds the whole configuration"))
@@ -165,8 +162,10 @@ class Configurations:
         prefix = merged.get("job_name_prefix")
         if executor_type != "k8s" or not isinstance(prefix, Leaf) or not isinstance(prefix.value, str):
             return merged
-        name = prefix.value.replace("{trigger_name}", self.request.trigger_name or "")
-        return {**merged, "job_name_prefix": Leaf(name, prefix.origin)}
+        return {**merged, "job_name_prefix": Leaf(self._of_trigger(prefix.value), prefix.origin)}
+
+    def _of_trigger(self, prefix: str) -> str:
+        return prefix.replace("{trigger_name}", self.request.trigger_name or "")
 
     def _of_project(self, executor_type: str) -> Tree:
         if executor_type not in self._projects:
@@ -178,7 +177,7 @@ class Configurations:
 
     def _document(self, executor_type: str) -> Config:
         config = self.project.document.get(project_key(executor_type))
-        return canonical(executor_type, _unwrapped(executor_type, config)[0]) if isinstance(config, Mapping) else {}
+        return canonical(executor_type, mage.unwrapped(executor_type, config)[0]) if isinstance(config, Mapping) else {}
 
     def _rendered(self, executor_type: str, level: str, config: Config, where: str) -> Config:
         """Render the one value that Mage renders: the namespace of k8s. What comes in a request never is."""
@@ -202,18 +201,33 @@ class Configurations:
                 yield Problem(f"{executor_type}: {path}", f"{leaf.value!r} is not rendered here, as in Mage")
 
     def _differs(
-        self, executor_type: str, levels: Mapping[str, Config], found: Mapping[str, Leaf], *, whole: bool
+        self, executor_type: str, parts: list[_Part], found: Mapping[str, Leaf], *, whole: bool
     ) -> dict[str, Any]:
         if executor_type not in mage.PROJECT_KEYS:
             return {}
-        names = mage.ENVIRONMENT.get(executor_type, {})
-        named = {key: self.environment[name] for name, key in names.items() if self.environment.get(name)}
-        named |= values(self.policy.guard(executor_type).file)
-        shared = {"environment": named, "project": self._document(executor_type)}
-        theirs = mage.flat(mage.configuration(executor_type, shared | dict(levels), whole=whole))
-        ours = {path: leaf.value for path, leaf in found.items() if leaf.origin not in _NOT_MAGES and path != _RUNTIME}
+        try:
+            theirs = self._of_mage(executor_type, {part.level: part.config for part in parts}, whole=whole)
+        except Invalid:
+            return {}  # a template that fails has no answer of Mage's, either
+        ours = {
+            path: leaf.value
+            for path, leaf in found.items()
+            if path != _RUNTIME and (leaf.origin not in _NOT_MAGES or (leaf.origin == "default" and path in theirs))
+        }
         changed = {path: theirs.get(path) for path, value in ours.items() if theirs.get(path) != value}
         return changed | {path: value for path, value in theirs.items() if path not in found}
+
+    def _of_mage(self, executor_type: str, levels: Mapping[str, Config], *, whole: bool) -> dict[str, Any]:
+        """Return what Mage makes of the levels, by dotted path. Raises `Invalid` for a template that fails."""
+        names, project = mage.ENVIRONMENT.get(executor_type, {}), self.project.document.get(project_key(executor_type))
+        named = {key: self.environment[name] for name, key in names.items() if self.environment.get(name)}
+        named |= values(self.policy.guard(executor_type).file)
+        shared: dict[str, Config] = {"environment": named, "project": project if isinstance(project, Mapping) else {}}
+        merged = canonical(executor_type, mage.configuration(executor_type, {**shared, **levels}, whole=whole))
+        found = mage.flat(self._rendered(executor_type, "block", merged, "as Mage has it"))
+        if isinstance(prefix := found.get("job_name_prefix"), str):
+            found["job_name_prefix"] = self._of_trigger(prefix)
+        return found
 
 
 def _elsewhere(chosen: str, config: Config) -> str:
@@ -227,11 +241,3 @@ def _parted(config: Config) -> tuple[Config, Config]:
     """Return what is for every executor type, and what is for one."""
     left = {key: value for key, value in config.items() if key != _RUNTIME}
     return {key: value for key, value in config.items() if key == _RUNTIME}, left
-
-
-def _unwrapped(executor_type: str, config: Config) -> tuple[Config, Config]:
-    """Take a configuration out of the key that may hold all of it, as in Mage; return what stood beside it, too."""
-    for wrapper in mage.WRAPPERS.get(executor_type, ()):
-        if isinstance(inner := config.get(wrapper), Mapping):
-            return inner, {key: value for key, value in config.items() if key != wrapper}
-    return config, {}

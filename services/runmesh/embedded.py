@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from runmesh.errors import RunmeshError
+from runmesh.errors import Invalid, Problem, RunmeshError
 
 _READY_WITHIN: Final = 15.0
 _STOPPED_WITHIN: Final = 10.0
@@ -167,8 +167,12 @@ def _directory(store: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="runmesh-nats-") as temporary:
             yield Path(temporary)
     else:
-        store.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store.chmod(0o700)
+        try:
+            store.mkdir(mode=0o700, parents=True, exist_ok=True)
+            store.chmod(0o700)
+        except OSError as error:
+            where = f"should be a folder to write to, not {str(store.parent)!r}: {error.strerror}"
+            raise Invalid(Problem("RUNMESH_STATE_DIR", where)) from error
         yield store.resolve()
 
 
@@ -178,7 +182,8 @@ def _locked(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunmeshError(f"{directory} is in use by another process") from None
+            message = f"{directory} is in use by another process: stop that, or choose another RUNMESH_STATE_DIR"
+            raise RunmeshError(message) from None
         yield
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from runmesh.bus import connect, provision
 from runmesh.embedded import Server, embedded
-from runmesh.errors import NotPermitted, RunmeshError
+from runmesh.errors import Invalid, NotPermitted, RunmeshError
 from tests.eventually import eventually
 
 CHILD = """
@@ -63,6 +63,13 @@ async def test_two_processes_never_share_a_store(tmp_path: Path) -> None:
         with pytest.raises(RunmeshError, match="in use by another process"):
             async with embedded(tmp_path / "store"):
                 pass
+
+
+async def test_a_store_where_none_can_be_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Invalid, match="RUNMESH_STATE_DIR: should be a folder to write to"):
+        async with embedded(tmp_path / "file" / "store"):
+            pass
 
 
 async def test_the_store_and_its_configuration_are_for_us_alone(tmp_path: Path) -> None:

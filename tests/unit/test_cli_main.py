@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from runmesh import local
+from runmesh import __version__, local
 from runmesh.cli import COMMANDS, _load, call
 from runmesh.cli.children import Child
 from runmesh.cli.doctor import disk, python, skew
@@ -84,6 +84,11 @@ def test_the_module_is_the_command_line_too() -> None:
     assert done.returncode == 2
 
 
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["--version"]) == 0
+    assert capsys.readouterr().out == f"runmesh {__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -94,6 +99,7 @@ def test_the_module_is_the_command_line_too() -> None:
         (["submit", "p", "--var", "day"], "--var: 'day' has no value (write --var day=value)"),
         (["submit", "p", "--upstream"], "--upstream/--downstream: of which block? (name it with --block)"),
         (["submit", "p"], "--project: say which project is meant"),
+        (["validate"], "PROJECT: say which project is meant"),
         (["executor", "local_pyton"], "TYPE: there is no executor for 'local_pyton' (did you mean 'local_python'?)"),
         (["up", "."], "PROJECT_DIR: . is no project, and holds none"),
         (["explain", "a", "b", "c"], "arguments: too many"),

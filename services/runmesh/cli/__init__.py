@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
+from runmesh import __version__
 from runmesh.cli.exits import EXIT_CODES, exit_code
 
 _MESH, _RUNS, _CARE = "A mesh", "Runs", "When something is wrong"
@@ -75,6 +76,20 @@ app = typer.Typer(
 )
 for _name, (_module, _panel, _text) in COMMANDS.items():
     app.command(_name, help=_text, rich_help_panel=_panel)(_summary)
+
+
+def _tell_version(wanted: bool) -> None:  # noqa: FBT001 - called by typer
+    if wanted:
+        typer.echo(f"runmesh {__version__}")
+        raise typer.Exit
+
+
+_Version = Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")]
+
+
+@app.callback()
+def _before_any(*, _version: _Version = False) -> None:
+    """Take the options that stand before a command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

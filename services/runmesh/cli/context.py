@@ -37,8 +37,8 @@ async def mesh() -> AsyncIterator[Mesh]:
         yield connected
 
 
-def project_or_default(given: str | None) -> str:
-    """Return the project that is meant: the one given, else the only one there is. Raises `Invalid`."""
+def project_or_default(given: str | None, parameter: str = "--project") -> str:
+    """Return the project that is meant: the one given as `parameter`, else the only one there is. Raises `Invalid`."""
     here, found = load(), local.find(load())
     if given:
         return given
@@ -50,7 +50,7 @@ def project_or_default(given: str | None) -> str:
     if not names and (Path.cwd() / METADATA).is_file():
         return Path.cwd().name
     known = f"known here: {', '.join(names[:12])}" if names else "a project is a folder that holds metadata.yaml"
-    raise Invalid(Problem("--project", "say which project is meant", known))
+    raise Invalid(Problem(parameter, "say which project is meant", known))
 
 
 def project_dir(given: str | None) -> Path:
@@ -60,7 +60,7 @@ def project_dir(given: str | None) -> Path:
     """
     if given is None:
         here = Path.cwd()
-        return here if (here / METADATA).is_file() else settings().projects_dir / project_or_default(None)
+        return here if (here / METADATA).is_file() else settings().projects_dir / project_or_default(None, "PROJECT")
     if (Path(given) / METADATA).is_file():
         return Path(given)
     if Path(given).is_dir() or "/" in given:

@@ -16,7 +16,7 @@ from typing import Final, NoReturn, Protocol, runtime_checkable
 
 import structlog
 
-from runmesh import __version__, logs, redaction
+from runmesh import __version__, logs, redaction, subjects
 from runmesh.bus import Bus, connect
 from runmesh.bus.message import Handler
 from runmesh.clock import MOST_SKEW, ahead, clock
@@ -153,7 +153,10 @@ class _Life:
     # --- what it needs --------------------------------------------------------------------------
 
     async def _look(self, bus: Bus) -> None:
-        """Ask for every consumer that is needed. Raises `NotProvisioned` or `Unreachable`."""
+        """Ask for every consumer that is needed. Raises `NotProvisioned` or `Unreachable`.
+
+        What workers hold has the mesh's lease: were theirs a longer one, others would take over what they run.
+        """
         for stream, durable in self._needs:
             before = time()
             try:
@@ -163,6 +166,9 @@ class _Life:
                 raise NotProvisioned(missing) from None
             except Unreachable as error:
                 raise Unreachable(f"JetStream doesn't answer: {error}") from None
+            if stream not in subjects.STREAM_SUBJECTS and self._settings.ack_wait > info.ack_wait:
+                leases = f"{self._settings.ack_wait:g} s here, and {info.ack_wait:g} s where the mesh was provisioned"
+                raise NotProvisioned(f"RUNMESH_ACK_WAIT is {leases}: make them the same, or run `runmesh provision`")
             self._compare(ahead(info.at.timestamp(), before=before, after=time()))
 
     async def _look_on(self, bus: Bus) -> NoReturn:

@@ -16,7 +16,7 @@ from runmesh import subjects
 from runmesh.bus import Bus, connect, provision
 from runmesh.embedded import Server
 from runmesh.errors import Invalid, NotPermitted, Unreachable
-from runmesh.service import serve
+from runmesh.service import Needs, serve
 from runmesh.settings import Settings
 from tests.conftest import Address
 from tests.eventually import eventually
@@ -58,12 +58,12 @@ class Serving:
 
 
 @asynccontextmanager
-async def served(server: Server | Address, **changes: Any) -> AsyncIterator[Serving]:
+async def served(server: Server | Address, needs: Needs = NEEDS, **changes: Any) -> AsyncIterator[Serving]:
     (port,) = free_ports(1)
     known = {"nats_url": server.url, "nats_token": server.token, "log_level": "warning", "log_format": "json"}
     here = Settings(health_port=port, **{**known, **changes})
     service = Lacking()
-    task = asyncio.create_task(serve("test", here, NEEDS, lambda _: service))
+    task = asyncio.create_task(serve("test", here, needs, lambda _: service))
     try:
         await eventually(lambda: listening(task, port))
         yield Serving(port, service, task)
@@ -130,6 +130,16 @@ async def test_a_consumer_that_vanishes_is_waited_for(bus: Bus, nats_address: Ad
         await provision(bus, ack_wait=2)
         await serving.says()
         assert not serving.task.done()
+
+
+async def test_a_lease_longer_than_the_mesh_knows_is_refused_until_it_knows_it(bus: Bus, nats_address: Address) -> None:
+    await provision(bus, ack_wait=2)
+    queue = subjects.execute_stream("k8s"), subjects.execute_consumer("default")
+    async with served(nats_address, [queue], ack_wait=3) as serving:
+        leases = "3 s here, and 2 s where the mesh was provisioned"
+        await serving.says(f"RUNMESH_ACK_WAIT is {leases}: make them the same, or run `runmesh provision`")
+        await provision(bus, ack_wait=3)
+        await serving.says()
 
 
 async def missing(bus: Bus) -> Exception:

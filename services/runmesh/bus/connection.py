@@ -149,7 +149,8 @@ class Bus:
     async def consumer_info(self, stream: str, durable: str) -> ConsumerInfo:
         """Say how far a durable consumer is. Raises `NotProvisioned`."""
         info = await self.api(f"CONSUMER.INFO.{stream}.{durable}")
-        return ConsumerInfo(info["num_pending"], info["num_ack_pending"], datetime.fromisoformat(info["ts"]))
+        at, ack_wait = datetime.fromisoformat(info["ts"]), info["config"]["ack_wait"] / 1e9
+        return ConsumerInfo(info["num_pending"], info["num_ack_pending"], at, ack_wait)
 
     async def delete_message(self, stream: str, sequence: int) -> None:
         """Delete one stored message."""

@@ -43,11 +43,15 @@ class StreamInfo(NamedTuple):
 
 
 class ConsumerInfo(NamedTuple):
-    """How far a durable consumer is: not delivered yet, and delivered but not acknowledged; by the server's clock."""
+    """How far a durable consumer is: not delivered yet, and delivered but not acknowledged; by the server's clock.
+
+    `ack_wait`, in seconds, is after how long it delivers again.
+    """
 
     pending: int
     ack_pending: int
     at: datetime
+    ack_wait: float
 
 
 class Headers(Mapping[str, str]):

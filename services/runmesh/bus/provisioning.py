@@ -106,7 +106,7 @@ def _history(name: str, *, days: int, **limits: int) -> Config:
 
 def buckets(ack_wait: float) -> list[Config]:
     """Return the configuration of the stream under every key-value bucket."""
-    lease = int(ack_wait * _SECOND)
+    lease = round(ack_wait * _SECOND)
     expiring = {"max_age": lease, "duplicate_window": min(lease, 120 * _SECOND)}
     own = [(RUNS, {}), (CLAIMS, {}), (WORKERS, expiring)]
     return [{**_BUCKET, "name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], **more} for name, more in own]
@@ -116,7 +116,7 @@ def consumers(pools: Mapping[str, Collection[str]], ack_wait: float) -> list[tup
     """Return the name of its stream and the configuration of every durable consumer."""
     durable = {
         "ack_policy": "explicit",
-        "ack_wait": int(ack_wait * _SECOND),
+        "ack_wait": round(ack_wait * _SECOND),
         "max_deliver": -1,
         "max_ack_pending": _PENDING,
         "deliver_policy": "all",

@@ -10,7 +10,8 @@ from runmesh.resolver.remembered import Part, Remembered
 from runmesh.resolver.state import Debt
 from runmesh.resolver.store import Run, Store
 
-_REMEMBERED: Final = 10_000
+_REMEMBERED: Final = 2000
+"""More would not fit into a processor's caches: that costs every run a little, and a miss only its event two reads."""
 _REMEMBERED_BYTES: Final = 256 * 2**20
 _IN_MEMORY: Final = 4  # bytes, for each of a plan's bytes as JSON
 _RECORD: Final = 1024  # bytes, for each task and debt of a state

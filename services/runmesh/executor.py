@@ -84,7 +84,11 @@ class ExecutorConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _spelled(cls, config: Any) -> Any:
-        return cls.canonical(config) if isinstance(config, Mapping) else config
+        if not isinstance(config, Mapping):
+            return config
+        # What is null only in that spelling, such as an empty name, says nothing; a null of the writer's is a mistake.
+        spelled = cls.canonical(config).items()
+        return {key: value for key, value in spelled if value is not None or config.get(key) is None}
 
     @classmethod
     def canonical_paths(cls, path: str) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from typing import Final
 
 MOST_SKEW: Final = 2.0
 """Seconds by which our wall clock may differ from the server's before that is told."""
+_HEALTHY_AFTER: Final = 60.0
+_LONGEST_PAUSE: Final = 30.0
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -22,3 +24,11 @@ def ahead(theirs: float, *, before: float, after: float) -> float:
     It said `theirs` between `before` and `after` by ours.
     """
     return before - theirs if theirs < before else min(0.0, after - theirs)
+
+
+def longer(pause: float, *, lived: float, first: float) -> float:
+    """Return how many seconds to rest before something that has ended is begun again.
+
+    Twice the pause before, up to half a minute; after something that `lived` for more than a minute, the first pause.
+    """
+    return first if lived > _HEALTHY_AFTER else min(_LONGEST_PAUSE, 2 * pause)

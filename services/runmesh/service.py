@@ -19,7 +19,7 @@ import structlog
 from runmesh import __version__, logs, redaction, subjects
 from runmesh.bus import Bus, connect
 from runmesh.bus.message import Handler
-from runmesh.clock import MOST_SKEW, ahead, clock
+from runmesh.clock import MOST_SKEW, ahead, clock, longer
 from runmesh.errors import NotProvisioned, RunmeshError, Unreachable
 from runmesh.health import health
 from runmesh.lag import Lag, measured
@@ -31,8 +31,6 @@ Needs = Collection[tuple[str, str]]
 
 _CONNECT_WITHIN: Final = 5.0
 _PAUSE: Final = 1.0
-_LONGEST_PAUSE: Final = 30.0
-_HEALTHY_AFTER: Final = 60.0
 _LOOK: Final = 15.0
 _MOST_LAG: Final = 2.0
 
@@ -120,8 +118,7 @@ class _Life:
                 self._wait_for(waits_for)
             else:
                 return
-            failed_soon = self._worked and clock() - began < _HEALTHY_AFTER
-            pause = min(_LONGEST_PAUSE, 2 * pause) if failed_soon else _PAUSE
+            pause = longer(pause, lived=clock() - began, first=_PAUSE) if self._worked else _PAUSE
             await asyncio.sleep(pause)
 
     async def _connected(self) -> None:

@@ -9,12 +9,10 @@ from structlog.testing import capture_logs
 
 from runmesh import executor, subjects
 from runmesh.bus import Bus, connect, provision
-from runmesh.cli import working as module
 from runmesh.cli.working import Working
 from runmesh.embedded import Server
 from runmesh.errors import Invalid
 from runmesh.settings import Settings
-from runmesh.worker import LeaseLost
 from tests.eventually import eventually
 
 LEASE = 2.0
@@ -52,8 +50,10 @@ async def test_a_worker_that_was_cut_off_is_followed_by_one_with_a_fresh_id(
 ) -> None:
     working = service(beside, Settings(ack_wait=LEASE, state_dir=tmp_path, grace=0))
     running = asyncio.create_task(working.run())
-    first = await cut_off(beside, nats_server, tmp_path)
-    await eventually(lambda: working.troubles() == ["there is no worker with a lease"])
+    with capture_logs() as lines:
+        first = await cut_off(beside, nats_server, tmp_path)
+        await eventually(lambda: working.troubles() == ["there is no worker with a lease"])
+    assert next(line["pause"] for line in lines if line["event"] == "lease lost") == 0.5
     await nats_server.start()
     second = await eventually(lambda: workers_without(beside, first))
     assert len(second) == 1
@@ -99,39 +99,6 @@ async def test_draining_before_the_first_worker_is_there_ends_the_service(bus: B
     working.drain()
     async with asyncio.timeout(60):
         await running
-
-
-async def test_a_worker_that_was_well_for_long_is_followed_as_soon_as_the_first_one(
-    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lives = [1.0, 1.0, 3600.0, 1.0]
-    now = 0.0
-
-    class Losing:
-        """A worker that loses its lease after a while; the last one drains the service."""
-
-        pulls = False
-
-        def __init__(self, *_: object, **__: object) -> None:
-            pass
-
-        async def run(self) -> None:
-            nonlocal now
-            now += lives.pop(0)
-            if not lives:
-                working.drain()
-            raise LeaseLost("no beat was confirmed")
-
-        def drain(self) -> None:
-            pass
-
-    monkeypatch.setattr(module, "Worker", Losing)
-    monkeypatch.setattr(module, "clock", lambda: now)
-    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
-    working = service(bus, Settings(state_dir=tmp_path))
-    with capture_logs() as lines:
-        await working.run()
-    assert [line["pause"] for line in lines if line["event"] == "lease lost"] == [0.01, 0.02, 0.01, 0.02]
 
 
 async def test_a_place_where_nothing_can_be_written_is_the_settings_mistake(bus: Bus) -> None:

@@ -9,11 +9,10 @@ from time import monotonic
 from typing import Final, Self
 
 from runmesh.cli import output
+from runmesh.clock import longer
 from runmesh.embedded import leashed
 
 _FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 30.0
-_HEALTHY_AFTER: Final = 60.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,7 +33,7 @@ class Child:
             code = await self._once()
             if self._stopped.is_set():
                 return
-            pause = _FIRST_PAUSE if monotonic() - began > _HEALTHY_AFTER else min(_LONGEST_PAUSE, pause * 2)
+            pause = longer(pause, lived=monotonic() - began, first=_FIRST_PAUSE)
             output.say(f"the {self._name} ended with {code}; starting it again in {pause:g} s")
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):

@@ -17,7 +17,7 @@ import structlog
 
 from runmesh import metrics
 from runmesh.bus import Bus
-from runmesh.clock import clock
+from runmesh.clock import clock, longer
 from runmesh.errors import Invalid, Problem
 from runmesh.executor import Backend, Site
 from runmesh.platforms.reach import out_of_reach
@@ -25,8 +25,6 @@ from runmesh.settings import Settings, environment
 from runmesh.worker import LeaseLost, Worker
 
 _FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 30.0
-_HEALTHY_AFTER: Final = 60.0
 
 
 class Working:
@@ -40,21 +38,19 @@ class Working:
 
     async def run(self) -> None:
         """Work, under a new id whenever the lease is lost, until drained."""
-        pause = _FIRST_PAUSE
+        pause = _FIRST_PAUSE / 2
         while not self._draining.is_set():
             began = clock()
             try:
                 await self._work()
             except LeaseLost as lost:
                 self._worker = None
-                if clock() - began > _HEALTHY_AFTER:
-                    pause = _FIRST_PAUSE
+                pause = longer(pause, lived=clock() - began, first=_FIRST_PAUSE)
                 metrics.LEASES.labels(self._type, self._settings.pool).inc()
                 structlog.get_logger().warning("lease lost", action="renew", reason=str(lost), pause=pause)
             else:
                 return
             await self._rest(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
 
     def drain(self) -> None:
         """Let the present worker drain, and make no other."""

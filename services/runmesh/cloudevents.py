@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
-from runmesh.errors import Invalid, Problem, Undecodable, nearest
+from runmesh.errors import MOST_PROBLEMS, Invalid, Problem, Undecodable, nearest
 from runmesh.events import TYPE_PREFIX, Event
 from runmesh.flaws import fields_at, message_of
 
@@ -29,8 +29,6 @@ E = TypeVar("E", bound=Event)
 TRACE_HEADERS: Final = ("traceparent", "tracestate")
 _STRUCTURED: Final = "application/cloudevents+json"
 _LONGEST_TEXT: Final = 300
-_MOST_PROBLEMS: Final = 100
-"""The first hundred say enough, and to look for names near to each of a hundred thousand takes many seconds."""
 _LONGEST_TRACE: Final = 512
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
@@ -89,7 +87,7 @@ def decode(model: type[E], headers: Mapping[str, str], data: bytes) -> E:
     try:
         return model.model_validate_json(envelope.body)
     except ValidationError as error:
-        details = [detail for detail in error.errors(include_url=False) if not _follows(detail)][:_MOST_PROBLEMS]
+        details = [detail for detail in error.errors(include_url=False) if not _follows(detail)][:MOST_PROBLEMS]
         if details[0]["type"] == "json_invalid":
             raise Undecodable(f"not JSON: {details[0]['msg'].removeprefix('Invalid JSON: ')}") from None
         raise Invalid(*(_problem(model, detail) for detail in details)) from None

@@ -21,7 +21,10 @@ This module imports nothing of the mesh, and no dataclasses, since the runtime i
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+MOST_PROBLEMS: Final = 100
+"""That many of one kind say enough, and to look for names near to each of a hundred thousand takes many minutes."""
 
 
 class Problem(NamedTuple):

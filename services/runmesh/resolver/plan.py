@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
-from typing import Final
 
 from pydantic import Field
 
-from runmesh.errors import Invalid, Problem, nearest
+from runmesh.errors import MOST_PROBLEMS, Invalid, Problem, nearest
 from runmesh.events import CancelRequest, RetryRequest, RunRequest, RunState, TaskState
 from runmesh.projects import RetryPolicy
 from runmesh.projects.fanout import Kind, is_child
@@ -24,9 +23,6 @@ from runmesh.resolver.state import Debt, State, TaskRecord
 from runmesh.resolver.validation import beyond_defaults
 from runmesh.settings import Settings
 from runmesh.subjects import CALLBACK, WHOLE_PIPELINE, block_of, claim, task_key
-
-_MOST_PROBLEMS: Final = 100
-"""To look for names near to each of a hundred thousand takes many minutes."""
 
 
 class TaskPlan(Document):
@@ -248,7 +244,7 @@ def check_stoppable(plan: Plan, state: State, request: CancelRequest) -> None:
 
 
 def _no_blocks(plan: Plan, run: str, unknown: Iterable[str]) -> Invalid:
-    hints = {block: nearest(block, plan.tasks) for block in islice(unknown, _MOST_PROBLEMS)}
+    hints = {block: nearest(block, plan.tasks) for block in islice(unknown, MOST_PROBLEMS)}
     return Invalid(*(Problem("blocks", f"{run} has no block {block!r}", hint) for block, hint in hints.items()))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from runmesh.errors import Problem, nearest
+from runmesh.errors import MOST_PROBLEMS, Problem, nearest
 from runmesh.events import RunRequest
 from runmesh.projects import Pipeline
 
@@ -12,8 +12,6 @@ NEVER_EXECUTED: Final = frozenset({"chart", "markdown", "scratchpad"})
 _ALWAYS: Final = {"streaming": True, "integration": False}
 """By type of the pipeline, whatever is asked for."""
 _YES: Final = frozenset({"1", "true", "yes", "on"})
-_MOST_PROBLEMS: Final = 100
-"""To look for names near to each of a hundred thousand takes many minutes."""
 
 
 def runs_whole(pipeline: Pipeline, request: RunRequest, environment: Mapping[str, str]) -> bool:
@@ -50,7 +48,7 @@ def unknown_blocks(pipeline: Pipeline, request: RunRequest) -> tuple[Problem, ..
     unknown = [(key, name) for key, name in named if name not in pipeline.blocks]
     return tuple(
         Problem(f"request: {key}", f"there is no block {name!r} in {pipeline.uuid!r}", nearest(name, pipeline.blocks))
-        for key, name in unknown[:_MOST_PROBLEMS]
+        for key, name in unknown[:MOST_PROBLEMS]
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeGuard, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from runmesh.errors import nearest
+from runmesh.errors import MOST_PROBLEMS, nearest
 from runmesh.events import Seconds
 from runmesh.executor import ExecutorConfig, installed_types, load
 from runmesh.flaws import fields_at, message_of
@@ -26,8 +26,6 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 TIME_LIMITS: Final = ("wait_timeout", "timeout_seconds", "timeout")
 """Mage's names for how long a task may run, in seconds; -1 is no limit."""
 _LONGEST_SHOWN: Final = 200
-_MOST_FAULTS: Final = 100
-"""To look for keys near to each of ten thousand takes minutes."""
 _OWN_WAY: Final[Mapping[str, str]] = {
     "local_python": "set an environment variable for the worker and name it in inherit_environment",
     "k8s": "use a Kubernetes secret: container.env with value_from.secret_key_ref",
@@ -137,7 +135,7 @@ def checked(model: type[ModelT], document: Mapping[str, Any]) -> tuple[ModelT | 
     try:
         return model.model_validate(document), ()
     except ValidationError as error:
-        return None, tuple(_fault(model, detail) for detail in error.errors(include_url=False)[:_MOST_FAULTS])
+        return None, tuple(_fault(model, detail) for detail in error.errors(include_url=False)[:MOST_PROBLEMS])
 
 
 def secrets(executor_type: str, leaves: Mapping[str, Leaf]) -> Iterator[Fault]:
